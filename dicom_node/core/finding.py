@@ -1,0 +1,134 @@
+"""What the analysis says about a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+LEVELS: tuple[str, ...] = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
+
+PointLps = tuple[float, float, float]
+
+
+class LevelStatus(StrEnum):
+    """How much of a level the model could look at."""
+
+    ASSESSED = "assessed"
+    PARTLY_IN_FIELD_OF_VIEW = "partly_in_field_of_view"
+    NOT_ASSESSED = "not_assessed"
+
+
+class Outcome(StrEnum):
+    """What became of an analysis."""
+
+    ANALYSED = "analysed"
+    NOT_APPLICABLE = "not_applicable"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One cervical level. `probability` is None unless `status` is ASSESSED; both probabilities are in [0, 1].
+
+    `location_mm_lps` is a representative point of the level in LPS mm; `key_index_zyx` is the voxel (slice,
+    row, column) of the analysed volume to point at, on the most suspicious slice where the level is positive.
+    """
+
+    level: str
+    status: LevelStatus
+    threshold: float
+    probability: float | None = None
+    location_mm_lps: PointLps | None = None
+    box_mm_lps: tuple[PointLps, PointLps] | None = None
+    key_index_zyx: tuple[int, int, int] | None = None
+
+    @property
+    def is_positive(self) -> bool:
+        """True where the level was assessed and its probability reaches its threshold."""
+        return self.probability is not None and self.probability >= self.threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleIdentity:
+    """Which weights spoke."""
+
+    name: str
+    version: str
+    sha256: str
+    trained_on: str = "synthetic data only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSlice:
+    """The instance (and frame, counted from 1, for multiframe) behind one z index of the analysed volume."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    file: Path
+    frame_number: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesRejection:
+    """A series that takes no part, the rule that left it out and the figures behind it."""
+
+    series_instance_uid: str
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionRecord:
+    """Which series was analysed and why the others were not. `chosen` is None where none was."""
+
+    chosen: str | None
+    rejected: tuple[SeriesRejection, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisResult:
+    """Everything the analysis hands to encoding, delivery and the pages.
+
+    `mask_path` is a .npz file with `mask` uint8 [z, y, x] (0 background, 1-7 = C1-C7) on the grid of the chosen
+    series, `affine_lps` float64 [4, 4] as in `inference.volume.Volume`; `slices[k]` is the source of z index k.
+    `views_path` is a folder of 2D views for pictures (see `dicom_node.analysis.views`).
+    """
+
+    study_instance_uid: str
+    outcome: Outcome
+    reason: str | None
+    selection: SelectionRecord
+    bundle: BundleIdentity
+    device: str
+    findings: tuple[Finding, ...] = ()
+    overall_probability: float | None = None
+    overall_threshold: float = 0.5
+    mask_path: Path | None = None
+    slices: tuple[SourceSlice, ...] = ()
+    views_path: Path | None = None
+    quality: tuple[str, ...] = ()
+    timings_s: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def is_positive(self) -> bool:
+        """True where the study as a whole reaches the overall threshold."""
+        return self.overall_probability is not None and self.overall_probability >= self.overall_threshold
+
+
+class ResultKind(StrEnum):
+    """The kinds of object this node makes."""
+
+    SEG = "SEG"
+    SR = "SR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultObject:
+    """One DICOM object made from an analysis. `file` is a complete Part 10 file."""
+
+    kind: ResultKind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    file: Path

@@ -1,0 +1,49 @@
+"""An analysis job: one closed revision of one study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job stands (see `transitions.JOB`)."""
+
+    QUEUED = "QUEUED"  # waits for a free worker
+    RUNNING = "RUNNING"  # a worker holds the lease
+    RETRY_WAIT = "RETRY_WAIT"  # waits for `next_attempt_at`
+    DONE = "DONE"  # analysed; deliveries exist
+    SKIPPED = "SKIPPED"  # nothing eligible: a result, not an error
+    FAILED = "FAILED"  # needs attention
+    SUPERSEDED = "SUPERSEDED"  # a later revision took over
+    CANCELLED = "CANCELLED"  # an operator stopped it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """Who works on a row and until when that is believed without a heartbeat."""
+
+    owner: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisJob:
+    """`attempt` counts starts; `failure` is the last error in one sentence; `reason` explains SKIPPED.
+
+    `result_json` is the contract's `result.json` as text, once there is one.
+    """
+
+    id: int
+    study_instance_uid: str
+    revision: int
+    state: JobState
+    attempt: int
+    created_at: datetime
+    next_attempt_at: datetime | None = None
+    lease: Lease | None = None
+    failure: str = ""
+    reason: str = ""
+    result_json: str = ""
+    finished_at: datetime | None = None

@@ -1,0 +1,239 @@
+"""What the use cases need from the outside, as Protocols owned by them. Adapters implement these.
+
+Everything here speaks `dicom_node.core` types. Times are aware UTC. Implementations live in `storage`,
+`dicom_node.dimse`, `dicom_node.analysis`, `dicom_node.results` and `config`; `storage.memory` is the in-memory twin
+that tests use, held to the same contract suite as the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.core.delivery import Delivery, ObjectStatus
+from dicom_node.core.finding import AnalysisResult, ResultObject
+from dicom_node.core.history import HistoryEntry
+from dicom_node.core.job import AnalysisJob
+from dicom_node.core.peer import Peer
+from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime: ...
+
+
+class StudyRepository(Protocol):
+    """Studies, their instances and the associations that carry them."""
+
+    def get(self, study_instance_uid: str) -> StudyIntake | None: ...
+    def save(self, intake: StudyIntake) -> None:
+        """Insert or update; `open_associations` and `instance_count` are derived and not written."""
+
+    def list(
+        self, *, states: Iterable[StudyState] | None = None, limit: int = 100, offset: int = 0
+    ) -> tuple[StudyIntake, ...]:
+        """Newest `last_received_at` first."""
+
+    def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None: ...
+    def add_instance(self, record: InstanceRecord) -> None:
+        """Insert. The SOP Instance UID is unique; a second one raises `StorageConflict`."""
+
+    def instances(self, study_instance_uid: str) -> tuple[InstanceRecord, ...]: ...
+    def has_file(self, file: Path) -> bool:
+        """Whether an instance row names this file (path relative to the file store)."""
+
+    def open_association(self, association_id: str, *, calling_aet: str, address: str, at: datetime) -> None: ...
+    def carry(self, association_id: str, study_instance_uid: str) -> None:
+        """Note that the open association carries the study. Twice is once."""
+
+    def close_association(self, association_id: str, *, at: datetime, how: str) -> None: ...
+    def forget_open_associations(self, *, at: datetime) -> int:
+        """At start-up: no association survives a restart. Returns how many were open."""
+
+
+class JobRepository(Protocol):
+    """Analysis jobs. A claim is one conditional UPDATE; a lost race returns None."""
+
+    def add(self, *, study_instance_uid: str, revision: int, created_at: datetime) -> AnalysisJob:
+        """A QUEUED job. (study, revision) is unique."""
+
+    def get(self, job_id: int) -> AnalysisJob | None: ...
+    def of_study(self, study_instance_uid: str) -> tuple[AnalysisJob, ...]:
+        """Oldest revision first."""
+
+    def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
+        """Take the oldest QUEUED job: RUNNING, attempt + 1, leased to `owner`. None where there is none."""
+
+    def extend_lease(self, job_id: int, *, owner: str, until: datetime) -> bool:
+        """Heartbeat. False where `owner` no longer holds the lease (superseded, cancelled, expired)."""
+
+    def update(self, job: AnalysisJob, *, expected: AnalysisJob) -> bool:
+        """Write `job` if the row still has `expected`'s state, attempt and lease owner; False for a lost race."""
+
+    def due(self, now: datetime) -> tuple[AnalysisJob, ...]:
+        """RETRY_WAIT jobs whose `next_attempt_at` has come."""
+
+    def expired(self, now: datetime) -> tuple[AnalysisJob, ...]:
+        """RUNNING jobs whose lease has run out."""
+
+    def leased_by_others(self, owner: str, *, owner_prefix: str) -> tuple[AnalysisJob, ...]:
+        """RUNNING jobs leased by an earlier life of this node (same prefix, other owner)."""
+
+
+class DeliveryRepository(Protocol):
+    """Deliveries; the same rules as for jobs."""
+
+    def add(
+        self,
+        *,
+        job_id: int,
+        study_instance_uid: str,
+        revision: int,
+        peer: str,
+        objects: tuple[ResultObject, ...],
+        created_at: datetime,
+    ) -> Delivery:
+        """A PENDING delivery. (job, peer) is unique."""
+
+    def get(self, delivery_id: int) -> Delivery | None: ...
+    def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]: ...
+    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
+        """Newest first."""
+
+    def claim(
+        self, *, owner: str, now: datetime, lease_until: datetime, busy_peers: Iterable[str] = ()
+    ) -> Delivery | None: ...
+    def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool: ...
+    def update(self, delivery: Delivery, *, expected: Delivery) -> bool: ...
+    def record_answer(self, delivery_id: int, status: ObjectStatus) -> None:
+        """Durable on its own commit: an object the peer has stored is not sent again after a crash."""
+
+    def due(self, now: datetime) -> tuple[Delivery, ...]: ...
+    def expired(self, now: datetime) -> tuple[Delivery, ...]: ...
+    def leased_by_others(self, owner: str, *, owner_prefix: str) -> tuple[Delivery, ...]: ...
+
+
+class HistoryRepository(Protocol):
+    """One entry for each transition, never changed."""
+
+    def append(self, entry: HistoryEntry) -> None: ...
+    def of_study(self, study_instance_uid: str) -> tuple[HistoryEntry, ...]:
+        """Oldest first."""
+
+
+class UnitOfWork(Protocol):
+    """One transaction. Leaving the block without `commit()` rolls back.
+
+    Raises `StorageUnavailable` where the database cannot be reached or written.
+    """
+
+    studies: StudyRepository
+    jobs: JobRepository
+    deliveries: DeliveryRepository
+    history: HistoryRepository
+
+    def commit(self) -> None: ...
+
+
+UnitOfWorkFactory = Callable[[], AbstractContextManager[UnitOfWork]]
+"""Opens a transaction; writers are serialised where the database needs it (SQLite: BEGIN IMMEDIATE)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """`path` is relative to the file store's root; `digest` is the sha256 of the data set's bytes, without the file meta."""
+
+    path: Path
+    digest: str
+    size_bytes: int
+
+
+class FileStore(Protocol):
+    """Received bytes, durable when `write` returns. Raises `StorageUnavailable` with the cause (ENOSPC, EIO)."""
+
+    def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
+        """Write preamble + file meta (`head`) and the data set as sent to a new file under a name of ours; fsync file and folder."""
+
+    def absolute(self, path: Path) -> Path: ...
+    def discard(self, path: Path) -> None:
+        """Remove a file that was never acknowledged."""
+
+    def set_aside(self, path: Path, *, reason: str, detail: dict[str, str]) -> Path:
+        """Move to quarantine with a note beside it; returns the new relative path."""
+
+    def free_bytes(self) -> int: ...
+    def unfinished(self) -> tuple[Path, ...]:
+        """Final files of recent days and temporary leftovers, for the sweep at start-up that finds files without a row."""
+
+    def job_folder(self, job_id: int) -> Path:
+        """An existing absolute folder for what the job's analysis and encoding leave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisRequest:
+    """`files` are absolute; `work_dir` exists and belongs to this attempt."""
+
+    study_instance_uid: str
+    revision: int
+    files: tuple[Path, ...]
+    work_dir: Path
+
+
+class Analyzer(Protocol):
+    """Runs selection, reading and the model away from this process.
+
+    Raises WorkerLost, WorkerTimeout, GpuOutOfMemory, BundleMismatch, GeometryUnsupported.
+    "Not applicable" is an AnalysisResult, not an error. `is_cancelled` is polled; True ends the work with WorkerLost.
+    """
+
+    def analyse(self, request: AnalysisRequest, *, is_cancelled: Callable[[], bool]) -> AnalysisResult: ...
+
+
+class ResultEncoder(Protocol):
+    """Turns an analysis into DICOM objects, pictures and a report in `out_dir`. Raises EncodingInvalid.
+
+    UIDs depend on study, revision, bundle and kind alone; `created_at` goes into Content Date and Time.
+    `predecessor` are the objects of the previous delivered revision, named in the SR (PS3.3 C.17.2).
+    """
+
+    def encode(
+        self,
+        result: AnalysisResult,
+        *,
+        revision: int,
+        created_at: datetime,
+        out_dir: Path,
+        predecessor: tuple[ResultObject, ...] = (),
+    ) -> tuple[ResultObject, ...]: ...
+
+
+class ResultSender(Protocol):
+    """Sends objects to a peer by C-STORE over one association.
+
+    Calls `on_answer` after each object's response, so that a crash re-sends only what was not answered.
+    Raises PeerUnreachable, AssociationAborted, PeerBusy (transient), PeerRefused, SopClassNotAccepted (permanent).
+    """
+
+    def send(
+        self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]
+    ) -> None: ...
+
+
+class PeerDirectory(Protocol):
+    """The configured peers as they are now; a change of configuration shows at the next call."""
+
+    def peers(self) -> tuple[Peer, ...]: ...
+    def by_name(self, name: str) -> Peer | None: ...
+
+
+class Counters(Protocol):
+    """Names and labels only; the metrics page is an adapter. Labels never hold patient data."""
+
+    def count(self, name: str, **labels: str) -> None: ...
+    def observe(self, name: str, value: float, **labels: str) -> None: ...
