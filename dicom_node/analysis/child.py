@@ -1,0 +1,72 @@
+"""The analysis child: `python -m dicom_node.analysis.child REQUEST.json`.
+
+One process an attempt, so that a crash, a hang or a lack of memory ends the attempt and not the node. The request
+is a file; the answer is `analysis.json` or `error.json` in the request's work folder, written whole or not at all.
+The parent holds the child's standard input open and never writes to it: when the parent dies, by whatever signal,
+the read ends and the child ends itself, so no orphan goes on computing beside a restarted node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+EXIT_EXPECTED_ERROR = 3
+EXIT_ORPHANED = 4
+
+
+def main(request_file: Path) -> int:
+    """Analyse as the request says. Returns the exit status."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    request = json.loads(request_file.read_text())
+    work_dir = Path(request["work_dir"])
+    try:
+        text = _analyse(request, work_dir)
+    # The analysis child is one of the five boundaries: whatever happens becomes a named error for the parent.
+    except Exception as error:
+        _write_whole(work_dir / "error.json", json.dumps(_described(error)))
+        return EXIT_EXPECTED_ERROR
+    _write_whole(work_dir / "analysis.json", text)
+    return 0
+
+
+def _analyse(request: dict[str, Any], work_dir: Path) -> str:
+    # Imported here so that the watch on the parent runs before torch loads.
+    from dicom_node.analysis.serial import to_json
+    from dicom_node.analysis.study import analyse_study, open_study
+    from dicom_node.core.selection import SelectionRules
+    from inference.bundle import load_bundle
+    from inference.pipeline import Pipeline, choose_device
+
+    device = choose_device(request["device"])
+    pipeline = Pipeline(load_bundle(request["bundle"], device), device, threads=request["threads"])
+    study = open_study(request["study_instance_uid"], [Path(file) for file in request["files"]])
+    result = analyse_study(study, pipeline=pipeline, rules=SelectionRules(), work_dir=work_dir)
+    return to_json(result)
+
+
+def _described(error: Exception) -> dict[str, str]:
+    kind = type(error).__name__
+    if kind == "OutOfMemoryError":
+        kind = "GpuOutOfMemory"
+    return {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(EXIT_ORPHANED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

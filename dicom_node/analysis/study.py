@@ -1,0 +1,216 @@
+"""One study's files to one AnalysisResult: select, read, predict, in this process.
+
+Headers are not believed: series are tried in the order of `core.selection`, and the model decides on the pixels
+whether a cervical spine is there. "Not applicable" is a result; an exception means that something is wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dicom_node.analysis.views import write_views
+from dicom_node.core.errors import GeometryUnsupported
+from dicom_node.core.finding import (
+    AnalysisResult,
+    BundleIdentity,
+    Finding,
+    LevelStatus,
+    Outcome,
+    SelectionRecord,
+    SeriesRejection,
+    SourceSlice,
+)
+from dicom_node.core.selection import SelectionRules, rank_series
+from dicom_node.core.series import SeriesFacts
+from inference import headers as dicom_headers
+from inference.bundle import Bundle
+from inference.errors import ReadingError
+from inference.pipeline import Pipeline, Prediction
+from inference.reading import SeriesVolume, read_series
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFiles:
+    """The headers of one study's readable files, by series, and what could not be read."""
+
+    study_instance_uid: str
+    series: dict[str, tuple[dicom_headers.InstanceHeader, ...]]
+    unreadable: tuple[tuple[Path, str], ...] = ()
+
+
+def open_study(study_instance_uid: str, files: Sequence[Path]) -> StudyFiles:
+    """Read the headers of a study's files. A file that cannot be read is listed, not fatal."""
+    headers, unreadable = [], []
+    for file in files:
+        try:
+            headers.append(dicom_headers.read_header(file))
+        except ReadingError as error:
+            unreadable.append((file, str(error)))
+    return group_by_series(study_instance_uid, headers, tuple(unreadable))
+
+
+def group_by_series(
+    study_instance_uid: str,
+    headers: Sequence[dicom_headers.InstanceHeader],
+    unreadable: tuple[tuple[Path, str], ...] = (),
+) -> StudyFiles:
+    """Sort headers into their series."""
+    series: dict[str, list[dicom_headers.InstanceHeader]] = {}
+    for header in headers:
+        series.setdefault(header.series_instance_uid, []).append(header)
+    return StudyFiles(
+        study_instance_uid=study_instance_uid,
+        series={uid: tuple(members) for uid, members in series.items()},
+        unreadable=unreadable,
+    )
+
+
+def analyse_study(
+    study: StudyFiles,
+    *,
+    pipeline: Pipeline,
+    rules: SelectionRules,
+    work_dir: Path,
+    progress: Progress | None = None,
+) -> AnalysisResult:
+    """Analyse the first candidate series that shows a cervical spine.
+
+    Leaves `mask.npz` and `views/` in `work_dir`. Raises GeometryUnsupported where candidates exist and none
+    can be read. `progress` is called with a stage name and a fraction in [0, 1].
+    """
+    started = time.perf_counter()
+    report = progress or _silent
+    facts = tuple(_facts(members) for members in study.series.values())
+    selection = rank_series(facts, rules)
+    rejected = list(selection.rejected)
+    read_errors: list[str] = []
+    read_s = 0.0
+    for position, uid in enumerate(selection.candidates):
+        clock = time.perf_counter()
+        try:
+            volume = read_series(study.series[uid], progress=_fractions(report))
+        except ReadingError as error:
+            read_errors.append(str(error))
+            rejected.append(SeriesRejection(series_instance_uid=uid, rule="unreadable", detail=str(error)))
+            continue
+        finally:
+            read_s += time.perf_counter() - clock
+        prediction = pipeline.predict(volume.volume, progress=report)
+        if not prediction.cervical_spine_found:
+            detail = prediction.reason or "the model found no cervical vertebra in the pixels"
+            rejected.append(SeriesRejection(series_instance_uid=uid, rule="no_cervical_spine", detail=detail))
+            continue
+        rejected += _ranked_lower(selection.candidates[position + 1 :], chosen=uid)
+        timings = {"read": read_s, **prediction.timings_s}
+        return _analysed(study, uid, rejected, volume, prediction, pipeline, work_dir, timings)
+    if read_errors and len(read_errors) == len(selection.candidates):
+        raise GeometryUnsupported("; ".join(read_errors))
+    return AnalysisResult(
+        study_instance_uid=study.study_instance_uid,
+        outcome=Outcome.NOT_APPLICABLE,
+        reason=_why_not_applicable(rejected),
+        selection=SelectionRecord(chosen=None, rejected=tuple(rejected)),
+        bundle=bundle_identity(pipeline.bundle),
+        device=pipeline.device_name,
+        overall_threshold=pipeline.bundle.overall_threshold,
+        quality=_unreadable_notes(study),
+        timings_s=(("read", read_s), ("total", time.perf_counter() - started)),
+    )
+
+
+def bundle_identity(bundle: Bundle) -> BundleIdentity:
+    """The weights' identity in the node's own words."""
+    return BundleIdentity(name=bundle.name, version=bundle.version, sha256=bundle.sha256)
+
+
+def _analysed(
+    study: StudyFiles,
+    series_uid: str,
+    rejected: list[SeriesRejection],
+    volume: SeriesVolume,
+    prediction: Prediction,
+    pipeline: Pipeline,
+    work_dir: Path,
+    timings_s: dict[str, float],
+) -> AnalysisResult:
+    findings = tuple(
+        Finding(
+            level=level.level,
+            status=LevelStatus(level.status),
+            threshold=level.threshold,
+            probability=level.probability,
+            location_mm_lps=level.centre_lps_mm,
+            box_mm_lps=level.box_lps_mm,
+            key_index_zyx=level.key_index_zyx,
+        )
+        for level in prediction.levels
+    )
+    mask_path = work_dir / "mask.npz"
+    np.savez_compressed(mask_path, mask=prediction.mask, affine_lps=volume.volume.affine_lps)
+    views_path = write_views(volume.volume, prediction.mask, findings, work_dir / "views")
+    return AnalysisResult(
+        study_instance_uid=study.study_instance_uid,
+        outcome=Outcome.ANALYSED,
+        reason=None,
+        selection=SelectionRecord(chosen=series_uid, rejected=tuple(rejected)),
+        bundle=bundle_identity(pipeline.bundle),
+        device=pipeline.device_name,
+        findings=findings,
+        overall_probability=prediction.overall_probability,
+        overall_threshold=prediction.overall_threshold,
+        mask_path=mask_path,
+        slices=tuple(
+            SourceSlice(
+                sop_instance_uid=source.sop_instance_uid,
+                sop_class_uid=source.sop_class_uid,
+                file=source.file,
+                frame_number=source.frame_number,
+            )
+            for source in volume.slices
+        ),
+        views_path=views_path,
+        quality=(*_unreadable_notes(study), *volume.notes, *prediction.notes),
+        timings_s=tuple(timings_s.items()),
+    )
+
+
+def _facts(members: tuple[dicom_headers.InstanceHeader, ...]) -> SeriesFacts:
+    found = dicom_headers.series_facts(members)
+    return SeriesFacts(**{name: getattr(found, name) for name in SeriesFacts.__dataclass_fields__})
+
+
+def _ranked_lower(uids: Sequence[str], *, chosen: str) -> list[SeriesRejection]:
+    detail = f"series {chosen} ranks higher and shows the cervical spine"
+    return [SeriesRejection(series_instance_uid=uid, rule="ranked_lower", detail=detail) for uid in uids]
+
+
+def _why_not_applicable(rejected: Sequence[SeriesRejection]) -> str:
+    if not rejected:
+        return "the study holds no image series"
+    if any(rejection.rule == "no_cervical_spine" for rejection in rejected):
+        return "no cervical spine was found in the pixels of any eligible series"
+    rules = sorted({rejection.rule for rejection in rejected})
+    return f"none of the {len(rejected)} series is eligible ({', '.join(rules)})"
+
+
+def _unreadable_notes(study: StudyFiles) -> tuple[str, ...]:
+    count = len(study.unreadable)
+    return (f"{count} of the study's files could not be read: {study.unreadable[0][1]}",) if count else ()
+
+
+def _fractions(report: Progress) -> Callable[[str, int, int], None]:
+    def counted(stage: str, done: int, total: int) -> None:
+        report(stage, done / max(total, 1))
+
+    return counted
+
+
+def _silent(_stage: str, _fraction: float) -> None:
+    return None
