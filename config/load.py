@@ -1,0 +1,297 @@
+"""Reads the configuration: defaults < file < environment CSPINE_NODE__SECTION__KEY < command line.
+
+Every value keeps its origin, so that a refusal can say which key, its value and where it came from. `peers` come
+from the file alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import re
+import socket
+import tomllib
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from config.errors import ConfigError
+from config.lines import line_of, lines_of_keys
+from config.settings import PeerSettings, Section, Settings, sections
+
+ENVIRONMENT_PREFIX = "CSPINE_NODE__"
+DEFAULT_FILE = Path(__file__).with_name("node.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSettings:
+    """`settings` with the origin of each value: "default", "FILE:LINE", "environment NAME" or "command line".
+
+    `path` is the file that was read, None where there was none; relative folders in `settings` are absolute.
+    """
+
+    settings: Settings
+    provenance: Mapping[str, str]
+    path: Path | None
+
+
+Model = TypeVar("Model", bound=Section)
+
+
+class _Given(NamedTuple):
+    value: Any
+    source: str
+
+
+def load_settings(
+    path: Path | str | None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> LoadedSettings:
+    """The validated settings and where each came from. Raises ConfigError for the first thing that is wrong.
+
+    `overrides` are the command line's, by dotted key ("node.port"); None values are not given. `environ` defaults
+    to the process environment.
+    """
+    file = Path(path) if path is not None else None
+    environ = os.environ if environ is None else environ
+    given: dict[str, _Given] = {}
+    peers: tuple[PeerSettings, ...] = ()
+    if file is not None:
+        text = read_text(file)
+        given, peers = _from_text(text, str(file))
+    given |= dict(_from_environment(environ))
+    given |= {key: _Given(value, "command line") for key, value in (overrides or {}).items() if value is not None}
+    checked = _validated(given)
+    checked = _with_absolute_paths(checked, given, file)
+    provenance = {key: given[key].source if key in given else "default" for key in setting_keys()}
+    provenance["peers"] = str(file) if peers else "default"
+    return LoadedSettings(
+        settings=checked.model_copy(update={"peers": peers}), provenance=types.MappingProxyType(provenance), path=file
+    )
+
+
+def parse_peers(text: str, *, source: str) -> tuple[PeerSettings, ...]:
+    """The peers in the text of a configuration file. Raises ConfigError; the rest of the file is checked as well."""
+    given, peers = _from_text(text, source)
+    _validated(given)
+    return peers
+
+
+def read_text(file: Path) -> str:
+    """The file's text. Raises ConfigError where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("", None, str(file), f"cannot read the configuration: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError("", None, str(file), "the configuration is not UTF-8 text") from None
+
+
+def setting_keys() -> tuple[str, ...]:
+    """Every dotted key outside `peers`, in the file's order."""
+    return tuple(f"{name}.{field}" for name, section in sections().items() for field in section.model_fields)
+
+
+def check_port_free(host: str, port: int, *, key: str = "node.port", source: str = "") -> None:
+    """Returns where `host`:`port` can be listened on now. Raises ConfigError where it cannot; 0 is always free."""
+    if port == 0:
+        return
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise ConfigError(key.replace("port", "host"), host, source, f"unknown address: {error.strerror}") from None
+    family, kind, protocol, _, address = infos[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # As the servers do, so that a port in TIME_WAIT after a restart counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise ConfigError(key, port, source, _why_not(error, host)) from None
+
+
+def _why_not(error: OSError, host: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"the port is in use on {host}; stop the other program or choose another port"
+    if error.errno == errno.EACCES:
+        return "this user may not listen on that port; choose one above 1023"
+    return f"cannot listen on {host}: {error.strerror}"
+
+
+def _from_text(text: str, source: str) -> tuple[dict[str, _Given], tuple[PeerSettings, ...]]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        place = f"{source}:{where[1]}" if where else source
+        raise ConfigError("", None, place, f"not valid TOML: {error}") from None
+    lines = lines_of_keys(text)
+
+    def origin(key: str) -> str:
+        line = line_of(key, lines)
+        return f"{source}:{line}" if line else source
+
+    given = {key: _Given(value, origin(key)) for key, value in _flat(document, origin)}
+    return given, _peers(document.get("peers", []), origin)
+
+
+def _flat(document: dict[str, Any], origin: Any) -> Iterator[tuple[str, Any]]:
+    known = sections()
+    for name, table in document.items():
+        if name == "peers":
+            continue
+        if name not in known:
+            raise ConfigError(name, None, origin(name), f"unknown section; known are {', '.join([*known, 'peers'])}")
+        if not isinstance(table, dict):
+            raise ConfigError(name, table, origin(name), f"is a section: write [{name}]")
+        yield from ((f"{name}.{key}", value) for key, value in table.items())
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:
+    for name in sorted(environ):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        key = ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+        source = f"environment {name}"
+        _known(key, environ[name], source)
+        yield key, _Given(_from_word(key, environ[name], source), source)
+
+
+def _from_word(key: str, word: str, source: str) -> Any:
+    """A word of the environment as the type of `key`: the rest of the path is strict, and words are all we get here."""
+    section, _, name = key.partition(".")
+    try:
+        return TypeAdapter(sections()[section].model_fields[name].annotation).validate_python(word)
+    except ValidationError as error:
+        raise ConfigError(key, word, source, _message(error.errors()[0])) from None
+
+
+def _known(key: str, value: Any, source: str) -> None:
+    if key not in setting_keys():
+        raise ConfigError(key, value, source, _unknown(key))
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, setting_keys(), n=1)
+    return "unknown key" + (f"; did you mean {near[0]}?" if near else "; docs/CONFIGURATION.md lists every key")
+
+
+def _validated(given: Mapping[str, _Given]) -> Settings:
+    for key, (value, source) in given.items():
+        _known(key, value, source)
+    tables = {
+        name: _section(
+            model,
+            {key.partition(".")[2]: given[key] for key in given if key.partition(".")[0] == name},
+            prefix=f"{name}.",
+            otherwise="default",
+        )
+        for name, model in sections().items()
+    }
+    settings = Settings(**tables)
+    _check_together(settings, given)
+    return settings
+
+
+def _section(model: type[Model], values: Mapping[str, _Given], *, prefix: str, otherwise: str) -> Model:
+    # Strict: "11112" is no port and 1 is not true. Only a path has no type of its own in TOML.
+    plain = {
+        key: Path(value) if isinstance(value, str) and _annotation(model, key) is Path else value
+        for key, (value, _) in values.items()
+    }
+    try:
+        return model.model_validate(plain, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        given = values.get(name, _Given(None, otherwise))
+        value = "(hidden)" if prefix + name == "database.url" else given.value
+        raise ConfigError(prefix + name, value, given.source, _message(first)) from None
+
+
+def _annotation(model: type[Section], name: str) -> Any:
+    field = model.model_fields.get(name)
+    return field.annotation if field else None
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "missing":
+        return "is required and not given"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    return error["msg"][0].lower() + error["msg"][1:]
+
+
+def _check_together(settings: Settings, given: Mapping[str, _Given]) -> None:
+    study = settings.study
+    if study.hard_limit_s < study.quiet_period_s:
+        source = given["study.hard_limit_s"].source if "study.hard_limit_s" in given else "default"
+        raise ConfigError(
+            "study.hard_limit_s",
+            study.hard_limit_s,
+            source,
+            f"is shorter than study.quiet_period_s = {study.quiet_period_s}; a study would never close by quiet",
+        )
+
+
+def _peers(tables: Any, origin: Any) -> tuple[PeerSettings, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError("peers", None, origin("peers"), "is a list of tables: write [[peers]]")
+    peers = []
+    for index, table in enumerate(tables):
+        prefix = f"peers[{index}]."
+        for key, value in table.items():
+            if key not in PeerSettings.model_fields:
+                raise ConfigError(prefix + key, value, origin(prefix + key), _unknown_of_peer())
+        values = {key: _Given(value, origin(prefix + key)) for key, value in table.items()}
+        peers.append(_section(PeerSettings, values, prefix=prefix, otherwise=origin(prefix[:-1])))
+    _refuse_twins(peers, origin)
+    return tuple(peers)
+
+
+def _unknown_of_peer() -> str:
+    return f"unknown key; a peer has {', '.join(PeerSettings.model_fields)}"
+
+
+def _refuse_twins(peers: list[PeerSettings], origin: Any) -> None:
+    for index, peer in enumerate(peers):
+        for earlier_index, earlier in enumerate(peers[:index]):
+            if peer.name.casefold() == earlier.name.casefold():
+                first = origin(f"peers[{earlier_index}].name")
+                raise ConfigError(
+                    f"peers[{index}].name",
+                    peer.name,
+                    origin(f"peers[{index}].name"),
+                    f"the name is taken by the peer at {first}",
+                )
+            # The same entity twice would get every result twice.
+            if (peer.ae_title, peer.host, peer.port) == (earlier.ae_title, earlier.host, earlier.port):
+                raise ConfigError(
+                    f"peers[{index}].ae_title",
+                    peer.ae_title,
+                    origin(f"peers[{index}].ae_title"),
+                    f"the same AE title, host and port as peer {earlier.name!r}",
+                )
+
+
+def _with_absolute_paths(settings: Settings, given: Mapping[str, _Given], file: Path | None) -> Settings:
+    def absolute(key: str, path: Path) -> Path:
+        source = given[key].source if key in given else "default"
+        in_file = file is not None and source.startswith(f"{file}")
+        base = file.resolve().parent if in_file and file is not None else Path.cwd()
+        return Path(os.path.abspath(base / path.expanduser()))
+
+    node = settings.node.model_copy(update={"data_dir": absolute("node.data_dir", settings.node.data_dir)})
+    inference = settings.inference
+    if inference.bundle != "default":
+        inference = inference.model_copy(update={"bundle": str(absolute("inference.bundle", Path(inference.bundle)))})
+    return settings.model_copy(update={"node": node, "inference": inference})
