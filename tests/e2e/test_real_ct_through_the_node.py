@@ -1,0 +1,85 @@
+"""A real head and neck CT from DCMTK's storescu through the node to a PACS.
+
+What a person sees in the series: C1 to C5 whole, the upper part of C6, no C7. The centres below were read off the
+images by eye (LPS mm, to about 3 mm) and serve as truth here; nothing was trained or tuned on the series.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+
+from tests.peers import DcmtkStorescp, NodeProcess, Orthanc, receiver, require, sender, storescu, wait_for
+
+pytestmark = pytest.mark.xdist_group("real-ct")
+
+SEG_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+TOLERANCE_MM = 10.0
+
+
+def _send_and_wait(node: NodeProcess, real_ct: Path, peer: str) -> dict:
+    sent = storescu(node.port, [real_ct], called=node.ae_title)
+    assert sent.returncode == 0, sent.stderr
+    uid = str(pydicom.dcmread(next(real_ct.glob("*.dcm")), stop_before_pixels=True).StudyInstanceUID)
+
+    def delivered() -> dict | None:
+        study = node.study(uid)
+        states = {delivery["peer"]: delivery["state"] for delivery in study.get("deliveries", [])}
+        return study if states.get(peer) == "STORED" else None
+
+    return wait_for("the delivery", delivered, timeout_s=120, every_s=1.0)
+
+
+def _check_levels(study: dict) -> None:
+    levels = {level["level"]: level for level in study["result"]["levels"]}
+    assert levels["C7"]["status"] == "not_assessed"
+    assert levels["C7"]["probability"] is None
+    heights = [levels[name]["location_mm_lps"][2] for name in ("C1", "C2", "C3", "C4", "C5")]
+    assert heights == sorted(heights, reverse=True)
+
+
+def _check_objects(sr: pydicom.Dataset, seg: pydicom.Dataset) -> None:
+    assert sr.SOPClassUID == COMPREHENSIVE_3D_SR
+    assert seg.SOPClassUID == SEG_STORAGE
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence][:5] == ["C1", "C2", "C3", "C4", "C5"]
+    mask = highdicom.seg.Segmentation.from_dataset(seg)
+    assert np.count_nonzero(mask.pixel_array) > 1000
+
+
+def test_storescu_sends_and_storescp_gets_sr_and_seg(real_ct: Path, dcmtk_pacs: DcmtkStorescp, tmp_path: Path):
+    peers = [sender(), receiver(dcmtk_pacs.ae_title, dcmtk_pacs.port)]
+    node = NodeProcess(folder=tmp_path / "node", peers=peers).start()
+    try:
+        study = _send_and_wait(node, real_ct, "pacs")
+    finally:
+        assert node.stop() == 0
+    _check_levels(study)
+    arrived = {pydicom.dcmread(file).SOPClassUID: file for file in dcmtk_pacs.files()}
+    assert set(arrived) == {SEG_STORAGE, COMPREHENSIVE_3D_SR}
+    _check_objects(pydicom.dcmread(arrived[COMPREHENSIVE_3D_SR]), pydicom.dcmread(arrived[SEG_STORAGE]))
+    dump = subprocess.run(
+        [require("dsrdump", "dcmtk"), str(arrived[COMPREHENSIVE_3D_SR])], capture_output=True, text=True, timeout=60
+    )
+    assert dump.returncode == 0
+    assert "C1 vertebra" in dump.stdout
+
+
+def test_orthanc_as_the_pacs_holds_sr_and_seg(real_ct: Path, orthanc: Orthanc, tmp_path: Path):
+    peers = [sender(), receiver(orthanc.ae_title, orthanc.port)]
+    node = NodeProcess(folder=tmp_path / "node", peers=peers).start()
+    try:
+        study = _send_and_wait(node, real_ct, "pacs")
+    finally:
+        assert node.stop() == 0
+    _check_levels(study)
+    datasets = [pydicom.dcmread(io.BytesIO(orthanc.file(held["ID"]))) for held in orthanc.instances()]
+    of_study = {data.SOPClassUID: data for data in datasets if data.StudyInstanceUID == study["study_instance_uid"]}
+    assert set(of_study) == {SEG_STORAGE, COMPREHENSIVE_3D_SR}
+    _check_objects(of_study[COMPREHENSIVE_3D_SR], of_study[SEG_STORAGE])
