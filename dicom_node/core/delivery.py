@@ -32,8 +32,11 @@ class ObjectStatus:
 
     @property
     def is_stored(self) -> bool:
-        """Success or a warning: the peer keeps the object (PS3.4 B.2.3)."""
-        return self.status is not None and (self.status == 0x0000 or self.status >> 12 == 0xB)
+        """Success, a warning (PS3.4 B.2.3) or Duplicate SOP Instance (PS3.7 annex C): the peer holds the object.
+
+        Our UIDs depend on the result alone, so a duplicate is the same result sent before an answer was lost.
+        """
+        return self.status is not None and (self.status in (0x0000, 0x0111) or self.status >> 12 == 0xB)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryEntry:
-    """`subject` is `study:<uid>`, `job:<id>` or `delivery:<id>`; `actor` is `node`, a peer's AE title or an operator."""
+    """`subject` is `study:<uid>`, `job:<id>` or `delivery:<id>`.
+
+    `actor` is `node`, a peer's AE title or an operator.
+    """
 
     at: datetime
     subject: str

@@ -29,7 +29,10 @@ class PatientSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceRecord:
-    """One stored SOP Instance. `file` is relative to the file store's root; `digest` is the sha256 of the data set as sent."""
+    """One stored SOP Instance.
+
+    `file` is relative to the file store's root; `digest` is the sha256 of the data set as sent.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -51,7 +54,9 @@ class InstanceRecord:
 class StudyIntake:
     """A study being received or received. `revision` counts closed versions: 0 before the first close.
 
-    `hard_deadline_at` and `quiet_deadline_at` are rows, not timers: a restart changes neither.
+    `first_received_at` is the first instance of the revision on its way in (or of the last one closed), so that a
+    late image a day after the first does not run into the hard limit at once. Deadlines follow from these two times
+    and the policy; they are rows, not timers, and a restart changes neither.
     `open_associations` holds the ids of associations that are open now and have carried this study.
     """
 

@@ -1,0 +1,24 @@
+"""The names under which the node counts. The metrics page is an adapter; labels never hold patient data."""
+
+from __future__ import annotations
+
+INSTANCES_RECEIVED = "instances_received"  # newly stored instances; label: calling_aet
+BYTES_RECEIVED = "bytes_received"  # observed: size of a newly stored file
+INSTANCES_REJECTED = "instances_rejected"  # label: reason (as in RejectedInput)
+INSTANCES_REPEATED = "instances_repeated"  # identical re-sends
+INSTANCES_CONFLICTING = "instances_conflicting"  # same UID, other content
+STUDIES_CLOSED = "studies_closed"  # label: event
+JOBS_FINISHED = "jobs_finished"  # label: outcome (done, skipped, failed, retry_wait, lost)
+DELIVERIES_FINISHED = "deliveries_finished"  # labels: outcome (stored, failed, retry_wait, lost), peer
+ANALYSIS_SECONDS = "analysis_seconds"  # observed: claim to result
+RESULT_LATENCY_SECONDS = "seconds_from_last_image_to_stored_result"  # observed; label: peer
+
+
+class NoCounters:
+    """Counts nothing: for commands that serve no metrics page."""
+
+    def count(self, name: str, **labels: str) -> None:
+        """Nothing."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Nothing."""

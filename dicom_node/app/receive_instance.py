@@ -1,0 +1,257 @@
+"""Take one SOP Instance from the network and answer for it.
+
+Success means that the instance would survive a power cut: the file is durable before its row, and the row is
+committed before the answer. Everything else is a RejectedInput with the DIMSE status for the sender, who then keeps
+its copy. The order is the architecture's: UIDs, free space, file, row, answer.
+
+A file without a row (a kill between the two) is found by the sweep at start-up. A row without a file cannot be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from dicom_node.app import counting
+from dicom_node.app.index_instance import Indexed, index_instance, is_conflict_noted, note_conflict
+from dicom_node.core.errors import RejectedInput, StorageConflict, StorageUnavailable
+from dicom_node.core.identifiers import is_uid, study_key
+from dicom_node.core.study import InstanceRecord, PatientSummary
+from dicom_node.ports import Clock, Counters, FileStore, StoredFile, UnitOfWorkFactory
+
+log = structlog.get_logger(__name__)
+
+OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3
+DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900  # PS3.4 B.2.3
+CANNOT_UNDERSTAND = 0xC000  # PS3.4 B.2.3
+DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 annex C; not in the list for C-STORE, and the only code that says it
+
+_TRIES_AFTER_CONFLICT = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceHeader:
+    """What the data set says of itself, as text; empty where it is silent."""
+
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    sop_class_uid: str = ""
+    modality: str = ""
+    patient: PatientSummary = PatientSummary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncomingInstance:
+    """One C-STORE request. `head` is preamble and file meta, `data_set` the bytes as sent.
+
+    `sop_instance_uid` and `sop_class_uid` are the Affected ones of the command set (PS3.7 9.3.1); `header` was read
+    from the data set and is None where it could not be read.
+    """
+
+    head: bytes
+    data_set: bytes | memoryview
+    header: InstanceHeader | None
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    calling_aet: str
+    called_aet: str
+    association_id: str
+
+
+class ReceiveInstance:
+    """The use case behind C-STORE. Safe to call from many threads at once."""
+
+    def __init__(
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        files: FileStore,
+        clock: Clock,
+        counters: Counters,
+        min_free_bytes: int,
+    ) -> None:
+        self._uow = uow_factory
+        self._files = files
+        self._clock = clock
+        self._counters = counters
+        self._min_free_bytes = min_free_bytes
+
+    def __call__(self, incoming: IncomingInstance) -> Indexed:
+        """Store the instance; on return it is durable and indexed, or was held already.
+
+        Raises RejectedInput with the status to answer; then the node has kept nothing, or has kept a conflicting
+        instance aside.
+        """
+        try:
+            header = checked_header(incoming)
+            self._require_space()
+            return self._store(incoming, header)
+        except RejectedInput as rejection:
+            self._counters.count(counting.INSTANCES_REJECTED, reason=rejection.reason)
+            raise
+
+    def _require_space(self) -> None:
+        try:
+            free_bytes = self._files.free_bytes()
+        except StorageUnavailable as error:
+            raise _out_of_resources("storage_unavailable", str(error)) from error
+        if free_bytes < self._min_free_bytes:
+            raise _out_of_resources(
+                "low_space", f"{free_bytes} bytes are free, {self._min_free_bytes} are kept in reserve"
+            )
+
+    def _store(self, incoming: IncomingInstance, header: InstanceHeader) -> Indexed:
+        try:
+            stored = self._files.write(study_key(header.study_instance_uid), incoming.head, incoming.data_set)
+        except StorageUnavailable as error:
+            raise _out_of_resources("storage_unavailable", str(error)) from error
+        record = self._record(incoming, header, stored)
+        answered = False
+        try:
+            indexed = self._index(record)
+            answered = True
+        except (StorageUnavailable, StorageConflict) as error:
+            raise _out_of_resources("storage_unavailable", str(error)) from error
+        finally:
+            if not answered:
+                self._discard_unless_indexed(stored.path)
+        return self._settle(record, indexed)
+
+    def _record(
+        self, incoming: IncomingInstance, header: InstanceHeader, stored: StoredFile
+    ) -> InstanceRecord:
+        return InstanceRecord(
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=incoming.sop_class_uid,
+            transfer_syntax_uid=incoming.transfer_syntax_uid,
+            series_instance_uid=header.series_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            calling_aet=incoming.calling_aet,
+            called_aet=incoming.called_aet,
+            association_id=incoming.association_id,
+            received_at=self._clock.now(),
+            file=stored.path,
+            digest=stored.digest,
+            size_bytes=stored.size_bytes,
+            modality=header.modality,
+            patient=header.patient,
+        )
+
+    def _index(self, record: InstanceRecord) -> Indexed:
+        for _ in range(_TRIES_AFTER_CONFLICT - 1):
+            try:
+                return self._index_once(record)
+            except StorageConflict:
+                continue  # the same instance, or the first one of the study, arrived on another association
+        return self._index_once(record)
+
+    def _index_once(self, record: InstanceRecord) -> Indexed:
+        with self._uow() as uow:
+            indexed = index_instance(uow, record, actor=record.calling_aet)
+            if indexed is not Indexed.CONFLICTING:
+                uow.commit()
+            return indexed
+
+    def _discard_unless_indexed(self, path: Path) -> None:
+        """A commit that failed may still have happened: the file goes only where the database says so.
+
+        Where it cannot be asked, the file stays for the sweep at start-up.
+        """
+        try:
+            with self._uow() as uow:
+                if uow.studies.has_file(path):
+                    return
+            self._files.discard(path)
+        except (StorageUnavailable, StorageConflict) as error:
+            log.warning("file_left_for_the_sweep", file=str(path), why=str(error))
+
+    def _settle(self, record: InstanceRecord, indexed: Indexed) -> Indexed:
+        match indexed:
+            case Indexed.NEW:
+                self._counters.count(counting.INSTANCES_RECEIVED, calling_aet=record.calling_aet)
+                self._counters.observe(counting.BYTES_RECEIVED, float(record.size_bytes))
+            case Indexed.IDENTICAL:
+                self._discard_copy(record.file)
+                self._counters.count(counting.INSTANCES_REPEATED, calling_aet=record.calling_aet)
+            case Indexed.CONFLICTING:
+                self._keep_conflict_aside(record)
+        return indexed
+
+    def _discard_copy(self, path: Path) -> None:
+        try:
+            self._files.discard(path)
+        except StorageUnavailable as error:
+            log.warning("file_left_for_the_sweep", file=str(path), why=str(error))
+
+    def _keep_conflict_aside(self, record: InstanceRecord) -> None:
+        self._counters.count(counting.INSTANCES_CONFLICTING, calling_aet=record.calling_aet)
+        try:
+            with self._uow() as uow:
+                if is_conflict_noted(uow, record):
+                    self._files.discard(record.file)
+                else:
+                    kept_at = self._files.set_aside(
+                        record.file, reason="conflicting_instance", detail=_conflict_detail(record)
+                    )
+                    note_conflict(uow, record, kept_at=str(kept_at), actor=record.calling_aet)
+                    uow.commit()
+        except (StorageUnavailable, StorageConflict) as error:
+            raise _out_of_resources("storage_unavailable", str(error)) from error
+        log.warning(
+            "conflicting_instance_kept_aside",
+            study=study_key(record.study_instance_uid),
+            sop_instance_uid=record.sop_instance_uid,
+            calling_aet=record.calling_aet,
+        )
+        raise RejectedInput(
+            DUPLICATE_SOP_INSTANCE,
+            "conflicting_instance",
+            f"SOP Instance {record.sop_instance_uid} is held with other content; the new one was kept aside",
+        )
+
+
+def checked_header(incoming: IncomingInstance) -> InstanceHeader:
+    """The header where it names study, series and instance and agrees with the command set.
+
+    A data set without SOP Class UID is taken at the command's word (observed in the field: the RSNA 2022 images).
+    Raises RejectedInput: 0xC000 where a UID is missing or unreadable, 0xA900 where it contradicts the command.
+    """
+    header = incoming.header
+    if header is None:
+        raise RejectedInput(CANNOT_UNDERSTAND, "unreadable", "the data set cannot be read")
+    for name, value in (
+        ("Study Instance UID", header.study_instance_uid),
+        ("Series Instance UID", header.series_instance_uid),
+        ("SOP Instance UID", header.sop_instance_uid),
+    ):
+        if not is_uid(value):
+            raise RejectedInput(CANNOT_UNDERSTAND, "missing_uid", f"{name} is {value!r}, which is not a UID")
+    for name, value, commanded in (
+        ("SOP Instance UID", header.sop_instance_uid, incoming.sop_instance_uid),
+        ("SOP Class UID", header.sop_class_uid or incoming.sop_class_uid, incoming.sop_class_uid),
+    ):
+        if value != commanded:
+            raise RejectedInput(
+                DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
+                "command_mismatch",
+                f"{name} is {value} in the data set and {commanded!r} in the command",
+            )
+    return header
+
+
+def _out_of_resources(reason: str, message: str) -> RejectedInput:
+    return RejectedInput(OUT_OF_RESOURCES, reason, message)
+
+
+def _conflict_detail(record: InstanceRecord) -> dict[str, str]:
+    return {
+        "sop_instance_uid": record.sop_instance_uid,
+        "study_instance_uid": record.study_instance_uid,
+        "sha256": record.digest,
+        "calling_aet": record.calling_aet,
+        "received_at": record.received_at.isoformat(),
+    }
