@@ -22,6 +22,14 @@ pytestmark = pytest.mark.xdist_group("real-ct")
 SEG_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 TOLERANCE_MM = 10.0
+# Level: height of its centre, front of its body or arch, tip of its posterior elements.
+SEEN_Z_AND_Y_MM = {
+    "C1": (12.8, 10.0, 58.0),
+    "C2": (-9.0, 16.0, 66.0),
+    "C3": (-22.5, 20.0, 67.0),
+    "C4": (-37.5, 23.0, 70.0),
+    "C5": (-52.5, 26.0, 70.0),
+}
 
 
 def _send_and_wait(node: NodeProcess, real_ct: Path, peer: str) -> dict:
@@ -41,7 +49,12 @@ def _check_levels(study: dict) -> None:
     levels = {level["level"]: level for level in study["result"]["levels"]}
     assert levels["C7"]["status"] == "not_assessed"
     assert levels["C7"]["probability"] is None
-    heights = [levels[name]["location_mm_lps"][2] for name in ("C1", "C2", "C3", "C4", "C5")]
+    for name, (z_mm, front_mm, back_mm) in SEEN_Z_AND_Y_MM.items():
+        x, y, z = levels[name]["location_mm_lps"]
+        assert abs(z - z_mm) <= TOLERANCE_MM, name
+        assert front_mm - TOLERANCE_MM <= y <= back_mm + TOLERANCE_MM, name
+        assert abs(x) <= 30.0, name
+    heights = [levels[name]["location_mm_lps"][2] for name in SEEN_Z_AND_Y_MM]
     assert heights == sorted(heights, reverse=True)
 
 
