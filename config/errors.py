@@ -19,7 +19,7 @@ class ConfigError(ValueError):
     def __str__(self) -> str:
         shown = "" if self.value is None else f" = {_shown(self.value)}"
         named = f"{self.key}{shown} " if self.key else ""
-        return " ".join(f"{named}({self.source}): {self.message}".split())
+        return " ".join(f"{named}({self.source}): {self.message}".splitlines())
 
 
 def _shown(value: object) -> str:

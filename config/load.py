@@ -168,7 +168,7 @@ def _from_word(key: str, word: str, source: str) -> Any:
     """A word of the environment as the type of `key`: the rest of the path is strict, and words are all we get here."""
     section, _, name = key.partition(".")
     try:
-        return TypeAdapter(sections()[section].model_fields[name].annotation).validate_python(word)
+        return TypeAdapter(_annotation(sections()[section], name)).validate_python(word)
     except ValidationError as error:
         raise ConfigError(key, word, source, _message(error.errors()[0])) from None
 
@@ -195,7 +195,7 @@ def _validated(given: Mapping[str, _Given]) -> Settings:
         )
         for name, model in sections().items()
     }
-    settings = Settings(**tables)
+    settings = Settings.model_validate(tables)
     _check_together(settings, given)
     return settings
 

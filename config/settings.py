@@ -29,7 +29,14 @@ def _peer_name(value: str) -> str:
     return value
 
 
+def _host(value: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("a host is an address or a name, without spaces")
+    return value
+
+
 AETitleText = Annotated[str, AfterValidator(_ae_title)]
+HostText = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=255)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ListeningPort = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -44,27 +51,40 @@ class Section(BaseModel):
 class NodeSettings(Section):
     """The DICOM side of the node."""
 
-    ae_title: AETitleText = Field(
-        "CSPINE_AI", description="Our AE title; an association that calls another one is rejected. At most 16 characters."
+    ae_title: def _host(value: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("a host is an address or a name, without spaces")
+    return value
+
+
+AETitleText = Field(
+        default="CSPINE_AI",
+        description="Our AE title; an association that calls another one is rejected. At most 16 characters.",
     )
-    host: str = Field("0.0.0.0", min_length=1, description="Address the receiver listens on.")
-    port: ListeningPort = Field(11112, description="TCP port the receiver listens on; 0 takes a free one.")
+    host: HostText = Field(default="0.0.0.0", description="Address the receiver listens on.")
+    port: ListeningPort = Field(default=11112, description="TCP port the receiver listens on; 0 takes a free one.")
     data_dir: Path = Field(
-        Path("var"),
+        default=Path("var"),
         description="Received files, database, results, history of this file. A relative path in a file counts from "
         "that file's folder; from the environment or the command line it counts from the working directory.",
     )
     maximum_associations: int = Field(
-        64, ge=1, le=4096, description="Associations served at once; one more is rejected as a transient condition."
+        default=64,
+        ge=1,
+        le=4096,
+        description="Associations served at once; one more is rejected as a transient condition.",
     )
     maximum_associations_per_address: int = Field(
-        32, ge=1, le=4096, description="Of these, how many one address may hold, so that a broken peer cannot take all."
+        default=32,
+        ge=1,
+        le=4096,
+        description="Of these, how many one address may hold, so that a broken peer cannot take all.",
     )
     network_timeout_s: Positive = Field(
-        60.0, description="An association that stays silent this long is aborted (also: connecting to a peer)."
+        default=60.0, description="An association that stays silent this long is aborted (also: connecting to a peer)."
     )
     min_free_bytes: int = Field(
-        2_000_000_000,
+        default=2_000_000_000,
         ge=0,
         description="Below this much free space in data_dir, C-STORE is answered with A700 (out of resources).",
     )
@@ -74,7 +94,9 @@ class DatabaseSettings(Section):
     """Where studies, jobs and deliveries are kept."""
 
     url: str = Field(
-        "sqlite", min_length=1, description='"sqlite" for a file in data_dir, or a SQLAlchemy URL for PostgreSQL.'
+        default="sqlite",
+        min_length=1,
+        description='"sqlite" for a file in data_dir, or a SQLAlchemy URL for PostgreSQL.',
     )
 
 
@@ -82,74 +104,97 @@ class StudySettings(Section):
     """When a study counts as complete."""
 
     quiet_period_s: Positive = Field(
-        30.0, description="Closes a study this long after its last SOP Instance, with no open association carrying it."
+        default=30.0,
+        description="Closes a study this long after its last SOP Instance, with no open association carrying it.",
     )
     hard_limit_s: Positive = Field(
-        1800.0, description="Closes a study this long after its first SOP Instance, whatever still arrives."
+        default=1800.0, description="Closes a study this long after its first SOP Instance, whatever still arrives."
     )
 
 
 class InferenceSettings(Section):
     """The model and the process it runs in."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto takes CUDA if there.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the model runs; auto takes CUDA if there."
+    )
     bundle: str = Field(
-        "default", min_length=1, description='"default" for the bundle shipped with the project, or a bundle folder.'
+        default="default",
+        min_length=1,
+        description='"default" for the bundle shipped with the project, or a bundle folder.',
     )
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads of one analysis; 0 takes one for each core.")
-    timeout_s: Positive = Field(900.0, description="An analysis that runs longer is stopped and tried again.")
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="CPU threads of one analysis; 0 takes one for each core."
+    )
+    timeout_s: Positive = Field(default=900.0, description="An analysis that runs longer is stopped and tried again.")
     memory_limit_mb: int = Field(
-        8192, ge=0, description="Address space one analysis may take beyond its start (Linux); 0 is no limit."
+        default=8192, ge=0, description="Address space one analysis may take beyond its start (Linux); 0 is no limit."
     )
-    workers: int = Field(1, ge=1, le=64, description="Analyses that run at once, each in its own process.")
+    workers: int = Field(default=1, ge=1, le=64, description="Analyses that run at once, each in its own process.")
 
 
 class AnalysisSettings(Section):
     """Attempts at an analysis that ended with a transient error."""
 
-    attempts: int = Field(3, ge=1, le=100, description="Starts of a job before it is FAILED and needs attention.")
-    backoff_initial_s: Positive = Field(10.0, description="Wait before the second attempt.")
-    backoff_factor: float = Field(3.0, ge=1.0, le=100.0, description="Each further wait is this much longer.")
-    backoff_maximum_s: Positive = Field(600.0, description="No wait is longer than this.")
+    attempts: int = Field(
+        default=3, ge=1, le=100, description="Starts of a job before it is FAILED and needs attention."
+    )
+    backoff_initial_s: Positive = Field(default=10.0, description="Wait before the second attempt.")
+    backoff_factor: float = Field(default=3.0, ge=1.0, le=100.0, description="Each further wait is this much longer.")
+    backoff_maximum_s: Positive = Field(default=600.0, description="No wait is longer than this.")
 
 
 class DeliverySettings(Section):
     """Sending results to the peers that receive them."""
 
-    workers: int = Field(2, ge=1, le=64, description="Deliveries that run at once; one peer gets one at a time.")
-    attempts: int = Field(30, ge=1, le=10_000, description="Attempts before a delivery is FAILED and needs attention.")
-    backoff_initial_s: Positive = Field(5.0, description="Wait after the first failed attempt.")
-    backoff_factor: float = Field(2.0, ge=1.0, le=100.0, description="Each further wait is this much longer.")
-    backoff_maximum_s: Positive = Field(900.0, description="No wait is longer than this.")
-    backoff_jitter: float = Field(
-        0.1, ge=0.0, le=1.0, description="Share by which each wait is varied, so that many deliveries do not come at once."
+    workers: int = Field(
+        default=2, ge=1, le=64, description="Deliveries that run at once; one peer gets one at a time."
     )
-    timeout_s: Positive = Field(60.0, description="How long the peer may take to answer one C-STORE.")
+    attempts: int = Field(
+        default=30, ge=1, le=10_000, description="Attempts before a delivery is FAILED and needs attention."
+    )
+    backoff_initial_s: Positive = Field(default=5.0, description="Wait after the first failed attempt.")
+    backoff_factor: float = Field(default=2.0, ge=1.0, le=100.0, description="Each further wait is this much longer.")
+    backoff_maximum_s: Positive = Field(default=900.0, description="No wait is longer than this.")
+    backoff_jitter: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=1.0,
+        description="Share by which each wait is varied, so that many deliveries do not come at once.",
+    )
+    timeout_s: Positive = Field(default=60.0, description="How long the peer may take to answer one C-STORE.")
 
 
 class SchedulerSettings(Section):
     """How often the node looks at its rows. Deadlines are rows: a missed tick only makes things later."""
 
-    tick_s: Positive = Field(1.0, description="Period of closing studies, starting jobs and starting deliveries.")
-    lease_s: Positive = Field(60.0, description="A worker that gives no heartbeat this long has lost its job or delivery.")
+    tick_s: Positive = Field(
+        default=1.0, description="Period of closing studies, starting jobs and starting deliveries."
+    )
+    lease_s: Positive = Field(
+        default=60.0, description="A worker that gives no heartbeat this long has lost its job or delivery."
+    )
 
 
 class WebSettings(Section):
     """The pages, the JSON API and the metrics."""
 
-    enabled: bool = Field(True, description="Whether the node serves them at all.")
-    host: str = Field(
-        "127.0.0.1", min_length=1, description="Address the web server listens on. There is no log-in yet: keep it local."
+    enabled: bool = Field(default=True, description="Whether the node serves them at all.")
+    host: HostText = Field(
+        default="127.0.0.1",
+        description="Address the web server listens on. There is no log-in yet: keep it local.",
     )
-    port: ListeningPort = Field(8080, description="TCP port of the web server; 0 takes a free one.")
+    port: ListeningPort = Field(default=8080, description="TCP port of the web server; 0 takes a free one.")
 
 
 class LogSettings(Section):
     """What is written to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe event that is written.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe event that is written."
+    )
     format: Literal["auto", "console", "json"] = Field(
-        "auto", description="json is one object a line; auto is console on a terminal and json elsewhere."
+        default="auto", description="json is one object a line; auto is console on a terminal and json elsewhere."
     )
 
 
@@ -159,12 +204,18 @@ class PeerSettings(Section):
     name: Annotated[str, AfterValidator(_peer_name)] = Field(
         min_length=1, max_length=64, description="Our name for it; unique in this file."
     )
-    ae_title: AETitleText = Field(description="Its AE title, as it calls itself and as we call it.")
-    host: str = Field(min_length=1, max_length=255, description="Its address or host name.")
+    ae_title: def _host(value: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("a host is an address or a name, without spaces")
+    return value
+
+
+AETitleText = Field(description="Its AE title, as it calls itself and as we call it.")
+    host: HostText = Field(description="Its address or host name.")
     port: Port = Field(description="Its TCP port for C-ECHO and C-STORE.")
-    may_send: bool = Field(False, description="Its associations are accepted.")
-    receives_results: bool = Field(False, description="Results are delivered to it.")
-    enabled: bool = Field(True, description="false keeps the entry and treats it as if it were not there.")
+    may_send: bool = Field(default=False, description="Its associations are accepted.")
+    receives_results: bool = Field(default=False, description="Results are delivered to it.")
+    enabled: bool = Field(default=True, description="false keeps the entry and treats it as if it were not there.")
 
 
 class Settings(BaseModel):

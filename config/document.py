@@ -1,0 +1,85 @@
+"""docs/CONFIGURATION.md, written from the models: `python -m config.document > docs/CONFIGURATION.md`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from config.settings import PeerSettings, Section, sections
+
+_OPENING = """# Configuration
+
+Generated from `config/settings.py` by `python -m config.document`; do not edit.
+
+One TOML file, `config/node.toml` by default, given with `--config FILE`. Each value is taken from the first of these
+that has it: command line, environment, file, default.
+
+- **Environment**: `CSPINE_NODE__SECTION__KEY`, as in `CSPINE_NODE__NODE__PORT=11113`. Peers stand in the file only.
+- **Relative folders** in the file count from the file's own folder, so that a command finds the same data from wherever
+  it is called; those from the environment or the command line count from the working directory.
+- **Refusals**: an unknown key, a wrong type, an AE title over 16 characters, a duplicate peer name or a port in use is
+  refused at start with one line that names the key, the value and where it came from.
+- **Peers** may be edited while the node runs, in the file or with `cspine-node peers`; the change is in use with the
+  next association. A broken edit is refused as a whole, and the peers in use stay. `peers` keeps each version that it
+  replaces under `data_dir/config-history`. Everything else takes effect at the next start.
+"""
+
+
+def document() -> str:
+    """The page, whole."""
+    parts = [_OPENING]
+    for name, model in sections().items():
+        parts += [f"## `[{name}]`", "", _summary(model), "", *_table(model), ""]
+    parts += ["## `[[peers]]`", "", _summary(PeerSettings), "", *_table(PeerSettings), ""]
+    return "\n".join(parts)
+
+
+def _summary(model: type[Section]) -> str:
+    return (model.__doc__ or "").splitlines()[0]
+
+
+def _table(model: type[Section]) -> list[str]:
+    rows = [_row(name, field) for name, field in model.model_fields.items()]
+    return ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    return f"| `{name}` | {_type(field)} | {_default(field)} | {field.description or ''} |"
+
+
+def _type(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    names: dict[Any, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}
+    return names.get(field.annotation, "folder") + _bounds(field)
+
+
+def _bounds(field: FieldInfo) -> str:
+    found = {
+        attribute: getattr(rule, attribute)
+        for rule in field.metadata
+        for attribute in ("ge", "gt", "le")
+        if getattr(rule, attribute, None) is not None
+    }
+    low = f"{found['ge']}" if "ge" in found else f"above {found['gt']}" if "gt" in found else ""
+    high = f"{found['le']}" if "le" in found else ""
+    if low and high:
+        return f", {low} to {high}"
+    if low:
+        return f", {low}" if "above" in low else f", {low} or more"
+    return f", at most {high}" if high else ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
+    return f"`{field.default}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

@@ -1,0 +1,23 @@
+"""Every setting is documented, and the page is the models' own words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.document import document
+from config.load import setting_keys
+from config.settings import PeerSettings, sections
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_configuration_page_is_what_the_models_say() -> None:
+    assert (ROOT / "docs/CONFIGURATION.md").read_text("utf-8") == document(), "python -m config.document"
+
+
+def test_every_setting_has_a_description_and_stands_on_the_page() -> None:
+    page = document()
+    fields = [field for model in (*sections().values(), PeerSettings) for field in model.model_fields.items()]
+    assert len(fields) == len(setting_keys()) + len(PeerSettings.model_fields)
+    assert [name for name, field in fields if not field.description] == []
+    assert [name for name, _ in fields if f"| `{name}` |" not in page] == []
