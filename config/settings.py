@@ -51,13 +51,7 @@ class Section(BaseModel):
 class NodeSettings(Section):
     """The DICOM side of the node."""
 
-    ae_title: def _host(value: str) -> str:
-    if any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("a host is an address or a name, without spaces")
-    return value
-
-
-AETitleText = Field(
+    ae_title: AETitleText = Field(
         default="CSPINE_AI",
         description="Our AE title; an association that calls another one is rejected. At most 16 characters.",
     )
@@ -204,13 +198,7 @@ class PeerSettings(Section):
     name: Annotated[str, AfterValidator(_peer_name)] = Field(
         min_length=1, max_length=64, description="Our name for it; unique in this file."
     )
-    ae_title: def _host(value: str) -> str:
-    if any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("a host is an address or a name, without spaces")
-    return value
-
-
-AETitleText = Field(description="Its AE title, as it calls itself and as we call it.")
+    ae_title: AETitleText = Field(description="Its AE title, as it calls itself and as we call it.")
     host: HostText = Field(description="Its address or host name.")
     port: Port = Field(description="Its TCP port for C-ECHO and C-STORE.")
     may_send: bool = Field(default=False, description="Its associations are accepted.")

@@ -117,7 +117,7 @@ def test_text_that_is_not_toml_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="absent.toml"):
+    with pytest.raises(ConfigError, match=r"absent\.toml"):
         load_settings(tmp_path / "absent.toml", environ={})
 
 
