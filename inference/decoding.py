@@ -1,0 +1,247 @@
+"""The stored pixels of a file, frame by frame, as bit patterns.
+
+Uncompressed pixels are read straight from their place in the file; encapsulated ones are cut into frames here and
+decoded by pydicom's plugins. Which plugin goes first is measured (`tests/benchmarks/bench_reading.py`). None of
+them releases the interpreter lock, so threads gain where a file is read or converted, not where it is decoded.
+
+What is missing is an error: a file that ends before its pixels do is never filled up with zeros.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from inference.headers import UNDEFINED_LENGTH, InstanceHeader, PixelDescription
+from inference.reading_errors import PixelDataUnreadable
+
+# Fastest first; a plugin that is not installed or fails is followed by the next.
+PLUGINS: dict[str, tuple[str, ...]] = {
+    RLELossless: ("pylibjpeg", "pydicom"),
+    JPEGBaseline8Bit: ("gdcm", "pylibjpeg", "pillow"),
+    JPEGExtended12Bit: ("pylibjpeg", "gdcm"),
+    JPEGLossless: ("gdcm", "pylibjpeg"),
+    JPEGLosslessSV1: ("gdcm", "pylibjpeg"),
+    JPEGLSLossless: ("pyjpegls", "gdcm", "pylibjpeg"),
+    JPEGLSNearLossless: ("pyjpegls", "gdcm", "pylibjpeg"),
+    JPEG2000Lossless: ("gdcm", "pylibjpeg"),
+    JPEG2000: ("gdcm", "pylibjpeg"),
+    HTJ2KLossless: ("pylibjpeg",),
+    HTJ2KLosslessRPCL: ("pylibjpeg",),
+    HTJ2K: ("pylibjpeg",),
+}
+
+_ITEM = b"\xfe\xff\x00\xe0"
+_SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
+
+
+class FrameSource:
+    """The frames of one instance, ready to be read in any order and from several threads.
+
+    Opening an encapsulated or deflated instance reads its encoded pixels once. Raises PixelDataUnreadable where
+    they are not all there.
+    """
+
+    def __init__(self, header: InstanceHeader) -> None:
+        self._header = header
+        self._pixels = _described(header)
+        self._encoded: list[bytes] | None = None
+        self._inflated: bytes | None = None
+        if header.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+            self._inflated = _inflated(header, self._frame_bytes * header.number_of_frames)
+        elif _is_encapsulated(header):
+            self._encoded = _encoded_frames(header, self._pixels)
+        else:
+            self._check_length()
+
+    def frame(self, index: int) -> NDArray[np.unsignedinteger]:
+        """Bit patterns [row, column] of frame `index` (from 0), uint8 or uint16, native byte order."""
+        if self._encoded is not None:
+            return _decode(self._header, self._pixels, self._encoded[index])
+        return self._native(index).reshape(self._header.rows or 0, self._header.columns or 0)
+
+    @property
+    def _frame_bytes(self) -> int:
+        return (self._header.rows or 0) * (self._header.columns or 0) * (self._pixels.bits_allocated // 8)
+
+    def _native(self, index: int) -> NDArray[np.unsignedinteger]:
+        count, start = self._frame_bytes, self._frame_bytes * index
+        dtype = self._stored_dtype()
+        if self._inflated is not None:
+            return np.frombuffer(self._inflated, dtype, count // dtype.itemsize, start)
+        flat = np.empty(count // dtype.itemsize, dtype)
+        with self._header.file.open("rb", buffering=0) as stream:
+            stream.seek((self._pixels.offset or 0) + start)
+            got = stream.readinto(flat.view(np.uint8).data)
+        if got != count:
+            raise _unreadable(self._header, f"truncated: {got} of {count} bytes of frame {index + 1}")
+        return flat if dtype.isnative else flat.astype(dtype.newbyteorder("="))
+
+    def _stored_dtype(self) -> np.dtype[np.unsignedinteger]:
+        order = ">" if self._header.transfer_syntax_uid == ExplicitVRBigEndian else "<"
+        return np.dtype(f"{order}u{self._pixels.bits_allocated // 8}")
+
+    def _check_length(self) -> None:
+        header, pixels = self._header, self._pixels
+        expected = self._frame_bytes * header.number_of_frames
+        if pixels.offset is None or pixels.length is None:
+            raise _unreadable(header, "has no Pixel Data (7FE0,0010)")
+        present = max(min(pixels.length, header.file.stat().st_size - pixels.offset), 0)
+        if present < expected:
+            raise _unreadable(header, f"truncated: {present} of {expected} bytes of pixel data")
+
+
+def _described(header: InstanceHeader) -> PixelDescription:
+    pixels = header.pixels
+    if pixels is None or not header.rows or not header.columns:
+        raise _unreadable(header, "is no image: it has no rows and columns")
+    if header.samples_per_pixel != 1:
+        raise _unreadable(header, f"has {header.samples_per_pixel} samples per pixel, expected 1")
+    if pixels.bits_allocated not in (8, 16):
+        raise _unreadable(header, f"has {pixels.bits_allocated} bits allocated, expected 8 or 16")
+    return pixels
+
+
+def _is_encapsulated(header: InstanceHeader) -> bool:
+    uid = UID(header.transfer_syntax_uid)
+    return uid.is_transfer_syntax and uid.is_encapsulated
+
+
+def _inflated(header: InstanceHeader, expected: int) -> bytes:
+    """The pixel data of a deflated data set (PS3.5 A.5), which has to be inflated as a whole."""
+    try:
+        data = bytes(dcmread(header.file).get("PixelData", b""))
+    except (OSError, EOFError, ValueError, struct.error) as error:
+        raise _unreadable(header, f"cannot be inflated: {error}") from error
+    if len(data) < expected:
+        raise _unreadable(header, f"truncated: {len(data)} of {expected} bytes of pixel data")
+    return data
+
+
+def _encoded_frames(header: InstanceHeader, pixels: PixelDescription) -> list[bytes]:
+    """The encoded frames of an encapsulated value (PS3.5 A.4), one bytes object each."""
+    if pixels.offset is None:
+        raise _unreadable(header, "has no Pixel Data (7FE0,0010)")
+    if pixels.length != UNDEFINED_LENGTH:
+        raise _unreadable(header, "has pixel data of a defined length, expected encapsulated fragments")
+    with header.file.open("rb") as stream:
+        stream.seek(pixels.offset)
+        value = stream.read()
+    _offset_table, *fragments = _items(header, value)
+    if len(fragments) == header.number_of_frames:
+        return fragments
+    if header.number_of_frames == 1 and fragments:
+        return [b"".join(fragments)]
+    return _joined_frames(header, pixels, value)
+
+
+def _items(header: InstanceHeader, value: bytes) -> list[bytes]:
+    """The basic offset table and the fragments.
+
+    A missing sequence delimiter is forgiven, a missing byte is not.
+    """
+    found: list[bytes] = []
+    at = 0
+    while at + 8 <= len(value) and value[at : at + 4] == _ITEM:
+        length = int.from_bytes(value[at + 4 : at + 8], "little")
+        if at + 8 + length > len(value):
+            present = len(value) - at - 8
+            raise _unreadable(header, f"truncated: fragment {len(found)} has {present} of {length} bytes")
+        found.append(value[at + 8 : at + 8 + length])
+        at += 8 + length
+    if not found:
+        raise _unreadable(header, "truncated: no item in the encapsulated pixel data")
+    rest = value[at : at + 4]
+    if not (_SEQUENCE_DELIMITER.startswith(rest) or _ITEM.startswith(rest)):
+        raise _unreadable(header, f"damaged: no item at byte {at} of the encapsulated pixel data")
+    return found
+
+
+def _joined_frames(header: InstanceHeader, pixels: PixelDescription, value: bytes) -> list[bytes]:
+    """Frames of several fragments each, told apart by the offset tables or the codec's own markers."""
+    try:
+        count, offsets = header.number_of_frames, pixels.extended_offsets
+        frames = list(generate_frames(value, number_of_frames=count, extended_offsets=offsets))
+    except (ValueError, EOFError, struct.error) as error:
+        raise _unreadable(header, f"frames cannot be told apart: {error}") from error
+    if len(frames) != count:
+        raise _unreadable(header, f"truncated: {len(frames)} of {count} frames")
+    return frames
+
+
+def _decode(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> NDArray[np.unsignedinteger]:
+    decoder = _decoder(header)
+    installed = decoder.available_plugins
+    failures = []
+    for plugin in PLUGINS.get(header.transfer_syntax_uid, installed):
+        if plugin not in installed:
+            continue
+        try:
+            decoded, _ = decoder.as_array(
+                encapsulate([frame], has_bot=False), raw=True, decoding_plugin=plugin, **_options(header, pixels)
+            )
+        except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
+            failures.append(" ".join(str(error).split()))
+            continue
+        size = pixels.bits_allocated // 8
+        return decoded.astype(f"i{size}", copy=False).view(f"u{size}")
+    raise _unreadable(header, "; ".join(["cannot be decoded", *failures, *_missing(decoder)]))
+
+
+def _options(header: InstanceHeader, pixels: PixelDescription) -> dict[str, Any]:
+    """What pydicom has to know to decode one frame without its data set."""
+    return {
+        "rows": header.rows,
+        "columns": header.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": header.photometric_interpretation or "MONOCHROME2",
+        "bits_allocated": pixels.bits_allocated,
+        "bits_stored": pixels.bits_stored,
+        "pixel_representation": int(pixels.is_signed),
+        "pixel_keyword": "PixelData",
+    }
+
+
+def _decoder(header: InstanceHeader) -> Decoder:
+    try:
+        decoder = get_decoder(header.transfer_syntax_uid)
+    except NotImplementedError as error:
+        raise _unreadable(header, "no decoder exists for this transfer syntax") from error
+    if not decoder.is_available:
+        raise _unreadable(header, "; ".join(["no decoder is installed", *_missing(decoder)]))
+    return decoder
+
+
+def _missing(decoder: Decoder) -> list[str]:
+    return [f"not installed: {plugin}" for plugin in decoder.missing_dependencies]
+
+
+def _unreadable(header: InstanceHeader, why: str) -> PixelDataUnreadable:
+    uid = header.transfer_syntax_uid
+    name = UID(uid).name if uid else ""
+    return PixelDataUnreadable(header.file, uid if name in ("", uid) else f"{name}, {uid}", why)

@@ -1,0 +1,228 @@
+"""A series of DICOM files becomes one volume of Hounsfield units whose affine is true everywhere.
+
+1. Headers, unless the caller has them; from them the stack (`inference.stack`), or the reason why there is none.
+2. The pixels, in parallel, straight into the int16 result: no second copy of the series exists.
+3. Duplicates are compared with the slice that was preferred to them.
+4. Where spacing is uneven or slices are missing, a regular grid is filled by linear interpolation along z.
+
+Whatever was assumed or repaired on the way is a sentence in the notes. Whether a gap is too large to analyse is
+for the selection to decide, from `inference.series_facts`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.decoding import FrameSource
+from inference.geometry import GridPlan, StackGeometry, plan_grid
+from inference.headers import InstanceHeader, read_header
+from inference.hounsfield import Padding, StoredValues, padding_of, to_hounsfield
+from inference.reading_errors import PixelDataUnreadable
+from inference.stack import SourceFrame, Stack, build_stack
+from inference.volume import Volume
+
+Progress = Callable[[str, int, int], None]
+
+_MAXIMUM_THREADS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRef:
+    """The frame that a plane of the volume came from: what SR and SEG refer to.
+
+    `frame_number` counts from 1 within its instance and is None for a classic instance.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    file: Path
+    frame_number: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesVolume:
+    """The volume, the source frame of each of its planes, and what had to be assumed or repaired.
+
+    `slices[k]` is the frame at `volume.hu[k]`, or the nearest one where that plane was interpolated: in a series
+    that was resampled a frame may stand at several planes, or at none.
+    """
+
+    volume: Volume
+    slices: tuple[SliceRef, ...]
+    notes: tuple[str, ...]
+
+
+def read_series(
+    files_or_headers: Iterable[Path | str | InstanceHeader],
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> SeriesVolume:
+    """Read the instances of one series, given in any order, into a volume.
+
+    z runs along the slice normal as `inference.geometry` defines it: for an axial series index 0 is the most
+    inferior slice. `threads` defaults to the processors there are, at most eight. `progress` is called in the
+    calling thread with ("read", frames done, frames in all).
+
+    Raises UnreadableInstance for a file without a usable header, GeometryUnsupported where the instances are no
+    stack of parallel slices of one size, PixelDataUnreadable where pixels are missing or cannot be decoded.
+    """
+    headers = [item if isinstance(item, InstanceHeader) else read_header(item) for item in files_or_headers]
+    stack = build_stack(headers)
+    workers = max(1, threads or min(os.cpu_count() or 1, _MAXIMUM_THREADS))
+    hu, pixel_notes = _Pixels(stack, workers, progress).read()
+    plan = plan_grid(stack.geometry.offsets_mm, stack.spacing_mm)
+    notes = (*stack.notes, *pixel_notes, *_grid_notes(stack.geometry, plan))
+    if not plan.is_identity:
+        hu = _resampled(hu, plan)
+    volume = Volume(
+        hu=hu,
+        affine_lps=stack.affine_lps(len(hu)),
+        frame_of_reference_uid=stack.frames[0].instance.frame_of_reference_uid,
+        notes=notes,
+    )
+    return SeriesVolume(volume=volume, slices=tuple(_reference(stack.frames[k]) for k in plan.nearest), notes=notes)
+
+
+class _Pixels:
+    """Reads the frames of a stack in parallel, and counts what was odd about them."""
+
+    def __init__(self, stack: Stack, workers: int, progress: Progress | None) -> None:
+        self._stack = stack
+        self._workers = workers
+        self._progress = progress
+        self._shared: dict[str, FrameSource] = {}
+        self._oddities: Counter[str] = Counter()
+
+    def read(self) -> tuple[NDArray[np.int16], tuple[str, ...]]:
+        """HU [slice, row, column] in the order of the stack's frames, and the notes."""
+        stack = self._stack
+        instance = stack.frames[0].instance
+        hu = np.empty((len(stack.frames), instance.rows or 0, instance.columns or 0), dtype=np.int16)
+        self._open_multiframe()
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="read") as pool:
+            self._finish(pool, [pool.submit(self._fill, frame, hu[k]) for k, frame in enumerate(stack.frames)])
+            self._finish(pool, [pool.submit(self._compare, frame, hu[k]) for k, frame in stack.duplicates], len(hu))
+        return hu, tuple(text.format(count=count) for text, count in sorted(self._oddities.items()))
+
+    def _open_multiframe(self) -> None:
+        for frame in self._stack.frames:
+            uid = frame.instance.sop_instance_uid
+            if frame.instance.number_of_frames > 1 and uid not in self._shared:
+                self._shared[uid] = FrameSource(frame.instance)
+
+    def _finish(self, pool: ThreadPoolExecutor, futures: list[Future[set[str]]], before: int = 0) -> None:
+        total = len(self._stack.frames) + len(self._stack.duplicates)
+        try:
+            for done, future in enumerate(as_completed(futures), start=before + 1):
+                self._oddities.update(future.result())
+                if self._progress is not None:
+                    self._progress("read", done, total)
+        finally:
+            # Nothing is left to cancel unless a frame failed or the caller's progress raised.
+            for future in futures:
+                future.cancel()
+
+    def _fill(self, frame: SourceFrame, out: NDArray[np.int16]) -> set[str]:
+        instance = frame.instance
+        source = self._shared.get(instance.sop_instance_uid) or FrameSource(instance)
+        patterns = source.frame(frame.index)
+        meaning, oddities = _meaning(frame, patterns)
+        to_hounsfield(patterns, meaning, out)
+        return oddities
+
+    def _compare(self, frame: SourceFrame, kept: NDArray[np.int16]) -> set[str]:
+        other = np.empty_like(kept)
+        oddities = self._fill(frame, other)
+        if np.array_equal(other, kept):
+            return oddities | {"{count} duplicate slices with identical pixels dropped"}
+        return oddities | {
+            "{count} slices dropped that share a position with one of a later acquisition or instance number, "
+            "with other pixels"
+        }
+
+
+def _meaning(frame: SourceFrame, patterns: NDArray[np.unsignedinteger]) -> tuple[StoredValues, set[str]]:
+    """What the frame's bit patterns stand for, and what is odd about it."""
+    header, pixels = frame.header, frame.instance.pixels
+    assert pixels is not None  # FrameSource refuses an instance without
+    oddities = set()
+    if header.rescale_slope is None or header.rescale_intercept is None:
+        oddities.add("{count} slices without Rescale Slope or Intercept: 1 and 0 taken")
+    if frame.instance.photometric_interpretation == "MONOCHROME1":
+        # Concerns display only: Hounsfield units are the rescaled stored values all the same (PS3.3 C.7.6.3.1.2).
+        oddities.add("{count} slices are MONOCHROME1: stored values taken as they are")
+    try:
+        meaning = StoredValues(
+            bits_allocated=pixels.bits_allocated,
+            bits_stored=pixels.bits_stored,
+            high_bit=pixels.high_bit,
+            is_signed=pixels.is_signed,
+            slope=1.0 if header.rescale_slope is None else header.rescale_slope,
+            intercept=header.rescale_intercept or 0.0,
+        )
+    except ValueError as error:
+        instance = frame.instance
+        raise PixelDataUnreadable(instance.file, instance.transfer_syntax_uid, str(error)) from error
+    padding = padding_of(meaning, pixels.padding_value, pixels.padding_range_limit)
+    if padding is None:
+        return meaning, oddities
+    honoured, why_not = _honoured(padding, patterns)
+    return (padding.applied_to(meaning) if honoured else meaning), oddities | why_not
+
+
+def _honoured(padding: Padding, patterns: NDArray[np.unsignedinteger]) -> tuple[bool, set[str]]:
+    """Padding that looks like a measurement counts only where it reaches a corner of the image.
+
+    Padding fills what the reconstruction circle leaves of the square. Writers that put an ordinary value such as
+    0 (water) in Pixel Padding Value without padding anything would else punch holes into the patient.
+    """
+    corners = patterns[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if padding.is_impossible_value or padding.contains(corners).any():
+        return True, set()
+    if not padding.contains(patterns).any():
+        return False, set()
+    return False, {"{count} slices hold their Pixel Padding Value inside the image only: taken as measured"}
+
+
+def _resampled(hu: NDArray[np.int16], plan: GridPlan) -> NDArray[np.int16]:
+    grid = np.empty((len(plan.lower), *hu.shape[1:]), dtype=np.int16)
+    for plane, below, weight in zip(grid, plan.lower, plan.weight, strict=True):
+        if weight == 0:
+            plane[:] = hu[below]
+        else:
+            mixed = hu[below] * np.float32(1 - weight) + hu[below + 1] * np.float32(weight)
+            plane[:] = np.rint(mixed)
+    return grid
+
+
+def _grid_notes(geometry: StackGeometry, plan: GridPlan) -> tuple[str, ...]:
+    notes = [
+        f"gap of {gap.mm:.1f} mm between slices {gap.before + 1} and {gap.before + 2}, "
+        f"spacing elsewhere {geometry.spacing_mm:.2f} mm"
+        for gap in geometry.gaps
+    ]
+    if not plan.is_identity:
+        interpolated = int(np.count_nonzero(plan.weight))
+        notes.append(
+            f"uneven spacing: {len(geometry.groups)} slices put on a regular grid of {len(plan.lower)} planes, "
+            f"{interpolated} of them interpolated"
+        )
+    return tuple(notes)
+
+
+def _reference(frame: SourceFrame) -> SliceRef:
+    return SliceRef(
+        sop_instance_uid=frame.instance.sop_instance_uid,
+        sop_class_uid=frame.instance.sop_class_uid,
+        file=frame.instance.file,
+        frame_number=frame.header.frame_number,
+    )
