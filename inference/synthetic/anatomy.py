@@ -1,0 +1,152 @@
+"""A person as implicit surfaces in patient millimetres, built from a spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.synthetic.breaks import Breaks
+from inference.synthetic.curve import ALL_LEVELS, SpineCurve, build_curve
+from inference.synthetic.decoys import Decoration, decorate
+from inference.synthetic.field import bar, bounds_of, ellipsoid, placed
+from inference.synthetic.fractures import break_vertebra, squash_of
+from inference.synthetic.neck import Neck
+from inference.synthetic.skull import OCCIPUT, Head
+from inference.synthetic.solid import Layer, Solid, bone_layers, solid
+from inference.synthetic.spec import LEVELS, PhantomSpec
+from inference.synthetic.trunk import Trunk
+from inference.synthetic.vertebra import Vertebra, build_vertebra
+
+Array = NDArray[Any]
+LABELS = {f"C{i}": i for i in range(1, 8)} | {f"T{i}": 7 + i for i in range(1, 5)} | {f"T{i}": 12 for i in range(5, 13)} | {
+    f"L{i}": 12 for i in range(1, 6)
+}
+_LOWEST = {"cspine": "T6", "neck": "T6", "head": "T3", "chest": "L4", "abdomen": "L5", "wholebody": "L5"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Anatomy:
+    """Solids in painting order, then the articulating bones (skull first, then C1 downwards).
+
+    `centres_lps_mm` is the body's centre (C1: the ring's); `boxes_lps_mm` the bone's (lo, hi) corners.
+    """
+
+    spec: PhantomSpec
+    curve: SpineCurve
+    flesh: Solid
+    soft: tuple[Solid, ...]
+    bones: tuple[Solid, ...]
+    over: tuple[Solid, ...]
+    outside: tuple[Solid, ...]
+    breaks: dict[str, Breaks]
+    shapes: dict[str, Vertebra]
+    centres_lps_mm: dict[str, tuple[float, float, float]]
+    boxes_lps_mm: dict[str, tuple[Array, Array]]
+    fracture_boxes: dict[str, list[tuple[Array, Array]]]
+    metal_lps_mm: Array
+
+
+def _marrow_hu(spec: PhantomSpec, level: str) -> float:
+    """Cancellous HU falls from C2 to T1."""
+    index = ALL_LEVELS.index(level)
+    share = float(np.interp(index, [0, 1, 3, 5, 7, 10, 23], [1.08, 1.05, 1.0, 0.9, 0.78, 0.68, 0.55]))
+    return spec.bone_hu * share
+
+
+def _vertebrae(spec: PhantomSpec, curve: SpineCurve) -> tuple[list[Solid], dict[str, Vertebra], dict[str, Decoration]]:
+    lowest = ALL_LEVELS.index(_LOWEST[spec.coverage])
+    solids, shapes, extras = [], {}, {}
+    for i, level in enumerate(ALL_LEVELS[: lowest + 1]):
+        rng = np.random.default_rng([spec.seed, 202, i])
+        shape = build_vertebra(level, rng, spec.scale, spec.width_scale, curve.heights.get(level, 0.0), squash_of(spec, level))
+        extra = decorate(spec, level, shape) if level in LEVELS else Decoration()
+        prims = placed(shape.prims + extra.prims, curve.frames[level])
+        hu = _marrow_hu(spec, level)
+        thick = spec.cortex_mm * (1.5 if level == "C1" else 1.0)
+        layers = bone_layers(spec.cortex_hu, thick, hu, spec.marrow_texture_hu)
+        solids.append(solid(level, prims, layers, label=LABELS[level], step_mm=0.8, seed=spec.seed + 17 * i))
+        shapes[level], extras[level] = shape, extra
+    return solids, shapes, extras
+
+
+def _surroundings(spec: PhantomSpec, neck: Neck, curve: SpineCurve, flesh: Solid) -> list[Solid]:
+    """Table, collar, pillow or board."""
+    rng = np.random.default_rng([spec.seed, 606])
+    c4, c7 = curve.frames["C4"][:3, 3], curve.frames["C7"][:3, 3]
+    back = c7[1] + (125 if spec.coverage in ("cspine", "neck", "head") else 150) * spec.scale + spec.fat_mm
+    table = [bar([c4[0] - 190, back + 12, c4[2]], [c4[0] + 190, back + 12, c4[2]], 5.0, 1200.0, up=(0, 0, 1))]
+    shell = (Layer(depth_mm=0, hu=-250.0), Layer(depth_mm=2.0, hu=-960.0))
+    out = [solid("table", table, shell, step_mm=2.0)]
+    head = curve.frames["skull"][:3, 3]
+    if spec.collar in ("soft", "hard"):
+        g = 68 * spec.neck_girth * spec.scale
+        mid = 0.5 * (c4 + neck.ahead("C5", 4))
+        ring = [mid + np.array([g * np.cos(t), g * np.sin(t), -6 * np.sin(t)]) for t in np.linspace(0, 2 * np.pi, 13)]
+        from inference.synthetic.field import chain
+
+        wall = 9.0 if spec.collar == "soft" else 1.6
+        hu = -880.0 if spec.collar == "soft" else 60.0
+        out.append(solid("collar", chain(ring, wall, 32.0), hu, step_mm=1.2))
+    elif spec.collar == "pillow":
+        at = head + np.array([0, 95, 30])
+        out.append(solid("pillow", [ellipsoid(at, (110, 28, 90))], (Layer(depth_mm=0, hu=-940.0, texture_hu=30),), step_mm=2.0))
+    elif spec.collar == "board":
+        plate = [bar([c4[0] - 140, back - 14, c4[2]], [c4[0] + 140, back - 14, c4[2]], 7.0, 900.0, up=(0, 0, 1))]
+        out.append(solid("board", plate, (Layer(depth_mm=0, hu=-80.0), Layer(depth_mm=3.0, hu=-900.0)), step_mm=2.0))
+    _ = rng, flesh
+    return out
+
+
+def build_anatomy(spec: PhantomSpec) -> Anatomy:
+    """Everything that can be painted, placed in patient space; nothing is rendered yet."""
+    curve = build_curve(spec)
+    head, neck, trunk = Head(spec, curve.frames["skull"]), Neck(spec, curve), Trunk(spec, curve)
+    vertebrae, shapes, extras = _vertebrae(spec, curve)
+    low = spec.coverage in ("wholebody", "chest", "abdomen")
+    skin = head.flesh() + neck.flesh() + trunk.flesh()
+    flesh = solid("flesh", skin, (
+        Layer(depth_mm=0, hu=15), Layer(depth_mm=1.8, hu=spec.fat_hu, texture_hu=14, cell_mm=6),
+        Layer(depth_mm=1.8 + spec.fat_mm, hu=0.45 * spec.fat_hu + 0.55 * spec.muscle_hu, texture_hu=70, cell_mm=8),
+    ), step_mm=2.5, seed=spec.seed)
+    skull, face, brain = head.bones()
+    soft = [*(trunk.abdomen() if low else []), *trunk.lungs(), *neck.muscles(), *neck.viscera(), *head.mouth(), *neck.airway(),
+            *neck.discs(), *neck.canal(), *neck.vessels()]
+    soft += [s for e in extras.values() for s in e.soft]
+    other = [*trunk.ribs(), *trunk.girdle(), *(trunk.pelvis() if low else [])]
+    over = [face, brain, *head.air(), *head.jaw(), *neck.cartilages(), *other, *neck.tubes()]
+    over += [solid_ for lv, e in extras.items() for solid_ in e.placed(curve.frames[lv], spec)]
+    breaks = {lv: break_vertebra(spec, lv, shapes[lv], curve.frames[lv]) for lv in LEVELS}
+    breaks = {lv: b for lv, b in breaks.items() if b}
+    return Anatomy(
+        spec=spec, curve=curve, flesh=flesh, soft=tuple(soft), bones=(skull, *vertebrae), over=tuple(over),
+        outside=tuple(_surroundings(spec, neck, curve, flesh)), breaks=breaks, shapes=shapes,
+        centres_lps_mm={v.name: tuple(float(c) for c in curve.frames[v.name][:3, 3]) for v in vertebrae},
+        boxes_lps_mm={v.name: bounds_of(v.prims) for v in vertebrae},
+        fracture_boxes=_fracture_boxes(breaks, {v.name: bounds_of(v.prims) for v in vertebrae}),
+        metal_lps_mm=_metal(over),
+    )
+
+
+def _fracture_boxes(breaks: dict[str, Breaks], boxes: dict[str, tuple[Array, Array]]) -> dict[str, list[tuple[Array, Array]]]:
+    """A rough box per break (the exact one is the mask's): 14 mm about its surfaces' centres, inside the bone."""
+    out: dict[str, list[tuple[Array, Array]]] = {}
+    for level, broken in breaks.items():
+        lo, hi = boxes[level]
+        at = [s.frame[:3, 3] for c in broken.cuts for s in c.surfaces] + [np.asarray(c.centre) for c in broken.cracks]
+        at += [np.asarray(b.centre) for b in broken.bruises if b.marks]
+        out[level] = [(np.maximum(p - 14, lo), np.minimum(p + 14, hi)) for p in at]
+    return out
+
+
+def _metal(solids: list[Solid]) -> Array:
+    """Centres of metal, LPS mm [n, 3]."""
+    found = []
+    for s in solids:
+        if s.name in ("dental-metal", "hardware"):
+            for p in s.prims:
+                lo, hi = p.bounds()
+                found.append((lo + hi) / 2)
+    return np.array(found).reshape(-1, 3)

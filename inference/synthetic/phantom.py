@@ -1,0 +1,127 @@
+"""A whole study: grid, voxels and truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.synthetic.anatomy import Anatomy, build_anatomy
+from inference.synthetic.field import rotation
+from inference.synthetic.grid import Grid
+from inference.synthetic.render import render
+from inference.synthetic.spec import LEVELS, PhantomSpec
+from inference.volume import Volume
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Phantom:
+    """A synthetic study: `volume`, `labels` and `fracture_mask` (uint8 [z, y, x]) and the `truth` as plain data."""
+
+    spec: PhantomSpec
+    volume: Volume
+    labels: NDArray[np.uint8]
+    fracture_mask: NDArray[np.uint8]
+    truth: dict[str, Any]
+
+
+def z_range(spec: PhantomSpec, anatomy: Anatomy) -> tuple[float, float]:
+    """Lowest and highest slice position of the coverage, LPS z mm."""
+    f = anatomy.curve.frames
+    def z(name: str) -> float:
+        return float(f[name][2, 3])
+
+    t, b, s = spec.cut_top, spec.cut_bottom, spec.scale
+    if spec.coverage == "cspine":
+        top = z("skull") + (8 + 62 * t) * s if t > 0.15 else z("C2") + (t / 0.15) * 40
+        low = z("T1") + (z("T5") - z("T1")) * b if b > 0.2 else z("C6") + (z("T1") - z("C6")) * (b / 0.2)
+        return low, top
+    if spec.coverage == "neck":
+        return z("T1") + (z("T6") - z("T1")) * b, z("skull") + (40 + 90 * t) * s
+    if spec.coverage == "head":
+        return z("C1") - 12 + (z("C4") - z("C1")) * b, z("skull") + (125 + 20 * t) * s
+    if spec.coverage == "wholebody":
+        return z("L5") - 140 + 90 * b, z("skull") + (60 + 85 * t) * s
+    if spec.coverage == "chest":
+        return z("L2") + 40 * (b - 0.5), z("T1") - 14 + 16 * t
+    return z("L5") - 150 + 60 * b, z("T9") + 30 * (t - 0.5)
+
+
+def default_grid(spec: PhantomSpec, anatomy: Anatomy) -> Grid:
+    """The study's own grid: coverage, slice spacing, FOV, gantry tilt. `spec.slices` > 0 fixes the slice count.
+
+    With a fixed count and a spine coverage the slices are centred on the neck.
+    """
+    low, high = z_range(spec, anatomy)
+    sc = spec.scanner
+    if spec.slices:
+        middle = 0.5 * (low + high)
+        if spec.coverage in ("cspine", "neck"):
+            middle = 0.5 * (anatomy.curve.frames["C1"][2, 3] + anatomy.curve.frames["C7"][2, 3])
+        count = spec.slices
+        low = middle - (count - 1) / 2 * sc.spacing_mm
+    else:
+        count = max(int((high - low) / sc.spacing_mm), 8)
+    levels = [f[:3, 3] for name, f in anatomy.curve.frames.items() if low <= f[2, 3] <= low + count * sc.spacing_mm]
+    centre = np.mean(levels, axis=0) if levels else anatomy.curve.frames["C4"][:3, 3]
+    ahead = {"cspine": -8, "neck": -22, "head": -25}.get(spec.coverage, -60)
+    if spec.fov_mm > 215 and spec.coverage in ("cspine", "neck"):
+        ahead -= 12
+    pixel = spec.fov_mm / spec.matrix
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(sc.tilt_deg) @ np.diag([pixel, pixel, 1.0])
+    # With a tilted gantry the couch still moves along z: slices are sheared, not the stack rotated.
+    affine[:3, 2] = [0, 0, sc.spacing_mm]
+    middle = np.array([centre[0] + spec.fov_shift_mm[0], centre[1] + ahead + spec.fov_shift_mm[1], low + (count - 1) / 2 * sc.spacing_mm])
+    affine[:3, 3] = middle - affine[:3, :3] @ np.array([(spec.matrix - 1) / 2, (spec.matrix - 1) / 2, (count - 1) / 2])
+    return Grid(shape_zyx=(count, spec.matrix, spec.matrix), affine_lps=affine)
+
+
+def make_phantom(spec: PhantomSpec, *, grid: Grid | None = None, workers: int = 1) -> Phantom:
+    """Render the study of a spec (on its own grid, or another) with its truth."""
+    anatomy = build_anatomy(spec)
+    grid = default_grid(spec, anatomy) if grid is None else grid
+    out = render(anatomy, grid, workers=workers)
+    volume = Volume(hu=out.hu, affine_lps=np.asarray(grid.affine_lps, float), notes=("synthetic",))
+    return Phantom(spec=spec, volume=volume, labels=out.labels, fracture_mask=out.fracture_mask,
+                   truth=_truth(spec, anatomy, volume, out.labels, out.fracture_mask))
+
+
+def _box(volume: Volume, where: Array) -> dict[str, Any]:
+    """Half-open voxel box and LPS mm box of the true voxels."""
+    sides = [np.flatnonzero(where.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    lo, hi = np.array([s[0] for s in sides]), np.array([s[-1] + 1 for s in sides])
+    corners = np.array([[z, y, x] for z in (lo[0], hi[0] - 1) for y in (lo[1], hi[1] - 1) for x in (lo[2], hi[2] - 1)])
+    mm = volume.to_lps_mm(corners)
+    return {"voxels_zyx": [lo.tolist(), hi.tolist()], "lps_mm": [mm.min(axis=0).tolist(), mm.max(axis=0).tolist()]}
+
+
+def _truth(spec: PhantomSpec, anatomy: Anatomy, volume: Volume, labels: Array, mask: Array) -> dict[str, Any]:
+    levels = []
+    shape = np.array(volume.hu.shape)
+    for number, level in enumerate(LEVELS, 1):
+        kinds = [{"kind": f.kind, "severity": f.severity} for f in spec.fractures if f.level == level]
+        bone, gap = labels == number, mask == number
+        centre = anatomy.centres_lps_mm[level]
+        at = volume.to_index_zyx(np.array(centre))
+        present = int(bone.sum())
+        inside = bool(np.all(at >= 0) and np.all(at <= shape - 1))
+        edges = present and any(bone.take(i, axis=a).any() for a in range(3) for i in (0, -1))
+        levels.append({
+            "level": level,
+            "status": "absent" if not present else ("partial" if edges or not inside else "complete"),
+            "fractured": bool(kinds) and bool(gap.any()),
+            "fractures": kinds,
+            "centre_lps_mm": list(centre),
+            "bone_box": _box(volume, bone) if present else None,
+            "fracture_box": _box(volume, gap) if gap.any() else None,
+        })
+    return {
+        "synthetic": True, "any_fracture": any(lv["fractured"] for lv in levels), "levels": levels,
+        "decoys": list(spec.decoys), "spec": json.loads(spec.to_json()),
+    }
