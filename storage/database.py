@@ -1,0 +1,167 @@
+"""Opening the database: SQLite in the data folder by default, PostgreSQL by URL.
+
+SQLite runs in WAL mode with synchronous=FULL: a commit is on the disk when it returns, readers see the last commit
+and never wait. Its driver would begin transactions at odd moments, so it is put into autocommit and BEGIN is sent
+from here: IMMEDIATE for writers, so that a read inside one is a read under the write lock. Writers of this process
+queue (`writers`); those of another process, such as the command line, wait with SQLite's busy timeout.
+On PostgreSQL writers run beside each other at READ COMMITTED: claims and updates compare and set, and
+`studies.get` locks the study's row until the transaction ends.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from dicom_node.core.errors import ConfigurationError, StorageUnavailable
+from storage.schema import bring_up_to_date
+from storage.transaction import Transaction, translated
+from storage.unit_of_work import SqlUnitOfWork
+from storage.writers import WriterQueue
+
+_log = structlog.get_logger(__name__)
+
+SQLITE_FILE = "node.sqlite3"
+
+_WAIT_S = 30
+_READING = {"node_reads": True}
+
+
+def open_database(url: str, *, data_dir: Path) -> Database:
+    """The database at `url`, with the newest schema; "sqlite" means `data_dir/node.sqlite3`.
+
+    A new database is created and an older one is upgraded on the spot (a copy of an SQLite file is kept beside it).
+    Raises ConfigurationError for a URL that cannot work or a schema of a later version, StorageUnavailable where the
+    database does not answer.
+    """
+    database = Database(_engine(_parsed(url, data_dir)))
+    try:
+        bring_up_to_date(database.engine)
+    except SQLAlchemyError as error:
+        database.close()
+        raise translated(error) from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+class Database:
+    """Connections to one database, shared by all threads. `unit_of_work` is the factory the use cases want."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(**_READING, **_snapshot_options(engine))
+        self._dialect = engine.dialect.name
+        self._queue = WriterQueue(_WAIT_S) if engine.dialect.name == "sqlite" else None
+
+    def unit_of_work(self) -> SqlUnitOfWork:
+        """A transaction that may write; on SQLite the only one in this process from its first statement on."""
+        return SqlUnitOfWork(
+            Transaction(self.engine.connect, dialect=self._dialect, turnstile=self._queue, is_writing=True)
+        )
+
+    def reading(self) -> SqlUnitOfWork:
+        """A snapshot of the last commit; never waits for a writer, and writing through it is a RuntimeError."""
+        return SqlUnitOfWork(self._snapshot())
+
+    def ping(self) -> None:
+        """The database answers. Raises StorageUnavailable where it does not."""
+        transaction = self._snapshot()
+        try:
+            transaction.read(text("SELECT 1 FROM study LIMIT 1")).all()
+        finally:
+            transaction.close()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _snapshot(self) -> Transaction:
+        return Transaction(self._reading.connect, dialect=self._dialect, turnstile=None, is_writing=False)
+
+
+def _parsed(url: str, data_dir: Path) -> URL:
+    if url == "sqlite":
+        return URL.create("sqlite+pysqlite", database=str(data_dir / SQLITE_FILE))
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _refused(url, "it is neither 'sqlite' nor a SQLAlchemy URL") from error
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise _refused(url, "a database in memory would be empty after a restart; give a file")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise _refused(parsed.render_as_string(), "only SQLite and PostgreSQL are supported")
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _engine(url: URL) -> Engine:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if is_sqlite:
+        _make_folder(Path(str(url.database)).parent)
+    try:
+        # Parameters are hidden because they hold patient data and errors are logged.
+        engine = create_engine(
+            url,
+            hide_parameters=True,
+            pool_size=8,
+            max_overflow=56,
+            pool_timeout=_WAIT_S,
+            pool_pre_ping=not is_sqlite,
+            connect_args=_connect_arguments(url),
+        )
+    except (NoSuchModuleError, ArgumentError) as error:
+        raise _refused(url.render_as_string(), str(error)) from error
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'cspine-node[postgresql]'" if error.name == "psycopg" else f"install {error.name}"
+        raise _refused(url.render_as_string(), f"its driver {error.name} is missing: {remedy}") from error
+    if is_sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _connect_arguments(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": _WAIT_S, "check_same_thread": False}
+    if url.get_backend_name() == "postgresql" and url.get_driver_name() == "psycopg":
+        wanted = {"connect_timeout": 10, "options": f"-c lock_timeout={_WAIT_S}s -c timezone=UTC"}
+        return {name: value for name, value in wanted.items() if name not in url.query}
+    return {}
+
+
+def _snapshot_options(engine: Engine) -> dict[str, Any]:
+    if engine.dialect.name == "postgresql":
+        return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    return {}
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA synchronous=FULL")
+    (mode,) = cursor.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        _log.warning("sqlite_without_wal", journal_mode=mode, effect="readers and writers wait for each other")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    is_reading = connection.get_execution_options().get("node_reads", False)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _refused(url: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"database.url {url!r} cannot be used: {why}", key="database.url", value=url)

@@ -1,0 +1,140 @@
+"""Deliveries in the database, with their objects and the peer's answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import RowMapping, delete, insert, select
+
+from dicom_node.core.delivery import Delivery, DeliveryState, ObjectStatus
+from dicom_node.core.finding import ResultObject
+from storage.leases import LeasedTable
+from storage.mapping import answer_from, answer_values, delivery_from, delivery_values, object_from, object_values
+from storage.rows import DeliveryAnswerRow, DeliveryObjectRow, DeliveryRow, table_of
+from storage.transaction import UPSERT, Transaction
+
+_delivery = table_of(DeliveryRow)
+_object = table_of(DeliveryObjectRow)
+_answer = table_of(DeliveryAnswerRow)
+_leased = LeasedTable(
+    _delivery,
+    waiting=DeliveryState.PENDING.value,
+    working=DeliveryState.SENDING.value,
+    retry=DeliveryState.RETRY_WAIT.value,
+)
+_FRESH = {
+    "state": DeliveryState.PENDING.value,
+    "attempt": 0,
+    "next_attempt_at": None,
+    "lease_owner": None,
+    "lease_expires_at": None,
+    "failure": "",
+    "finished_at": None,
+}
+_NEWEST_FIRST = (_delivery.c.created_at.desc(), _delivery.c.id.desc())
+
+
+class Deliveries:
+    """`DeliveryRepository` of the ports."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(
+        self,
+        *,
+        job_id: int,
+        study_instance_uid: str,
+        revision: int,
+        peer: str,
+        objects: tuple[ResultObject, ...],
+        created_at: datetime,
+    ) -> Delivery:
+        values = {
+            "job_id": job_id,
+            "study_instance_uid": study_instance_uid,
+            "revision": revision,
+            "peer": peer,
+            "created_at": created_at,
+        }
+        row = self._transaction.write(insert(_delivery).values(_FRESH | values).returning(_delivery)).mappings().one()
+        if objects:
+            places = [object_values(row["id"], position, result) for position, result in enumerate(objects)]
+            self._transaction.write(insert(_object), places)
+        return delivery_from(row, objects, ())
+
+    def get(self, delivery_id: int) -> Delivery | None:
+        row = self._transaction.read(select(_delivery).where(_delivery.c.id == delivery_id)).mappings().one_or_none()
+        return None if row is None else self._deliveries([row])[0]
+
+    def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]:
+        """Oldest revision first."""
+        of_study = _delivery.c.study_instance_uid == study_instance_uid
+        statement = select(_delivery).where(of_study).order_by(_delivery.c.revision, _delivery.c.id)
+        return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
+        statement = select(_delivery).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
+        return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def claim(
+        self, *, owner: str, now: datetime, lease_until: datetime, busy_peers: Iterable[str] = ()
+    ) -> Delivery | None:
+        """`now` decides nothing here: a PENDING delivery is due by definition."""
+        free = _delivery.c.peer.not_in(tuple(busy_peers))
+        row = _leased.claim(self._transaction, owner=owner, lease_until=lease_until, where=(free,))
+        return None if row is None else self._deliveries([row])[0]
+
+    def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool:
+        return _leased.extend_lease(self._transaction, delivery_id, owner=owner, until=until)
+
+    def update(self, delivery: Delivery, *, expected: Delivery) -> bool:
+        """As the port says. `statuses` are written only where they differ from `expected`'s.
+
+        So a worker that still holds the delivery as it claimed it does not wipe the answers recorded meanwhile.
+        """
+        if not _leased.update(self._transaction, delivery_values(delivery), expected=expected):
+            return False
+        if delivery.statuses != expected.statuses:
+            self._transaction.write(delete(_answer).where(_answer.c.delivery_id == expected.id))
+            if delivery.statuses:
+                answers = [answer_values(expected.id, answer) for answer in delivery.statuses]
+                self._transaction.write(insert(_answer), answers)
+        return True
+
+    def record_answer(self, delivery_id: int, status: ObjectStatus) -> None:
+        """Written and committed, together with what this unit of work has done before. A later answer replaces it."""
+        values = answer_values(delivery_id, status)
+        statement = UPSERT[self._transaction.dialect](_answer).values(values)
+        statement = statement.on_conflict_do_update(
+            index_elements=[_answer.c.delivery_id, _answer.c.sop_instance_uid],
+            set_={"status": values["status"], "answered_at": values["answered_at"]},
+        )
+        self._transaction.write(statement)
+        self._transaction.commit()
+
+    def due(self, now: datetime) -> tuple[Delivery, ...]:
+        return self._deliveries(_leased.due(self._transaction, now))
+
+    def expired(self, now: datetime) -> tuple[Delivery, ...]:
+        return self._deliveries(_leased.expired(self._transaction, now))
+
+    def leased_by_others(self, owner: str, *, owner_prefix: str) -> tuple[Delivery, ...]:
+        return self._deliveries(_leased.leased_by_others(self._transaction, owner, owner_prefix=owner_prefix))
+
+    def _deliveries(self, rows: Sequence[RowMapping]) -> tuple[Delivery, ...]:
+        """The deliveries of `rows`, in their order, with two queries for all of them."""
+        if not rows:
+            return ()
+        ids = [row["id"] for row in rows]
+        objects: dict[int, tuple[ResultObject, ...]] = defaultdict(tuple)
+        in_order = select(_object).where(_object.c.delivery_id.in_(ids)).order_by(_object.c.position)
+        for row in self._transaction.read(in_order).mappings():
+            objects[row["delivery_id"]] += (object_from(row),)
+        answers: dict[int, tuple[ObjectStatus, ...]] = defaultdict(tuple)
+        of_these = select(_answer).where(_answer.c.delivery_id.in_(ids))
+        for row in self._transaction.read(of_these).mappings():
+            answers[row["delivery_id"]] += (answer_from(row),)
+        return tuple(delivery_from(row, objects[row["id"]], answers[row["id"]]) for row in rows)

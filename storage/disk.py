@@ -1,0 +1,112 @@
+"""The system calls behind the file store, one method each, so that a test can fail or stop the node between any two.
+
+`HookedDisk` calls a hook before every step. A hook that raises OSError(ENOSPC) is a full disk at that step; a hook
+that ends the process is a power cut there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+Bytes = bytes | memoryview
+
+
+class Disk:
+    """The real one. Every method may raise OSError."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Exists afterwards; its parent must exist."""
+        folder.mkdir(mode=0o750, exist_ok=True)
+
+    def open_new(self, path: Path) -> int:
+        """A descriptor for writing; FileExistsError where the name is taken."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+
+    def write(self, descriptor: int, parts: Sequence[Bytes]) -> None:
+        """All bytes of all parts, in order, however many calls that takes."""
+        views = [memoryview(part).cast("B") for part in parts if len(part)]
+        while views:
+            written = os.writev(descriptor, views)
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
+
+    def sync_file(self, descriptor: int) -> None:
+        """Bytes and length survive a power cut (fdatasync writes the length when it has changed)."""
+        os.fdatasync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def sync_folder(self, folder: Path) -> None:
+        """The names in `folder` survive a power cut."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Gone afterwards, also where it never was."""
+        path.unlink(missing_ok=True)
+
+    def free_bytes(self, folder: Path) -> int:
+        """What an ordinary user may still write to the file system of `folder`."""
+        figures = os.statvfs(folder)
+        return figures.f_bavail * figures.f_frsize
+
+
+class HookedDisk(Disk):
+    """Calls `before(step, path)` ahead of each step that changes the disk; `step` is the method's name.
+
+    `write` happens in two halves with a call before each, as on a disk that fills up in the middle of a file.
+    """
+
+    def __init__(self, before: Callable[[str, Path], None]) -> None:
+        self._before = before
+        self._open: dict[int, Path] = {}
+
+    def make_folder(self, folder: Path) -> None:
+        self._before("make_folder", folder)
+        super().make_folder(folder)
+
+    def open_new(self, path: Path) -> int:
+        self._before("open_new", path)
+        descriptor = super().open_new(path)
+        self._open[descriptor] = path
+        return descriptor
+
+    def write(self, descriptor: int, parts: Sequence[Bytes]) -> None:
+        whole = b"".join(parts)
+        middle = len(whole) // 2
+        for half in (whole[:middle], whole[middle:]):
+            self._before("write", self._open[descriptor])
+            super().write(descriptor, [half])
+
+    def sync_file(self, descriptor: int) -> None:
+        self._before("sync_file", self._open[descriptor])
+        super().sync_file(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        # Closing gives the descriptor back even where it reports an error (close(2)).
+        path = self._open.pop(descriptor)
+        super().close(descriptor)
+        self._before("close", path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._before("rename", target)
+        super().rename(source, target)
+
+    def sync_folder(self, folder: Path) -> None:
+        self._before("sync_folder", folder)
+        super().sync_folder(folder)
+
+    def remove(self, path: Path) -> None:
+        self._before("remove", path)
+        super().remove(path)

@@ -1,0 +1,197 @@
+"""Received bytes on disk, durable when `write` returns.
+
+    incoming/<name>.part                          being written
+    received/YYYY-MM-DD/<study key>/<name>.dcm    complete and durable; the day is that of arrival, UTC
+    quarantine/YYYY-MM-DD/<name>.dcm and .json    set aside, with the reason
+    jobs/<id>/                                    what analysis and encoding of a job leave
+
+A final name is given by rename after the bytes are on the disk, so whatever carries one is complete. The name is
+made durable by syncing its folder, a new folder by syncing its parent. A file that was made durable but never got its
+row (the process died in between) was never acknowledged; the sweep at start-up finds it through `unfinished`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date, timedelta
+from pathlib import Path
+
+from dicom_node.core.errors import StorageUnavailable
+from dicom_node.ports import Clock, StoredFile
+from storage.disk import Disk
+
+_INCOMING, _RECEIVED, _QUARANTINE, _JOBS = Path("incoming"), Path("received"), Path("quarantine"), Path("jobs")
+SWEEP_DAYS = 3
+
+
+class DiskFileStore:
+    """`FileStore` of the ports under `root`, which is made where it does not exist. Safe for any number of threads.
+
+    `new_name` gives names that never repeat; `sweep_days` is how far back `unfinished` looks.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        disk: Disk | None = None,
+        new_name: Callable[[], str] = lambda: uuid.uuid4().hex,
+        sweep_days: int = SWEEP_DAYS,
+    ) -> None:
+        self._root = root.absolute()
+        self._clock = clock
+        self._disk = disk or Disk()
+        self._new_name = new_name
+        self._sweep_days = sweep_days
+        # Folders whose own name is known to be durable. Others of the process may add to it at any time.
+        self._durable: set[Path] = set()
+        self._guard = threading.Lock()
+
+    def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
+        name = self._new_name()
+        temporary = _INCOMING / f"{name}.part"
+        final = _RECEIVED / self._today() / study_key / f"{name}.dcm"
+        try:
+            self._ensure_folder(_INCOMING)
+            self._ensure_folder(final.parent)
+            self._create(temporary, head, data_set)
+            self._finish(temporary, final)
+        except OSError as error:
+            raise self._unavailable("written", final, error) from error
+        digest = hashlib.sha256(data_set).hexdigest()
+        return StoredFile(path=final, digest=digest, size_bytes=len(head) + memoryview(data_set).nbytes)
+
+    def absolute(self, path: Path) -> Path:
+        """Raises ValueError for a path that leads out of the store."""
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{path} is not a path inside the file store")
+        return self._root / path
+
+    def discard(self, path: Path) -> None:
+        """Gone, also where it never was. Not synced: a name that comes back after a power cut is swept again."""
+        try:
+            self._disk.remove(self.absolute(path))
+        except OSError as error:
+            raise self._unavailable("removed", path, error) from error
+
+    def set_aside(self, path: Path, *, reason: str, detail: dict[str, str]) -> Path:
+        now = self._clock.now()
+        target = _QUARANTINE / self._today() / path.with_suffix(".dcm").name
+        note = {"reason": reason, "detail": detail, "at": now.isoformat(), "from": path.as_posix()}
+        text = json.dumps(note, indent=2, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            self._ensure_folder(target.parent)
+            if any(self.absolute(target.with_suffix(suffix)).exists() for suffix in (".dcm", ".json")):
+                target = target.with_stem(f"{target.stem}-{self._new_name()}")
+            # The note first: a file in quarantine without a reason would be a riddle, a reason without a file is not.
+            self._create(target.with_suffix(".json"), text, b"")
+            self._move(path, target)
+        except OSError as error:
+            raise self._unavailable("set aside", path, error) from error
+        return target
+
+    def free_bytes(self) -> int:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            return self._disk.free_bytes(self._root)
+        except OSError as error:
+            raise self._unavailable("measured", Path(), error) from error
+
+    def unfinished(self) -> tuple[Path, ...]:
+        oldest = (self._clock.now().date() - timedelta(days=self._sweep_days)).isoformat()
+        received = self.absolute(_RECEIVED)
+        found = [*self.absolute(_INCOMING).glob("*")]
+        for day in received.iterdir() if received.is_dir() else ():
+            if _is_day(day.name) and day.name >= oldest:
+                found += day.glob("*/*.dcm")
+        return tuple(sorted(path.relative_to(self._root) for path in found))
+
+    def job_folder(self, job_id: int) -> Path:
+        folder = _JOBS / str(job_id)
+        try:
+            self._ensure_folder(folder)
+        except OSError as error:
+            raise self._unavailable("made", folder, error) from error
+        return self.absolute(folder)
+
+    def _today(self) -> str:
+        return self._clock.now().date().isoformat()
+
+    def _create(self, path: Path, head: bytes, data_set: bytes | memoryview) -> None:
+        """A new file with these bytes, on the disk; no file where that fails."""
+        descriptor = self._disk.open_new(self.absolute(path))
+        try:
+            try:
+                self._disk.write(descriptor, (head, data_set))
+                self._disk.sync_file(descriptor)
+            finally:
+                self._disk.close(descriptor)
+        except BaseException:
+            self._remove_quietly(path)
+            raise
+
+    def _finish(self, temporary: Path, final: Path) -> None:
+        """`temporary` is durably called `final`; neither is there where that fails."""
+        try:
+            self._move(temporary, final)
+        except BaseException:
+            self._remove_quietly(temporary)
+            self._remove_quietly(final)
+            raise
+
+    def _move(self, source: Path, target: Path) -> None:
+        """`source` is durably called `target`. The folder is made again where someone has removed it as empty."""
+        try:
+            self._disk.rename(self.absolute(source), self.absolute(target))
+        except FileNotFoundError:
+            with self._guard:
+                self._durable.clear()
+            self._ensure_folder(target.parent)
+            self._disk.rename(self.absolute(source), self.absolute(target))
+        self._disk.sync_folder(self.absolute(target.parent))
+
+    def _ensure_folder(self, folder: Path) -> None:
+        """Exists, and so do its parents up to the root; all of them durably.
+
+        A folder that another thread has just made may not be durable yet, so each name is synced by whoever does not
+        know better; once a process and folder, that costs nothing.
+        """
+        if folder in self._durable:
+            return
+        if folder == Path():
+            self._root.mkdir(parents=True, exist_ok=True)
+        else:
+            self._ensure_folder(folder.parent)
+            self._disk.make_folder(self.absolute(folder))
+            self._disk.sync_folder(self.absolute(folder.parent))
+        with self._guard:
+            self._durable.add(folder)
+
+    def _remove_quietly(self, path: Path) -> None:
+        """For a file that is being given up anyway; what stays is found by the sweep."""
+        with suppress(OSError):
+            self._disk.remove(self.absolute(path))
+
+    def _unavailable(self, what: str, path: Path, error: OSError) -> StorageUnavailable:
+        try:
+            free = f"{self._disk.free_bytes(self._root)} bytes free"
+        except OSError:
+            free = "free space unknown"
+        name = errno.errorcode.get(error.errno or 0, "")
+        why = f"{name} {os.strerror(error.errno)}".strip() if error.errno else str(error)
+        return StorageUnavailable(f"{self._root / path} cannot be {what}: {why} ({free})")
+
+
+def _is_day(name: str) -> bool:
+    try:
+        return date.fromisoformat(name).isoformat() == name
+    except ValueError:
+        return False

@@ -1,0 +1,70 @@
+"""Analysis jobs in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import insert, select
+
+from dicom_node.core.job import AnalysisJob, JobState
+from storage.leases import LeasedTable
+from storage.mapping import job_from, job_values
+from storage.rows import JobRow, table_of
+from storage.transaction import Transaction
+
+_job = table_of(JobRow)
+_leased = LeasedTable(
+    _job, waiting=JobState.QUEUED.value, working=JobState.RUNNING.value, retry=JobState.RETRY_WAIT.value
+)
+_FRESH = {
+    "state": JobState.QUEUED.value,
+    "attempt": 0,
+    "next_attempt_at": None,
+    "lease_owner": None,
+    "lease_expires_at": None,
+    "failure": "",
+    "finished_at": None,
+    "reason": "",
+    "result_json": "",
+}
+
+
+class Jobs:
+    """`JobRepository` of the ports."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(self, *, study_instance_uid: str, revision: int, created_at: datetime) -> AnalysisJob:
+        values = {"study_instance_uid": study_instance_uid, "revision": revision, "created_at": created_at}
+        return job_from(self._transaction.write(insert(_job).values(_FRESH | values).returning(_job)).mappings().one())
+
+    def get(self, job_id: int) -> AnalysisJob | None:
+        row = self._transaction.read(select(_job).where(_job.c.id == job_id)).mappings().one_or_none()
+        return None if row is None else job_from(row)
+
+    def of_study(self, study_instance_uid: str) -> tuple[AnalysisJob, ...]:
+        of_study = _job.c.study_instance_uid == study_instance_uid
+        rows = self._transaction.read(select(_job).where(of_study).order_by(_job.c.revision)).mappings()
+        return tuple(job_from(row) for row in rows)
+
+    def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
+        """`now` decides nothing here: a QUEUED job is due by definition."""
+        row = _leased.claim(self._transaction, owner=owner, lease_until=lease_until)
+        return None if row is None else job_from(row)
+
+    def extend_lease(self, job_id: int, *, owner: str, until: datetime) -> bool:
+        return _leased.extend_lease(self._transaction, job_id, owner=owner, until=until)
+
+    def update(self, job: AnalysisJob, *, expected: AnalysisJob) -> bool:
+        return _leased.update(self._transaction, job_values(job), expected=expected)
+
+    def due(self, now: datetime) -> tuple[AnalysisJob, ...]:
+        return tuple(job_from(row) for row in _leased.due(self._transaction, now))
+
+    def expired(self, now: datetime) -> tuple[AnalysisJob, ...]:
+        return tuple(job_from(row) for row in _leased.expired(self._transaction, now))
+
+    def leased_by_others(self, owner: str, *, owner_prefix: str) -> tuple[AnalysisJob, ...]:
+        rows = _leased.leased_by_others(self._transaction, owner, owner_prefix=owner_prefix)
+        return tuple(job_from(row) for row in rows)

@@ -1,0 +1,1 @@
+"""alembic environment (`env.py`) and the revisions of the schema (`versions/`)."""

@@ -1,0 +1,146 @@
+"""Studies, instances and associations in the database.
+
+The statements are built once: `get`, `find_instance`, `save`, `add_instance` and `carry` run for every received
+instance, and building them costs more than running them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import RowMapping, bindparam, func, insert, select, update
+
+from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from storage.mapping import instance_from, instance_values, path_text, study_from, study_values
+from storage.rows import AssociationRow, CarriedStudyRow, InstanceRow, StudyRow, table_of
+from storage.transaction import UPSERT, Transaction
+
+_study = table_of(StudyRow)
+_instance = table_of(InstanceRow)
+_association = table_of(AssociationRow)
+_carried = table_of(CarriedStudyRow)
+
+
+
+def _insert_or_update(statement: Any) -> Any:
+    key, count = _study.c.study_instance_uid, _study.c.instance_count
+    kept = {column.name: statement.excluded[column.name] for column in _study.c if column not in (key, count)}
+    return statement.on_conflict_do_update(index_elements=[key], set_=kept)
+
+
+_OF_STUDY = _study.c.study_instance_uid == bindparam("uid")
+
+_GET = select(_study).where(_OF_STUDY)
+# Until the transaction ends, no other writer decides about this study. SQLite has locked the database already.
+_GET_AND_LOCK = _GET.with_for_update()
+_OPEN_ASSOCIATIONS = (
+    select(_carried.c.study_instance_uid, _carried.c.association_id)
+    .join(_association, _association.c.association_id == _carried.c.association_id)
+    .where(_association.c.closed_at.is_(None), _carried.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
+    .order_by(_association.c.opened_at, _association.c.association_id)
+)
+_SAVE_NEW = {name: _insert_or_update(upsert(_study)) for name, upsert in UPSERT.items()}
+_SAVE = update(_study).where(_OF_STUDY)
+_RECOUNT = (
+    update(_study)
+    .where(_OF_STUDY)
+    .values(
+        instance_count=select(func.count())
+        .where(_instance.c.study_instance_uid == bindparam("uid"))
+        .scalar_subquery()
+    )
+)
+_COUNT_ONE_MORE = update(_study).where(_OF_STUDY).values(instance_count=_study.c.instance_count + 1)
+_FIND_INSTANCE = select(_instance).where(_instance.c.sop_instance_uid == bindparam("uid"))
+_ADD_INSTANCE = insert(_instance)
+_INSTANCES = select(_instance).where(_instance.c.study_instance_uid == bindparam("uid")).order_by(_instance.c.id)
+_HAS_FILE = select(_instance.c.id).where(_instance.c.file == bindparam("path"))
+_CARRY = {name: upsert(_carried).on_conflict_do_nothing() for name, upsert in UPSERT.items()}
+_CLOSE = update(_association).where(_association.c.closed_at.is_(None))
+
+
+class Studies:
+    """`StudyRepository` of the ports."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def get(self, study_instance_uid: str) -> StudyIntake | None:
+        """The study; where this unit of work may write, nobody else changes it until the end."""
+        statement = _GET_AND_LOCK if self._transaction.is_writing else _GET
+        row = self._transaction.read(statement, {"uid": study_instance_uid}).mappings().one_or_none()
+        return None if row is None else self._intakes([row])[0]
+
+    def save(self, intake: StudyIntake) -> None:
+        uid, values = intake.study_instance_uid, study_values(intake)
+        if self._transaction.write(_SAVE, {"uid": uid, **values}).rowcount == 0:
+            # Another transaction may have inserted it meanwhile, and instances may be there before their study.
+            self._transaction.write(_SAVE_NEW[self._transaction.dialect], {**values, "instance_count": 0})
+            self._transaction.write(_RECOUNT, {"uid": uid})
+
+    def list(
+        self, *, states: Iterable[StudyState] | None = None, limit: int = 100, offset: int = 0
+    ) -> tuple[StudyIntake, ...]:
+        statement = (
+            select(_study)
+            .order_by(_study.c.last_received_at.desc(), _study.c.study_instance_uid)
+            .limit(limit)
+            .offset(offset)
+        )
+        if states is not None:
+            statement = statement.where(_study.c.state.in_([state.value for state in states]))
+        return self._intakes(self._transaction.read(statement).mappings().all())
+
+    def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None:
+        row = self._transaction.read(_FIND_INSTANCE, {"uid": sop_instance_uid}).mappings().one_or_none()
+        return None if row is None else instance_from(row)
+
+    def add_instance(self, record: InstanceRecord) -> None:
+        self._transaction.write(_ADD_INSTANCE, instance_values(record))
+        self._transaction.write(_COUNT_ONE_MORE, {"uid": record.study_instance_uid})
+
+    def instances(self, study_instance_uid: str) -> tuple[InstanceRecord, ...]:
+        """In the order of arrival."""
+        rows = self._transaction.read(_INSTANCES, {"uid": study_instance_uid}).mappings()
+        return tuple(instance_from(row) for row in rows)
+
+    def has_file(self, file: Path) -> bool:
+        return self._transaction.read(_HAS_FILE, {"path": path_text(file)}).first() is not None
+
+    def open_association(self, association_id: str, *, calling_aet: str, address: str, at: datetime) -> None:
+        self._transaction.write(
+            insert(_association),
+            {
+                "association_id": association_id,
+                "calling_aet": calling_aet,
+                "address": address,
+                "opened_at": at,
+                "closed_at": None,
+                "how": "",
+            },
+        )
+
+    def carry(self, association_id: str, study_instance_uid: str) -> None:
+        self._transaction.write(
+            _CARRY[self._transaction.dialect],
+            {"association_id": association_id, "study_instance_uid": study_instance_uid},
+        )
+
+    def close_association(self, association_id: str, *, at: datetime, how: str) -> None:
+        one = _CLOSE.where(_association.c.association_id == association_id)
+        self._transaction.write(one, {"closed_at": at, "how": how})
+
+    def forget_open_associations(self, *, at: datetime) -> int:
+        return self._transaction.write(_CLOSE, {"closed_at": at, "how": "forgotten at start-up"}).rowcount
+
+    def _intakes(self, rows: Iterable[RowMapping]) -> tuple[StudyIntake, ...]:
+        rows = tuple(rows)
+        uids = [row["study_instance_uid"] for row in rows]
+        carried: dict[str, tuple[str, ...]] = dict.fromkeys(uids, ())
+        if uids:
+            for row in self._transaction.read(_OPEN_ASSOCIATIONS, {"uids": uids}).mappings():
+                carried[row["study_instance_uid"]] += (row["association_id"],)
+        return tuple(study_from(row, carried[row["study_instance_uid"]]) for row in rows)

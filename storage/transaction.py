@@ -1,0 +1,141 @@
+"""One database transaction: begun by the first statement, ended by commit or by leaving.
+
+Why lazily: a unit of work may be opened before there is anything to write, and on SQLite an open write transaction
+keeps every other writer out. Why nothing works after an error: PostgreSQL refuses the rest of a failed transaction,
+and a caller that catches a conflict and commits must not commit the half it did before, on any database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from dicom_node.core.errors import NodeError, StorageConflict, StorageUnavailable
+
+_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+
+# INSERT … ON CONFLICT, which SQLAlchemy spells by dialect; the SQL is the same.
+UPSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+class Turnstile(Protocol):
+    """Lets writers in one after another."""
+
+    def enter(self) -> None: ...
+    def leave(self) -> None: ...
+
+
+class Transaction:
+    """Statements between a lazy BEGIN and `commit` or `close`. Used by one thread at a time.
+
+    `turnstile` is entered before a write transaction begins and left when it ends; None where the database lets
+    writers run beside each other. `is_writing` False gives a snapshot that cannot be written to.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Connection], *, dialect: str, turnstile: Turnstile | None, is_writing: bool
+    ) -> None:
+        self._connect = connect
+        self.dialect = dialect
+        self._turnstile = turnstile
+        self.is_writing = is_writing
+        self._connection: Connection | None = None
+        self._failure: NodeError | None = None
+
+    def read(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+        return self._execute(statement, parameters)
+
+    def write(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
+        """As `read`, for statements that change rows. Raises RuntimeError in a reading unit of work."""
+        if not self.is_writing:
+            raise RuntimeError("this unit of work only reads")
+        return self._execute(statement, parameters)
+
+    def commit(self) -> None:
+        """What was written is durable. Another statement begins a new transaction."""
+        self._refuse_after_failure()
+        if self._connection is None:
+            return
+        try:
+            self._connection.commit()
+        except SQLAlchemyError as error:
+            raise self._failed(error) from error
+        self.close()
+
+    def close(self) -> None:
+        """Nothing that was not committed remains."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except SQLAlchemyError:
+            # The server undoes what a lost connection had begun; the pool must not lend it again.
+            connection.invalidate()
+        finally:
+            self._leave()
+
+    def _execute(self, statement: Executable, parameters: Parameters) -> CursorResult[Any]:
+        self._refuse_after_failure()
+        try:
+            connection = self._connection or self._begin()
+            return connection.execute(statement, parameters)  # type: ignore[call-overload,no-any-return]
+        except SQLAlchemyError as error:
+            raise self._failed(error) from error
+
+    def _begin(self) -> Connection:
+        if self.is_writing and self._turnstile is not None:
+            self._turnstile.enter()
+        try:
+            self._connection = self._connect()
+            self._connection.begin()
+        except BaseException:
+            if self._connection is None:
+                self._leave()
+            else:
+                self.close()
+            raise
+        return self._connection
+
+    def _leave(self) -> None:
+        if self.is_writing and self._turnstile is not None:
+            self._turnstile.leave()
+
+    def _failed(self, error: SQLAlchemyError) -> Exception:
+        failure = translated(error)
+        if isinstance(failure, NodeError):
+            self._failure = failure
+        self.close()
+        return failure
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise type(self._failure)(
+                f"this unit of work ended with an error and cannot go on; open another ({self._failure})"
+            )
+
+
+def translated(error: SQLAlchemyError) -> Exception:
+    """The node's error for a driver's error; a programming error comes back as it was."""
+    if isinstance(error, PoolTimeout):
+        return StorageUnavailable("every database connection is in use; tried again later")
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        return error.orig if isinstance(error.orig, Exception) else error
+    if not isinstance(error, DBAPIError):
+        return error
+    # One line only: PostgreSQL puts the values of a failing row into the lines after it.
+    cause = str(error.orig).strip().split("\n", 1)[0]
+    if isinstance(error, IntegrityError) or _is_lost_race(error):
+        return StorageConflict(f"another writer was first: {cause}")
+    return StorageUnavailable(f"the database cannot be used now: {cause}")
+
+
+def _is_lost_race(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK)

@@ -1,0 +1,33 @@
+"""`UnitOfWork` of the ports over one database transaction."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from storage.deliveries import Deliveries
+from storage.history import History
+from storage.jobs import Jobs
+from storage.studies import Studies
+from storage.transaction import Transaction
+
+
+class SqlUnitOfWork:
+    """Enter, use the repositories, `commit()`. Leaving without it undoes everything since the last commit."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.studies = Studies(transaction)
+        self.jobs = Jobs(transaction)
+        self.deliveries = Deliveries(transaction)
+        self.history = History(transaction)
+
+    def commit(self) -> None:
+        self._transaction.commit()
+
+    def __enter__(self) -> SqlUnitOfWork:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._transaction.close()
