@@ -36,8 +36,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from inference.errors import PixelDataUnreadable
 from inference.headers import UNDEFINED_LENGTH, InstanceHeader, PixelDescription
-from inference.reading_errors import PixelDataUnreadable
 
 # Fastest first; a plugin that is not installed or fails is followed by the next.
 PLUGINS: dict[str, tuple[str, ...]] = {

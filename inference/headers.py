@@ -25,8 +25,8 @@ from pydicom.uid import (
 )
 
 from inference import elements
+from inference.errors import UnreadableInstance
 from inference.functional_groups import FrameHeader, frame_headers
-from inference.reading_errors import UnreadableInstance
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _PIXEL_DATA_TAG = (0x7FE0, 0x0010)

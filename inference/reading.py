@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.decoding import FrameSource
+from inference.errors import PixelDataUnreadable
 from inference.geometry import GridPlan, StackGeometry, plan_grid
 from inference.headers import InstanceHeader, read_header
 from inference.hounsfield import Padding, StoredValues, padding_of, to_hounsfield
-from inference.reading_errors import PixelDataUnreadable
 from inference.stack import SourceFrame, Stack, build_stack
 from inference.volume import Volume
 

@@ -21,9 +21,11 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from inference.errors import GeometryUnsupported
 from inference.functional_groups import FrameHeader
 from inference.geometry import StackGeometry, analyse_stack
 from inference.headers import InstanceHeader
+from inference.stack import build_stack
 
 CT_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 SECONDARY_CAPTURE_CLASSES = frozenset(
@@ -35,6 +37,8 @@ SECONDARY_CAPTURE_CLASSES = frozenset(
         MultiFrameTrueColorSecondaryCaptureImageStorage,
     }
 )
+
+_CT_INTERCEPT = -1000.0
 
 # Words within the values of Image Type (0008,0008). LOCALIZER is the standard's (PS3.3 C.8.2.1.1.1).
 _LOCALIZER_WORDS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM", "SCANO"})
@@ -55,12 +59,13 @@ _LOCALIZER_DESCRIPTION = re.compile(r"\b(scouts?|topograms?|topo|surviews?|scano
 class SeriesFacts:
     """One series in millimetres and degrees; None where the headers do not say.
 
-    `modality` is the header's, or "CT" inferred from the SOP Class where that element is missing. `orientation`
-    is axial, sagittal, coronal, oblique, "mixed" where slices are not parallel, or "" without positions; the
-    angle is between slice normal and patient z. `instance_count` counts SOP Instances, `frame_count` images.
-    `spacing_mm` is the median distance of neighbouring positions, `largest_gap_mm` the largest one,
-    `coverage_mm` the distance between first and last slice centre. `is_bone_kernel` is None where the kernel is
-    missing or unknown.
+    `modality` is the header's, or "CT" inferred where that element is missing. `secondary_reason` names what made
+    the series secondary. `orientation` is axial, sagittal, coronal, oblique, "mixed" where slices are not
+    parallel, or "" without positions; `angle_deg` is between slice normal and patient z. `instance_count` counts
+    SOP Instances, `image_count` frames. `spacing_mm` is the median distance of neighbouring positions,
+    `largest_gap_mm` the largest one, `coverage_mm` the distance between the first and the last slice centre plus
+    one spacing. `pixel_spacing_mm` is the larger of rows' and columns'. `is_bone_kernel` is None where the kernel
+    is missing or unknown. `geometry_problem` is why `read_series` will refuse the series, or empty.
     """
 
     study_instance_uid: str
@@ -71,12 +76,13 @@ class SeriesFacts:
     sop_class_uid: str
     is_ct: bool
     is_localizer: bool
-    is_secondary_or_derived: bool
+    is_secondary: bool
+    secondary_reason: str
     orientation: str
     angle_deg: float | None
     tilt_deg: float | None
     instance_count: int
-    frame_count: int
+    image_count: int
     slice_thickness_mm: float | None
     spacing_mm: float | None
     largest_gap_mm: float | None
@@ -84,13 +90,13 @@ class SeriesFacts:
     is_uneven: bool
     duplicate_count: int
     coverage_mm: float | None
-    pixel_spacing_mm: tuple[float, float] | None
+    pixel_spacing_mm: float | None
     kernel: str
     is_bone_kernel: bool | None
     rows: int | None
     columns: int | None
-    matrix_sizes: int
     body_part_examined: str
+    geometry_problem: str
 
 
 def series_facts(headers: Sequence[InstanceHeader]) -> SeriesFacts:
@@ -100,36 +106,37 @@ def series_facts(headers: Sequence[InstanceHeader]) -> SeriesFacts:
     first = min(headers, key=lambda header: (not header.frames, header.sop_instance_uid))
     frames = [frame for header in headers for frame in header.frames]
     geometry = _geometry(frames)
-    sizes = {(header.rows, header.columns) for header in headers if header.frames}
+    reasons = [_secondary_reason(header) for header in headers]
     return SeriesFacts(
         study_instance_uid=first.study_instance_uid,
         series_instance_uid=first.series_instance_uid,
         series_number=first.series_number,
         description=first.series_description,
-        modality=first.modality or ("CT" if first.sop_class_uid in CT_CLASSES else ""),
+        modality=first.modality or ("CT" if _is_ct(first) else ""),
         sop_class_uid=first.sop_class_uid,
         is_ct=_mostly(_is_ct(header) for header in headers),
         is_localizer=_mostly(_is_localizer(header) for header in headers),
-        is_secondary_or_derived=_mostly(_is_secondary_or_derived(header) for header in headers),
+        is_secondary=_mostly(bool(reason) for reason in reasons),
+        secondary_reason=max(reasons, key=reasons.count) if _mostly(bool(reason) for reason in reasons) else "",
         orientation=_orientation(geometry),
         angle_deg=geometry.angle_deg if geometry else None,
         tilt_deg=geometry.tilt_deg if geometry else None,
         instance_count=len(headers),
-        frame_count=len(frames),
+        image_count=len(frames),
         slice_thickness_mm=_median([frame.slice_thickness_mm for frame in frames]),
         spacing_mm=geometry.spacing_mm if geometry else None,
         largest_gap_mm=geometry.largest_gap_mm if geometry else None,
         gap_count=len(geometry.gaps) if geometry else 0,
         is_uneven=geometry.is_uneven if geometry else False,
         duplicate_count=geometry.duplicate_count if geometry else 0,
-        coverage_mm=geometry.coverage_mm if geometry else None,
+        coverage_mm=_coverage(geometry),
         pixel_spacing_mm=_pixel_spacing(frames),
         kernel=first.convolution_kernel,
         is_bone_kernel=is_bone_kernel(first.convolution_kernel),
         rows=first.rows,
         columns=first.columns,
-        matrix_sizes=len(sizes),
         body_part_examined=first.body_part_examined,
+        geometry_problem=_geometry_problem(headers),
     )
 
 
@@ -165,8 +172,13 @@ def is_bone_kernel(kernel: str) -> bool | None:
 def _is_ct(header: InstanceHeader) -> bool:
     if not header.frames:
         return False
-    known_class = header.sop_class_uid not in ("", *SECONDARY_CAPTURE_CLASSES)
-    return header.sop_class_uid in CT_CLASSES if known_class else header.modality == "CT"
+    if header.sop_class_uid not in ("", *SECONDARY_CAPTURE_CLASSES):
+        return header.sop_class_uid in CT_CLASSES
+    if header.modality:
+        return header.modality == "CT"
+    # Nothing says what it is. Only CT stores its values a thousand and more above what they mean.
+    intercept = header.frames[0].rescale_intercept
+    return intercept is not None and intercept <= _CT_INTERCEPT
 
 
 def _is_localizer(header: InstanceHeader) -> bool:
@@ -176,10 +188,12 @@ def _is_localizer(header: InstanceHeader) -> bool:
     return "AXIAL" not in header.image_type and bool(_LOCALIZER_DESCRIPTION.search(header.series_description))
 
 
-def _is_secondary_or_derived(header: InstanceHeader) -> bool:
+def _secondary_reason(header: InstanceHeader) -> str:
     if header.sop_class_uid in SECONDARY_CAPTURE_CLASSES:
-        return True
-    return bool(_words(header) & _DERIVED_WORDS)
+        return "a Secondary Capture"
+    if _words(header) & _DERIVED_WORDS:
+        return f"Image Type {'/'.join(header.image_type)}"
+    return ""
 
 
 def _words(header: InstanceHeader) -> set[str]:
@@ -205,9 +219,20 @@ def _orientation(geometry: StackGeometry | None) -> str:
     return "mixed" if geometry.orientation_spread_deg > 1.0 else geometry.orientation
 
 
-def _pixel_spacing(frames: Sequence[FrameHeader]) -> tuple[float, float] | None:
-    spacing = next((frame.pixel_spacing_mm for frame in frames if frame.pixel_spacing_mm), None)
-    return (spacing[0], spacing[1]) if spacing else None
+def _coverage(geometry: StackGeometry | None) -> float | None:
+    return geometry.coverage_mm + (geometry.spacing_mm or 0.0) if geometry else None
+
+
+def _geometry_problem(headers: Sequence[InstanceHeader]) -> str:
+    try:
+        build_stack(headers)
+    except GeometryUnsupported as error:
+        return error.why
+    return ""
+
+
+def _pixel_spacing(frames: Sequence[FrameHeader]) -> float | None:
+    return next((max(frame.pixel_spacing_mm) for frame in frames if frame.pixel_spacing_mm), None)
 
 
 def _median(values: Sequence[float | None]) -> float | None:

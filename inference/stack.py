@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.errors import GeometryUnsupported
 from inference.functional_groups import FrameHeader
 from inference.geometry import StackGeometry, affine_lps, analyse_stack
 from inference.headers import InstanceHeader
-from inference.reading_errors import GeometryUnsupported
 
 MINIMUM_SLICES = 2
 ORIENTATION_TOLERANCE_DEG = 0.5

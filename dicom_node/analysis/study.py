@@ -32,6 +32,7 @@ from inference.bundle import Bundle
 from inference.errors import ReadingError
 from inference.pipeline import Pipeline, Prediction
 from inference.reading import SeriesVolume, read_series
+from inference.series_facts import series_facts
 
 Progress = Callable[[str, float], None]
 
@@ -182,7 +183,7 @@ def _analysed(
 
 
 def _facts(members: tuple[dicom_headers.InstanceHeader, ...]) -> SeriesFacts:
-    found = dicom_headers.series_facts(members)
+    found = series_facts(members)
     return SeriesFacts(**{name: getattr(found, name) for name in SeriesFacts.__dataclass_fields__})
 
 
