@@ -1,0 +1,1 @@
+"""Metrics and the evaluation of a bundle on held-out phantoms."""

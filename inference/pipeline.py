@@ -1,0 +1,233 @@
+"""The analysis of one CT volume: find the cervical spine, name C1-C7, look for a fracture in each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.bundle import Bundle
+from inference.classify import LevelScore, classify
+from inference.localise import CERVICAL, localise
+from inference.mask import fine_mask
+from inference.postprocess import (
+    LEVELS,
+    NOT_ASSESSED,
+    PARTLY,
+    Column,
+    find_column,
+    level_status,
+    representative_point,
+)
+from inference.volume import Volume
+
+Status = Literal["assessed", "partly_in_field_of_view", "not_assessed"]
+PointMm = tuple[float, float, float]
+Progress = Callable[[str, float], None]
+
+NO_CERVICAL_SPINE = "No cervical spine was found in the volume."
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelPrediction:
+    """What is said about one level.
+
+    A level that is not assessed has no probability and no place. `key_index_zyx` is a voxel of the source
+    grid inside the vertebra's mask: where the fracture map peaks when the probability reaches the
+    threshold, else the vertebra's centre. Points and the box (low corner, high corner) are LPS mm.
+    """
+
+    level: str
+    status: Status
+    probability: float | None
+    threshold: float
+    centre_lps_mm: PointMm | None
+    key_index_zyx: tuple[int, int, int] | None
+    box_lps_mm: tuple[PointMm, PointMm] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """The answer for a volume; `mask` is uint8 [z, y, x] on its grid, 1-7 = C1-C7.
+
+    Without a cervical spine `reason` says so in a sentence, no level is assessed and the mask is empty.
+    """
+
+    cervical_spine_found: bool
+    reason: str | None
+    levels: tuple[LevelPrediction, ...]
+    overall_probability: float | None
+    overall_threshold: float
+    mask: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+def overall_device(device: str = "auto") -> str:
+    """`auto` becomes cuda where torch sees a GPU, else cpu; any other name is taken as it is."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Pipeline:
+    """A loaded bundle, ready for any number of volumes, one at a time.
+
+    On a CPU the same voxels give the same answer: evaluation mode, float32, a fixed number of threads.
+    `threads` sets torch's process-wide thread count; None leaves it alone.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+        self._bundle = bundle
+        self._device = torch.device(overall_device(device))
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._localiser = bundle.localiser.to(self._device)
+        self._classifier = bundle.classifier.to(self._device)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle in use."""
+        return self._bundle
+
+    def predict(self, volume: Volume, progress: Progress | None = None) -> Prediction:
+        """Analyse `volume`. `progress` receives ("localise" | "mask" | "classify", share 0-1).
+
+        Needs no more memory than the volume, its mask, and about 600 MB.
+        """
+        report = progress or (lambda stage, share: None)
+        begin = time.perf_counter()
+        found = localise(volume, self._localiser, self._device, lambda f: report("localise", f))
+        column = None if found is None else find_column(found.probabilities.numpy(), found.grid)
+        if found is None or column is None:
+            return self._nothing(volume, time.perf_counter() - begin)
+        report("mask", 0.0)
+        mask = fine_mask(volume, column, found.probabilities[CERVICAL].sum(dim=0))
+        report("mask", 1.0)
+        statuses = self._statuses(volume, column, mask)
+        localised = time.perf_counter()
+        visible = [k for k in range(1, 8) if statuses[k] != NOT_ASSESSED]
+        scores = classify(
+            volume, column, visible, self._classifier, self._device, lambda f: report("classify", f)
+        )
+        levels = tuple(self._level(volume, column, mask, k, statuses[k], scores.get(k)) for k in range(1, 8))
+        known = [v.probability for v in levels if v.probability is not None]
+        return Prediction(
+            cervical_spine_found=True,
+            reason=None,
+            levels=levels,
+            overall_probability=self._bundle.calibration.overall_probability(known) if known else None,
+            overall_threshold=self._bundle.overall_threshold,
+            mask=mask,
+            notes=(*volume.notes, *column.notes, *_notes(statuses)),
+            timings_s={"localise": localised - begin, "classify": time.perf_counter() - localised},
+        )
+
+    def _statuses(self, volume: Volume, column: Column, mask: NDArray[np.uint8]) -> dict[int, Status]:
+        statuses: dict[int, Status] = {}
+        present = set(np.unique(mask).tolist())
+        for level in range(1, 8):
+            status = level_status(column, volume, level) if level in present else NOT_ASSESSED
+            statuses[level] = status  # type: ignore[assignment]
+            if status == NOT_ASSESSED and level in present:
+                mask[mask == level] = 0
+        return statuses
+
+    def _level(
+        self,
+        volume: Volume,
+        column: Column,
+        mask: NDArray[np.uint8],
+        level: int,
+        status: Status,
+        score: LevelScore | None,
+    ) -> LevelPrediction:
+        threshold = self._bundle.thresholds[level - 1]
+        if score is None:
+            return LevelPrediction(
+                level=LEVELS[level - 1],
+                status=NOT_ASSESSED,
+                probability=None,
+                threshold=threshold,
+                centre_lps_mm=None,
+                key_index_zyx=None,
+                box_lps_mm=None,
+            )
+        probability = self._bundle.calibration.level_probability(score.logit)
+        voxels, box = _voxels_of(mask, volume, column, level)
+        centre_zyx = _nearest(voxels, volume, representative_point(column, level))
+        key = _nearest(voxels, volume, score.suspicion_lps_mm) if probability >= threshold else centre_zyx
+        return LevelPrediction(
+            level=LEVELS[level - 1],
+            status=status,
+            probability=probability,
+            threshold=threshold,
+            centre_lps_mm=_point(volume.to_lps_mm(centre_zyx)),
+            key_index_zyx=(int(key[0]), int(key[1]), int(key[2])),
+            box_lps_mm=box,
+        )
+
+    def _nothing(self, volume: Volume, seconds: float) -> Prediction:
+        levels = tuple(
+            LevelPrediction(
+                level=name,
+                status=NOT_ASSESSED,
+                probability=None,
+                threshold=threshold,
+                centre_lps_mm=None,
+                key_index_zyx=None,
+                box_lps_mm=None,
+            )
+            for name, threshold in zip(LEVELS, self._bundle.thresholds, strict=True)
+        )
+        return Prediction(
+            cervical_spine_found=False,
+            reason=NO_CERVICAL_SPINE,
+            levels=levels,
+            overall_probability=None,
+            overall_threshold=self._bundle.overall_threshold,
+            mask=np.zeros(volume.hu.shape, dtype=np.uint8),
+            notes=volume.notes,
+            timings_s={"localise": seconds, "classify": 0.0},
+        )
+
+
+def _voxels_of(
+    mask: NDArray[np.uint8], volume: Volume, column: Column, level: int
+) -> tuple[NDArray[np.int64], tuple[PointMm, PointMm]]:
+    """Indices [n, 3] (z, y, x) of the level in the mask, and its box in LPS mm."""
+    coarse = column.grid.to_lps_mm(np.argwhere(column.labels == level))
+    reach = volume.to_index_zyx(coarse)
+    room = 1.0 + np.array(column.grid.spacing_mm_zyx) / np.array(volume.spacing_mm_zyx)
+    low = np.clip(np.floor(reach.min(axis=0) - room), 0, None).astype(int)
+    high = np.clip(np.ceil(reach.max(axis=0) + room) + 1, 0, mask.shape).astype(int)
+    part = mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    voxels = np.argwhere(part == level) + low
+    points = volume.to_lps_mm(voxels)
+    return voxels, (_point(points.min(axis=0)), _point(points.max(axis=0)))
+
+
+def _nearest(voxels: NDArray[np.int64], volume: Volume, point_mm: PointMm) -> NDArray[np.int64]:
+    """The voxel of the list nearest to a point in LPS mm."""
+    apart = (voxels - volume.to_index_zyx(np.array(point_mm))) * np.array(volume.spacing_mm_zyx)
+    return voxels[int(np.argmin((apart**2).sum(axis=1)))]
+
+
+def _notes(statuses: dict[int, Status]) -> tuple[str, ...]:
+    partly = [LEVELS[k - 1] for k, status in statuses.items() if status == PARTLY]
+    missing = [LEVELS[k - 1] for k, status in statuses.items() if status == NOT_ASSESSED]
+    notes = []
+    if partly:
+        notes.append(f"Only partly in the field of view: {', '.join(partly)}.")
+    if missing:
+        notes.append(f"Not assessed: {', '.join(missing)}.")
+    return tuple(notes)
+
+
+def _point(xyz: NDArray[np.float64]) -> PointMm:
+    return float(xyz[0]), float(xyz[1]), float(xyz[2])

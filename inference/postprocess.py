@@ -1,0 +1,213 @@
+"""From class probabilities to a consistent column of vertebrae.
+
+The network labels voxels; anatomy says the rest: one connected piece per level, C1 above C2 above ... C7,
+centres a plausible distance apart. `find_column` picks, by dynamic programming over the connected pieces,
+the chain with the most evidence that obeys this.
+
+Margins. A level is `assessed` when it lies at least one slice and 1.25 mm inside the scan, does not touch
+the edge of the matrix, and has at least 45 % of the expected volume; `partly_in_field_of_view` when it
+breaks one of these but has at least 10 % of the volume; else `not_assessed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.preprocess import PatientGrid
+from inference.volume import Volume
+
+LEVELS: Final = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
+ASSESSED: Final = "assessed"
+PARTLY: Final = "partly_in_field_of_view"
+NOT_ASSESSED: Final = "not_assessed"
+
+# Bone volume of each level in cm3: reference/models.md 5.1 (UMTRI means); people vary by about a third.
+_EXPECTED_CM3: Final = (9.7, 12.5, 8.2, 8.7, 9.0, 9.5, 11.3)
+_LEAST_PIECE_CM3: Final = 0.3
+_MOST_PIECES: Final = 5
+_LEAST_SHARE_PARTLY: Final = 0.10
+_LEAST_SHARE_ASSESSED: Final = 0.45
+_GAP_MM: Final = (7.0, 32.0)
+_ENOUGH_CM3: Final = 6.0
+_MISSING_PENALTY: Final = 1.0
+_ATTACH_MM: Final = 6.0
+_EDGE_MM: Final = 1.25
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Column:
+    """The cervical column: `labels` uint8 [z, y, x] 1-7 on `grid`, and the evidence (0-1) per level found."""
+
+    grid: PatientGrid
+    labels: NDArray[np.uint8]
+    evidence: dict[int, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Piece:
+    voxels: tuple[NDArray[np.intp], ...]
+    centroid_mm: NDArray[np.float64]
+    volume_cm3: float
+    label: int
+    mean_probability: NDArray[np.float64]
+
+
+def find_column(probabilities: NDArray[np.float32], grid: PatientGrid) -> Column | None:
+    """The most plausible chain of vertebrae, or None where there is no cervical spine.
+
+    `probabilities` is [10, z, y, x]: background, C1 ... C7, T1, lower. A chain needs two levels with more
+    than a fragment each; a lone blob with a cervical label is a false find in a chest or an abdomen.
+    """
+    pieces = _pieces(probabilities, grid)
+    chain = _best_chain(pieces)
+    solid = [p for _, p in chain if p.volume_cm3 >= 1.5 and p.mean_probability[p.label] >= 0.5]
+    if len(solid) < 2:
+        return None
+    labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
+    for level, piece in chain:
+        labels[piece.voxels] = level
+    _attach_rest(labels, probabilities, grid)
+    renamed = [f"C{p.label} relabelled C{level}" for level, p in chain if p.label != level]
+    notes = (f"Vertebra order was corrected: {', '.join(renamed)}.",) if renamed else ()
+    evidence = {level: float(p.mean_probability[p.label]) for level, p in chain}
+    return Column(grid=grid, labels=labels, evidence=evidence, notes=notes)
+
+
+def level_status(column: Column, volume: Volume, level: int) -> str:
+    """Which of the three statuses level 1-7 has; the rule stands at the top of this module."""
+    voxels = np.argwhere(column.labels == level)
+    share = len(voxels) * _voxel_cm3(column.grid) / _EXPECTED_CM3[level - 1]
+    if share < _LEAST_SHARE_PARTLY:
+        return NOT_ASSESSED
+    index = volume.to_index_zyx(column.grid.to_lps_mm(voxels))
+    spacing = np.array(volume.spacing_mm_zyx)
+    margin = np.maximum(1.0, _EDGE_MM / spacing)
+    last = np.array(volume.hu.shape) - 1
+    # The extreme half percent of voxels may be stray; a vertebra cut by the border has many there.
+    low, high = np.percentile(index, [0.5, 99.5], axis=0)
+    cut = np.any(low < margin) or np.any(high > last - margin)
+    return PARTLY if cut or share < _LEAST_SHARE_ASSESSED else ASSESSED
+
+
+def representative_point(column: Column, level: int) -> tuple[float, float, float]:
+    """A point inside the level, LPS mm: the middle of its thickest part near the midline, in front.
+
+    For C3-C7 that is the vertebral body, for C2 the body or dens, for C1 the anterior arch or lateral mass.
+    """
+    mask, start = _cropped(column.labels == level)
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
+    zyx = np.argwhere(mask)
+    middle = zyx.mean(axis=0)
+    spacing = column.grid.spacing_mm_zyx[0]
+    sideways_mm = np.abs(zyx[:, 2] - middle[2]) * spacing
+    front = zyx[:, 1] <= middle[1]
+    weight = depth[mask] ** 3 * np.exp(-0.5 * (sideways_mm / 7.0) ** 2) * np.where(front, 1.0, 0.1)
+    target = (zyx * weight[:, None]).sum(axis=0) / weight.sum()
+    nearest = zyx[np.argmin(((zyx - target) ** 2).sum(axis=1))]
+    x, y, z = column.grid.to_lps_mm(nearest + start)
+    return float(x), float(y), float(z)
+
+
+def extent_centre_mm(column: Column, level: int) -> NDArray[np.float64]:
+    """The middle of the level's extent (2nd to 98th percentile), LPS mm: where the classifier's crop is put."""
+    low, high = np.percentile(np.argwhere(column.labels == level), [2, 98], axis=0)
+    return column.grid.to_lps_mm((low + high) / 2)
+
+
+def _pieces(probabilities: NDArray[np.float32], grid: PatientGrid) -> list[_Piece]:
+    winner = probabilities.argmax(axis=0)
+    pieces = []
+    for label in range(1, 8):
+        parts, count = ndimage.label(winner == label)
+        kept = len(pieces)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            if sizes[number] * _voxel_cm3(grid) < _LEAST_PIECE_CM3:
+                continue
+            local = np.nonzero(parts[box] == number)
+            voxels = tuple(axis + s.start for axis, s in zip(local, box, strict=True))
+            pieces.append(
+                _Piece(
+                    voxels=voxels,
+                    centroid_mm=grid.to_lps_mm(np.stack(voxels, axis=-1)).mean(axis=0),
+                    volume_cm3=float(sizes[number] * _voxel_cm3(grid)),
+                    label=label,
+                    mean_probability=probabilities[(slice(None), *voxels)].mean(axis=1, dtype=np.float64),
+                )
+            )
+        pieces[kept:] = sorted(pieces[kept:], key=lambda p: -p.volume_cm3)[:_MOST_PIECES]
+    return pieces
+
+
+def _best_chain(pieces: list[_Piece]) -> list[tuple[int, _Piece]]:
+    """The chain [(level, piece)], C1 first, with the highest score: a longest path over (level, piece).
+
+    A piece may take its own label or, at a price, a neighbouring one: a column labelled C3 C4 C4 C6 comes
+    out as C3 C4 C5 C6.
+    """
+    states = [
+        (level, piece, _score(piece, level))
+        for level in range(1, 8)
+        for piece in pieces
+        if abs(piece.label - level) <= 1
+    ]
+    best = [score for _, _, score in states]
+    before: list[int | None] = [None] * len(states)
+    for i, (level, piece, score) in enumerate(states):
+        for j, (above_level, above, _) in enumerate(states[:i]):
+            step = level - above_level
+            if step < 1 or not _plausible(above, piece, step):
+                continue
+            candidate = best[j] + score - _MISSING_PENALTY * (step - 1)
+            if candidate > best[i]:
+                best[i], before[i] = candidate, j
+    chain: list[tuple[int, _Piece]] = []
+    at: int | None = int(np.argmax(best)) if states else None
+    while at is not None:
+        chain.append(states[at][:2])
+        at = before[at]
+    return chain[::-1]
+
+
+def _score(piece: _Piece, level: int) -> float:
+    solid = min(piece.volume_cm3, _ENOUGH_CM3)
+    if piece.label == level:
+        return float(solid * piece.mean_probability[level])
+    return float(solid * (0.15 + 0.5 * piece.mean_probability[level]) - 0.3)
+
+
+def _plausible(above: _Piece, below: _Piece, step: int) -> bool:
+    if above is below:
+        return False
+    way = above.centroid_mm - below.centroid_mm
+    distance = float(np.linalg.norm(way))
+    return _GAP_MM[0] * step <= distance <= _GAP_MM[1] * step and way[2] > 0.35 * distance
+
+
+def _attach_rest(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], grid: PatientGrid) -> None:
+    """Give cervical voxels outside the chain to the nearest vertebra of it, where that is close."""
+    winner = probabilities.argmax(axis=0)
+    rest = (winner >= 1) & (winner <= 7) & (labels == 0)
+    if not rest.any():
+        return
+    distance, nearest = ndimage.distance_transform_edt(
+        labels == 0, sampling=grid.spacing_mm_zyx, return_indices=True
+    )
+    rest &= distance <= _ATTACH_MM
+    labels[rest] = labels[tuple(axis[rest] for axis in nearest)]
+
+
+def _cropped(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    zyx = np.argwhere(mask)
+    low, high = zyx.min(axis=0), zyx.max(axis=0) + 1
+    return mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], low
+
+
+def _voxel_cm3(grid: PatientGrid) -> float:
+    return float(np.prod(grid.spacing_mm_zyx)) / 1000.0

@@ -1,0 +1,5 @@
+"""`python -m inference.training`."""
+
+from inference.training.cli import app
+
+app()

@@ -1,0 +1,134 @@
+"""Training samples: what the generator renders, brought to the networks' grids and kept as small files.
+
+One `.npz` per seed, written under a temporary name and renamed, so that a stopped run resumes where it was and
+training may read the folder while it fills.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.preprocess import (
+    CROP_SPACING_MM_ZYX,
+    LOCALISER_SPACING_MM,
+    PatientGrid,
+    crop_grid,
+    grid_covering,
+    sample_array,
+    sample_volume,
+)
+from inference.volume import Volume
+
+# Stored crops are larger than the network's so that augmentation can turn and shift them.
+STORED_CROP_ZYX: Final = (60, 98, 116)
+_MOST_STORED_ZYX: Final = (200, 120, 144)
+_HU_STEP_WIDE: Final = 10.0
+_HU_STEP_BONE: Final = 7.0
+_HU_LOW_BONE: Final = -280.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledVolume:
+    """A rendered study: labels 1-7 C1-C7, 8-11 T1-T4, 12 lower; `fracture_mask` nonzero in fracture zones."""
+
+    volume: Volume
+    labels: NDArray[np.uint8]
+    fracture_mask: NDArray[np.uint8]
+
+
+def localiser_sample(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:
+    """`hu` (10 HU a step from -1000) and `labels` (0 bg, 1-7, 8 T1, 9 lower) at 2.5 mm, cut to a bounded size."""
+    grid = grid_covering(study.volume, LOCALISER_SPACING_MM)
+    hu = sample_volume(study.volume, grid).numpy()
+    classes = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9] + [0] * 243, dtype=np.uint8)
+    labels = nearest(study.labels, study.volume.affine_lps, grid)
+    keep = _bounded(classes[labels])
+    return {
+        "hu": np.clip((hu[keep] + 1000.0) / _HU_STEP_WIDE, 0, 255).round().astype(np.uint8),
+        "labels": classes[labels][keep],
+    }
+
+
+def classifier_samples(study: LabelledVolume, fractured: frozenset[int]) -> dict[str, NDArray[np.uint8]]:
+    """Stacked crops of each level that lies in the study: `level`, `positive`, `hu`, `labels`, `fracture` [n, z, y, x].
+
+    `labels` keeps 1-7 and 8 for any other vertebra; `fracture` is the fracture zone of that level only.
+    """
+    crops: dict[str, list[NDArray[np.uint8]]] = {"level": [], "positive": [], "hu": [], "labels": [], "fracture": []}
+    for level in range(1, 8):
+        own = study.labels == level
+        if own.sum() * _voxel_mm3(study.volume) < 1500.0:
+            continue
+        low, high = np.percentile(np.argwhere(own), [2, 98], axis=0)
+        grid = crop_grid(study.volume.to_lps_mm((low + high) / 2), STORED_CROP_ZYX, CROP_SPACING_MM_ZYX)
+        hu = sample_volume(study.volume, grid).numpy()
+        labels = np.minimum(nearest(study.labels, study.volume.affine_lps, grid), 8)
+        zone = nearest((study.fracture_mask == level).astype(np.uint8), study.volume.affine_lps, grid)
+        crops["level"].append(np.uint8(level))
+        crops["positive"].append(np.uint8(level in fractured))
+        crops["hu"].append(np.clip((hu - _HU_LOW_BONE) / _HU_STEP_BONE, 0, 255).round().astype(np.uint8))
+        crops["labels"].append(labels.astype(np.uint8))
+        crops["fracture"].append(zone)
+    shape = (0, *STORED_CROP_ZYX)
+    return {
+        name: np.stack(values) if values else np.zeros(shape if name in ("hu", "labels", "fracture") else 0, np.uint8)
+        for name, values in crops.items()
+    }
+
+
+def wide_hu(stored: torch.Tensor) -> torch.Tensor:
+    """HU of a stored localiser sample."""
+    return stored.float() * _HU_STEP_WIDE - 1000.0
+
+
+def bone_hu(stored: torch.Tensor) -> torch.Tensor:
+    """HU of a stored classifier crop; below -280 and above 1505 HU is cut off, as the windows do anyway."""
+    return stored.float() * _HU_STEP_BONE + _HU_LOW_BONE
+
+
+def nearest(array: NDArray[np.uint8], affine_lps: NDArray[np.float64], grid: PatientGrid) -> NDArray[np.uint8]:
+    """Nearest-neighbour values of a label array on a patient grid; 0 outside."""
+    xyz = np.linalg.inv(affine_lps) @ grid.affine_lps()
+    matrix, offset = xyz[:3, :3][::-1, ::-1], xyz[:3, 3][::-1]
+    # Only the part of the source the grid reaches becomes float.
+    corners = np.array([[a, b, c] for a in (0, grid.shape_zyx[0]) for b in (0, grid.shape_zyx[1])
+                        for c in (0, grid.shape_zyx[2])], dtype=float)
+    reach = corners @ matrix.T + offset
+    low = np.clip(np.floor(reach.min(axis=0)) - 2, 0, np.array(array.shape) - 1).astype(int)
+    high = np.clip(np.ceil(reach.max(axis=0)) + 3, low + 1, array.shape).astype(int)
+    part = array[low[0] : high[0], low[1] : high[1], low[2] : high[2]].astype(np.float32)
+    sampled = sample_array(
+        torch.from_numpy(part), matrix.copy(), offset - low, grid.shape_zyx, outside=0.0, mode="nearest"
+    )
+    return sampled.numpy().round().astype(np.uint8)
+
+
+def save_sample(path: Path, arrays: dict[str, NDArray[np.uint8]]) -> None:
+    """Write one compressed sample; the name appears only when it is complete."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    os.replace(part, path)
+
+
+def _bounded(labels: NDArray[np.uint8]) -> tuple[slice, ...]:
+    """At most `_MOST_STORED_ZYX` voxels around the cervical spine, or around the middle where there is none."""
+    spot = np.argwhere((labels >= 1) & (labels <= 7))
+    middle = (spot.min(axis=0) + spot.max(axis=0)) / 2 if len(spot) else np.array(labels.shape) / 2
+    region = []
+    for centre, n, most in zip(middle, labels.shape, _MOST_STORED_ZYX, strict=True):
+        size = min(n, most)
+        start = int(np.clip(round(float(centre) - size / 2), 0, n - size))
+        region.append(slice(start, start + size))
+    return tuple(region)
+
+
+def _voxel_mm3(volume: Volume) -> float:
+    return float(np.prod(volume.spacing_mm_zyx))

@@ -1,0 +1,62 @@
+"""The experiment's settings, read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+DEFAULT: Final = Path(__file__).with_name("settings.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """First seed of each disjoint range, and torch's seed."""
+
+    train_first: int
+    validate_first: int
+    evaluate_first: int
+    torch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How one network is trained. `positive_share` and `map_weight` concern the classifier only."""
+
+    channels: tuple[int, ...]
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    warm_up_steps: int
+    steps: int
+    average_decay: float
+    positive_share: float = 0.0
+    map_weight: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything of an experiment that is not code."""
+
+    seeds: Seeds
+    localiser: Fit
+    classifier: Fit
+
+    def with_steps(self, steps: int | None) -> Settings:
+        """The same with another number of steps for both networks; None changes nothing."""
+        if steps is None:
+            return self
+        return replace(
+            self, localiser=replace(self.localiser, steps=steps), classifier=replace(self.classifier, steps=steps)
+        )
+
+
+def read_settings(path: Path = DEFAULT) -> Settings:
+    """Settings of a TOML file; an unknown or missing key raises TypeError naming it."""
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    return Settings(seeds=Seeds(**raw["seeds"]), localiser=_fit(raw["localiser"]), classifier=_fit(raw["classifier"]))
+
+
+def _fit(raw: dict[str, Any]) -> Fit:
+    return Fit(**{**raw, "channels": tuple(raw["channels"])})

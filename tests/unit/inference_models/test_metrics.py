@@ -1,0 +1,76 @@
+import math
+
+import numpy as np
+import pytest
+
+from inference.evaluation.calibrate import best_threshold, fit_logistic
+from inference.evaluation.metrics import (
+    auc,
+    bootstrap,
+    competition_log_loss,
+    dice,
+    expected_calibration_error,
+    sensitivity,
+    specificity,
+    wilson,
+)
+
+
+def test_the_competition_loss_of_one_positive_study_is_what_a_hand_computes() -> None:
+    # Overall positive (weight 14) at 0.8, C1 positive (2) at 0.5, C2 ... C7 negative (1 each) at 0.1.
+    y = np.array([[1, 1, 0, 0, 0, 0, 0, 0]], dtype=float)
+    p = np.array([[0.8, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]])
+    by_hand = (14 * 0.22314355131420976 + 2 * 0.6931471805599453 + 6 * 0.10536051565782628) / 22
+    assert competition_log_loss(y, p) == pytest.approx(by_hand)
+
+
+def test_the_competition_loss_weighs_each_study_alike() -> None:
+    y = np.array([[1, 1, 0, 0, 0, 0, 0, 0], [0] * 8], dtype=float)
+    p = np.array([[1 - 1e-9, 1 - 1e-9] + [1e-9] * 6, [0.5] * 8])
+    assert competition_log_loss(y, p) == pytest.approx(math.log(2) / 2, abs=1e-6)
+
+
+def test_a_coin_flip_costs_log_two_in_the_competition() -> None:
+    y = (np.random.default_rng(1).random((5, 8)) < 0.5).astype(float)
+    assert competition_log_loss(y, np.full((5, 8), 0.5)) == pytest.approx(math.log(2))
+
+
+def test_auc_counts_ordered_pairs_and_half_of_ties() -> None:
+    assert auc(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.4, 0.1])) == pytest.approx(3.5 / 4)
+
+
+def test_wilson_interval_of_nine_in_ten_matches_the_textbook() -> None:
+    interval = wilson(9, 10)
+    assert (interval.low, interval.high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+
+
+def test_a_value_at_the_threshold_counts_as_a_call() -> None:
+    y, p = np.array([1, 1, 0, 0, 0]), np.array([0.5, 0.2, 0.5, 0.1, 0.1])
+    assert sensitivity(y, p, 0.5).value == pytest.approx(1 / 2)
+    assert specificity(y, p, 0.5).value == pytest.approx(2 / 3)
+
+
+def test_bootstrap_holds_the_value_inside_its_interval() -> None:
+    data = np.arange(50, dtype=float)
+    interval = bootstrap(lambda rows: float(data[rows].mean()), 50, seed=3, rounds=200)
+    assert interval.low < interval.value == 24.5 < interval.high
+
+
+def test_dice_of_half_overlapping_masks_is_a_half() -> None:
+    assert dice(np.array([1, 1, 0], bool), np.array([0, 1, 1], bool)) == pytest.approx(0.5)
+
+
+def test_calibration_error_is_the_gap_between_said_and_seen() -> None:
+    assert expected_calibration_error(np.array([1.0, 0, 0, 0]), np.full(4, 0.55)) == pytest.approx(0.30)
+
+
+def test_platt_scaling_finds_the_slope_and_offset_that_made_the_labels() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(0, 2, 20_000)
+    y = (rng.random(20_000) < 1 / (1 + np.exp(-(0.7 * x - 1.0)))).astype(float)
+    weights, offset = fit_logistic(x, y, ridge=0.0)
+    assert (weights[0], offset) == pytest.approx((0.7, -1.0), abs=0.06)
+
+
+def test_the_threshold_lies_in_the_gap_between_the_classes() -> None:
+    assert 0.3 < best_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.3, 0.7, 0.8])) < 0.7

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+
+from inference.mask import fine_mask
+from inference.postprocess import (
+    ASSESSED,
+    NOT_ASSESSED,
+    PARTLY,
+    find_column,
+    level_status,
+    representative_point,
+)
+from inference.volume import Volume
+from tests.unit.inference_models.builders import GRID, column_probabilities, volume_on
+
+
+def _order(labels: np.ndarray) -> list[int]:
+    """Levels from the top downwards."""
+    heights = {int(k): np.argwhere(labels == k)[:, 0].mean() for k in np.unique(labels) if k}
+    return sorted(heights, key=lambda k: -heights[k])
+
+
+def test_a_sound_column_keeps_its_names() -> None:
+    column = find_column(column_probabilities(), GRID)
+    assert column is not None
+    assert _order(column.labels) == [1, 2, 3, 4, 5, 6, 7]
+    assert column.notes == ()
+
+
+def test_a_name_given_twice_is_corrected_from_its_neighbours() -> None:
+    column = find_column(column_probabilities((1, 2, 3, 4, 4, 6, 7)), GRID)
+    assert column is not None
+    assert _order(column.labels) == [1, 2, 3, 4, 5, 6, 7]
+    assert "C4 relabelled C5" in column.notes[0]
+
+
+def test_a_missing_vertebra_leaves_a_gap_and_no_new_name() -> None:
+    column = find_column(column_probabilities((1, 2, 0, 4, 5, 6, 7)), GRID)
+    assert column is not None
+    assert _order(column.labels) == [1, 2, 4, 5, 6, 7]
+
+
+def test_a_piece_far_from_the_column_is_left_out() -> None:
+    probabilities = column_probabilities((1, 2, 3, 4, 5))
+    probabilities[:, 4:8, 2:8, 2:8] = 0.02
+    probabilities[7, 4:8, 2:8, 2:8] = 0.82
+    column = find_column(probabilities, GRID)
+    assert column is not None
+    assert 7 not in column.labels
+
+
+def test_an_upside_down_order_never_comes_out() -> None:
+    column = find_column(column_probabilities((7, 6, 5, 4, 3, 2, 1)), GRID)
+    assert column is None or _order(column.labels) == sorted(_order(column.labels))
+
+
+def test_a_lone_cervical_blob_is_no_cervical_spine() -> None:
+    assert find_column(column_probabilities((7,)), GRID) is None
+
+
+def test_nothing_is_no_cervical_spine() -> None:
+    assert find_column(column_probabilities((0,)), GRID) is None
+
+
+@pytest.mark.parametrize(("kept_below", "status"), [(66, ASSESSED), (69, PARTLY)])
+def test_a_vertebra_cut_by_the_first_slice_is_partly_in_the_field_of_view(kept_below: int, status: str) -> None:
+    column = find_column(column_probabilities(top=70), GRID)
+    assert column is not None
+    first = kept_below - 8 * 6  # C7's block spans 19 ... 24
+    affine = GRID.affine_lps()
+    affine[2, 3] += first * 2.5
+    cut = Volume(hu=np.zeros((80 - first, 60, 60), dtype=np.int16), affine_lps=affine)
+    assert level_status(column, cut, 7) == (status if first < 21 else PARTLY)
+
+
+def test_a_level_that_is_nowhere_is_not_assessed() -> None:
+    column = find_column(column_probabilities((1, 2, 3, 4, 5)), GRID)
+    assert column is not None
+    assert level_status(column, volume_on(GRID), 7) == NOT_ASSESSED
+
+
+def test_the_representative_point_lies_inside_its_vertebra_near_the_midline() -> None:
+    column = find_column(column_probabilities(), GRID)
+    assert column is not None
+    point = np.array(representative_point(column, 3))
+    z, y, x = np.round(GRID.to_index_zyx(point)).astype(int)
+    assert column.labels[z, y, x] == 3
+    assert abs(point[0] - GRID.to_lps_mm(np.array([0, 0, 29.5]))[0]) < 5
+
+
+def test_the_mask_lies_on_a_tilted_scanner_grid_where_the_vertebra_is() -> None:
+    column = find_column(column_probabilities((3, 4, 5)), GRID)
+    assert column is not None
+    affine = np.diag([1.2, 1.2, 2.0, 1.0])
+    affine[1, 2] = 0.5
+    affine[:3, 3] = (-60.0, -75.0, -300.0)
+    volume = Volume(hu=np.full((70, 90, 90), 300, dtype=np.int16), affine_lps=affine)
+    mask = fine_mask(volume, column, torch.from_numpy((column.labels > 0).astype(np.float32)))
+    for level in (3, 4, 5):
+        truth = GRID.to_lps_mm(np.argwhere(column.labels == level)).mean(axis=0)
+        drawn = volume.to_lps_mm(np.argwhere(mask == level)).mean(axis=0)
+        assert np.linalg.norm(truth - drawn) < 1.0
+
+
+def test_the_mask_leaves_out_air_inside_the_coarse_label() -> None:
+    column = find_column(column_probabilities((3, 4, 5)), GRID)
+    assert column is not None
+    volume = volume_on(GRID)
+    volume.hu[:, 30:, :] = -1000
+    mask = fine_mask(volume, column, torch.from_numpy((column.labels > 0).astype(np.float32)))
+    assert mask[:, 24:29].any()
+    assert not mask[:, 31:].any()
