@@ -1,0 +1,76 @@
+"""The coded words of the result objects, and the colours of the vertebrae.
+
+Every code is in the DICOM concept dictionary of pydicom (PS3.16 context groups named beside it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.sr.coding import Code
+
+VERTEBRA: dict[str, Code] = {  # CID 4 region, SNOMED "bone structure of ..."
+    "C1": Code("14806007", "SCT", "C1 vertebra"),
+    "C2": Code("39976000", "SCT", "C2 vertebra"),
+    "C3": Code("113205007", "SCT", "C3 vertebra"),
+    "C4": Code("5329002", "SCT", "C4 vertebra"),
+    "C5": Code("36978003", "SCT", "C5 vertebra"),
+    "C6": Code("36054005", "SCT", "C6 vertebra"),
+    "C7": Code("87391001", "SCT", "C7 vertebra"),
+}
+CERVICAL_SPINE = Code("122494005", "SCT", "Cervical spine")
+ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
+FRACTURE = Code("72704001", "SCT", "Fracture")
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("272519000", "SCT", "Absent")
+PROBABILITY = Code("122157", "DCM", "Probability")
+PERCENT = Code("%", "UCUM", "Percent")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
+REPRESENTATIVE_POINT = Code("128140", "DCM", "Representative point")  # CID 219
+CT_PROCEDURE = Code("25045-6", "LN", "CT unspecified body region")  # CID 100, from which TID 1500 wants it
+REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")  # CID 7021
+IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+REFERENCED_SEGMENT = Code("121191", "DCM", "Referenced Segment")
+COMMENT = Code("121106", "DCM", "Comment")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
+
+SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")  # values: CID 6047
+ALL_SUCCEEDED_WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")
+ALL_SUCCEEDED_WITH_FINDINGS = Code("111242", "DCM", "All algorithms succeeded; with findings")
+NOT_ALL_SUCCEEDED_WITHOUT_FINDINGS = Code("111243", "DCM", "Not all algorithms succeeded; without findings")
+NOT_ALL_SUCCEEDED_WITH_FINDINGS = Code("111244", "DCM", "Not all algorithms succeeded; with findings")
+NONE_SUCCEEDED_WITHOUT_FINDINGS = Code("111245", "DCM", "No algorithms succeeded; without findings")
+
+LANGUAGES: dict[str, Code] = {  # RFC 5646; the texts are English, so only its dialects are honest
+    "en": Code("en", "RFC5646", "English"),
+    "en-US": Code("en-US", "RFC5646", "English (United States)"),
+    "en-GB": Code("en-GB", "RFC5646", "English (United Kingdom)"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colour:
+    """A display colour, sRGB 0-255. The name is for people who read the report aloud."""
+
+    name: str
+    rgb: tuple[int, int, int]
+
+
+# Okabe and Ito's palette (distinct for the colour-blind), brightened for a dark viewer; neighbours differ in lightness.
+COLOURS: dict[str, Colour] = {
+    "C1": Colour(name="vermilion", rgb=(230, 97, 0)),
+    "C2": Colour(name="sky blue", rgb=(86, 180, 233)),
+    "C3": Colour(name="yellow", rgb=(240, 228, 66)),
+    "C4": Colour(name="purple", rgb=(204, 121, 167)),
+    "C5": Colour(name="green", rgb=(0, 190, 120)),
+    "C6": Colour(name="red", rgb=(220, 40, 60)),
+    "C7": Colour(name="blue", rgb=(70, 110, 230)),
+}
+
+NOTICE = "AI result, not a diagnosis. Trained on {trained_on}."
+
+
+def notice(trained_on: str) -> str:
+    """The sentence that stands on every picture, report and SR."""
+    return NOTICE.format(trained_on=trained_on.removesuffix(" only"))

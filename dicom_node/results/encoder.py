@@ -1,0 +1,106 @@
+"""From an analysis to what leaves the node: SEG and SR, the pictures and the report page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from dicom_node.core.finding import AnalysisResult, Outcome, ResultKind, ResultObject
+from dicom_node.results.identity import ObjectIdentity, identify
+from dicom_node.results.provenance import Equipment, stamp_equipment, stamp_times, take_over_study, write
+from dicom_node.results.seg import build_segmentation, read_mask
+from dicom_node.results.sources import SourceSeries, read_sources
+from dicom_node.results.sr import SegmentReference, build_report
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomResultEncoder:
+    """Implements `dicom_node.ports.ResultEncoder`. `language` is the SR's (RFC 5646), one of `codes.LANGUAGES`."""
+
+    manufacturer: str
+    software_version: str
+    device_serial: str
+    model_name: str = "cspine-node"
+    language: str = "en"
+
+    def encode(
+        self,
+        result: AnalysisResult,
+        *,
+        revision: int,
+        created_at: datetime,
+        out_dir: Path,
+        predecessor: tuple[ResultObject, ...] = (),
+    ) -> tuple[ResultObject, ...]:
+        """SEG and SR lie in `out_dir`, in that order and durable; without any mask there is no SEG.
+
+        An analysis with another outcome than ANALYSED gives no object. Raises EncodingInvalid.
+        """
+        if result.outcome is not Outcome.ANALYSED:
+            return ()
+        out_dir.mkdir(parents=True, exist_ok=True)
+        sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
+        making = _Making(result=result, revision=revision, created_at=created_at, out_dir=out_dir, sources=sources)
+        return making.objects(self._equipment, predecessor)
+
+    @property
+    def _equipment(self) -> Equipment:
+        return Equipment(
+            manufacturer=self.manufacturer,
+            model_name=self.model_name,
+            software_version=self.software_version,
+            device_serial=self.device_serial,
+            language=self.language,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Making:
+    result: AnalysisResult
+    revision: int
+    created_at: datetime
+    out_dir: Path
+    sources: SourceSeries
+
+    def objects(self, equipment: Equipment, predecessor: tuple[ResultObject, ...]) -> tuple[ResultObject, ...]:
+        made: list[ResultObject] = []
+        reference = None
+        if self.result.mask_path is not None:
+            identity = identify(ResultKind.SEG, self.result, revision=self.revision)
+            mask = read_mask(self.result.mask_path)
+            segmentation = build_segmentation(mask, self.sources, self.result.bundle, equipment, identity)
+            if segmentation is not None:
+                reference = _reference(segmentation)
+                made.append(self._finish(segmentation, ResultKind.SEG, equipment, identity))
+        identity = identify(ResultKind.SR, self.result, revision=self.revision)
+        report = build_report(self.result, self.sources, reference, equipment, identity, predecessor)
+        made.append(self._finish(report, ResultKind.SR, equipment, identity))
+        return tuple(made)
+
+    def _finish(
+        self, data_set: Dataset, kind: ResultKind, equipment: Equipment, identity: ObjectIdentity
+    ) -> ResultObject:
+        take_over_study(data_set, self.sources.header, study_instance_uid=self.sources.study_instance_uid)
+        stamp_equipment(data_set, equipment, self.result.bundle)
+        stamp_times(data_set, self.created_at)
+        file = self.out_dir / f"{kind.lower()}.dcm"
+        write(data_set, file)
+        return ResultObject(
+            kind=kind,
+            sop_class_uid=str(data_set.SOPClassUID),
+            sop_instance_uid=identity.sop_instance_uid,
+            series_instance_uid=identity.series_instance_uid,
+            file=file,
+        )
+
+
+def _reference(segmentation: Dataset) -> SegmentReference:
+    return SegmentReference(
+        sop_class_uid=str(segmentation.SOPClassUID),
+        sop_instance_uid=str(segmentation.SOPInstanceUID),
+        series_instance_uid=str(segmentation.SeriesInstanceUID),
+        segment_numbers={str(item.SegmentLabel): int(item.SegmentNumber) for item in segmentation.SegmentSequence},
+    )

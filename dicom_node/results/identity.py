@@ -1,0 +1,48 @@
+"""UIDs and numbers of the result objects: the same study, revision and bundle always give the same ones.
+
+So a retry, or an encoding repeated after a crash, never makes twins in the PACS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dicom_node.core.finding import LEVELS, AnalysisResult, ResultKind
+from dicom_node.core.identifiers import derived_uid
+
+PATIENT_OVERALL = "patient overall"
+
+# Far above what scanners count up to, so that the results stand behind the images; a revision has its own ten.
+_FIRST_SERIES_NUMBER = 9000
+_SERIES_OFFSET = {ResultKind.SEG: 1, ResultKind.SR: 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectIdentity:
+    """Who one result object is. `tracking` maps level (and `PATIENT_OVERALL`) to the Tracking UID in SEG and SR."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    series_number: int
+    dimension_organization_uid: str
+    tracking: dict[str, str]
+
+
+def identify(kind: ResultKind, result: AnalysisResult, *, revision: int) -> ObjectIdentity:
+    """The identity of the object of this kind."""
+
+    def uid(*what: str) -> str:
+        return derived_uid(result.study_instance_uid, str(revision), result.bundle.sha256, *what)
+
+    return ObjectIdentity(
+        series_instance_uid=uid(kind, "series"),
+        sop_instance_uid=uid(kind),
+        series_number=_FIRST_SERIES_NUMBER + 10 * revision + _SERIES_OFFSET[kind],
+        dimension_organization_uid=uid(kind, "dimensions"),
+        tracking={name: uid("tracking", name) for name in (*LEVELS, PATIENT_OVERALL)},
+    )
+
+
+def tracking_id(level: str) -> str:
+    """The readable Tracking ID of a level, the same in SEG and SR."""
+    return f"{level} vertebra"

@@ -1,0 +1,163 @@
+"""What every result object says of its study, its maker and its making: character set, demographics, equipment, times."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from highdicom.sr.coding import CodedConcept
+from pydicom import dcmwrite
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+from dicom_node.core.errors import ConfigurationError, EncodingInvalid
+from dicom_node.core.finding import BundleIdentity
+from dicom_node.core.identifiers import derived_uid
+from dicom_node.results import codes
+
+# Patient, Clinical Trial Subject, General Study, Patient Study and Clinical Trial Study modules (PS3.3 C.7.1, C.7.2):
+# the attributes by which a PACS files an object, and those that readers show. What the source lacks stays away,
+# except the type 2 ones, which are then empty.
+_STUDY_KEYWORDS = (
+    "PatientName PatientID IssuerOfPatientID TypeOfPatientID IssuerOfPatientIDQualifiersSequence PatientBirthDate "
+    "PatientBirthTime PatientSex OtherPatientIDs OtherPatientNames OtherPatientIDsSequence EthnicGroup "
+    "PatientComments PatientSpeciesDescription PatientSpeciesCodeSequence PatientBreedDescription "
+    "PatientBreedCodeSequence BreedRegistrationSequence ResponsiblePerson ResponsiblePersonRole "
+    "ResponsibleOrganization PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence "
+    "ClinicalTrialSponsorName ClinicalTrialProtocolID ClinicalTrialProtocolName ClinicalTrialSiteID "
+    "ClinicalTrialSiteName ClinicalTrialSubjectID ClinicalTrialSubjectReadingID "
+    "ClinicalTrialTimePointID ClinicalTrialTimePointDescription "
+    "StudyInstanceUID StudyDate StudyTime AccessionNumber IssuerOfAccessionNumberSequence ReferringPhysicianName "
+    "StudyDescription ProcedureCodeSequence StudyID RequestingService "
+    "AdmittingDiagnosesDescription PatientAge PatientSize PatientWeight AdmissionID TimezoneOffsetFromUTC"
+).split()
+_TYPE_2 = (
+    "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime AccessionNumber ReferringPhysicianName StudyID"
+).split()
+_ZONE = re.compile(r"([+-])(\d{2})(\d{2})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equipment:
+    """Who made the objects. `language` is the language of the SR's texts (RFC 5646), which are English."""
+
+    manufacturer: str
+    software_version: str
+    device_serial: str
+    model_name: str = "cspine-node"
+    language: str = "en"
+
+    def __post_init__(self) -> None:
+        if self.language not in codes.LANGUAGES:
+            raise ConfigurationError(
+                f"results are written in English: the language is one of {', '.join(codes.LANGUAGES)}, not"
+                f" {self.language!r}",
+                key="language",
+                value=self.language,
+            )
+
+
+def device_uid(equipment: Equipment, bundle: BundleIdentity) -> str:
+    """The Device UID of IHE AIR 6.5.3.1: another one as soon as the weights or the software change."""
+    return derived_uid("device", equipment.model_name, equipment.software_version, bundle.sha256)
+
+
+def blank_study(study_instance_uid: str) -> Dataset:
+    """The study and patient attributes that highdicom insists on, empty. `take_over_study` puts the real ones in."""
+    blank = Dataset()
+    for keyword in _TYPE_2:
+        setattr(blank, keyword, None)
+    blank.PatientBirthDate = ""
+    blank.StudyInstanceUID = study_instance_uid
+    return blank
+
+
+def take_over_study(target: Dataset, source: Dataset, *, study_instance_uid: str) -> None:
+    """`target` now has the source's Specific Character Set, patient and study attributes, byte for byte.
+
+    The bytes are copied undecoded: what the study's character set says about them stays as right, or as wrong, as
+    it is in the images beside which a PACS files the object.
+    """
+    for keyword in ("SpecificCharacterSet", *_STUDY_KEYWORDS):
+        tag = tag_for_keyword(keyword)
+        assert tag is not None
+        if tag in target:
+            del target[tag]
+        if tag in source:
+            element = source.get_item(tag)
+            if isinstance(element, RawDataElement):
+                vr = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
+                if vr == "SQ":
+                    element = source[tag]
+                else:
+                    element = element._replace(VR=vr, is_implicit_VR=False, is_little_endian=True)
+            target[tag] = element  # type: ignore[assignment]
+    for keyword in _TYPE_2:
+        if keyword not in target:
+            setattr(target, keyword, None)
+    target.StudyInstanceUID = study_instance_uid
+
+
+def stamp_equipment(target: Dataset, equipment: Equipment, bundle: BundleIdentity) -> None:
+    """`target` names this node as its equipment and as the processing equipment (IHE AIR 6.5.3.1).
+
+    highdicom adds an entry of its own, which is kept behind ours.
+    """
+    target.Manufacturer = equipment.manufacturer
+    target.ManufacturerModelName = equipment.model_name
+    target.SoftwareVersions = equipment.software_version
+    target.DeviceSerialNumber = equipment.device_serial
+    ours = Dataset()
+    ours.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.PROCESSING_EQUIPMENT)]
+    ours.Manufacturer = equipment.manufacturer
+    ours.ManufacturerModelName = equipment.model_name
+    ours.SoftwareVersions = [equipment.software_version, f"{bundle.name} {bundle.version}"[:64]]
+    ours.DeviceSerialNumber = equipment.device_serial
+    ours.DeviceUID = device_uid(equipment, bundle)
+    ours.ContributionDescription = (
+        f"Cervical spine fracture model {bundle.name} {bundle.version}, trained on {bundle.trained_on}"
+    )
+    target.ContributingEquipmentSequence = [ours, *target.get("ContributingEquipmentSequence", [])]
+
+
+def stamp_times(target: Dataset, created_at: datetime) -> None:
+    """Content, series and creation times of `target` are `created_at` on the study's clock.
+
+    That is the study's Timezone Offset From UTC (0008,0201) where it states one, else this machine's time zone:
+    without the attribute a receiver reads all times of a study on one local clock.
+    """
+    local = created_at.astimezone(_zone(target))
+    date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")
+    target.InstanceCreationDate = target.SeriesDate = target.ContentDate = date
+    target.InstanceCreationTime = target.SeriesTime = target.ContentTime = time
+
+
+def write(target: Dataset, file: Path) -> None:
+    """`file` holds `target` as Part 10 and survives a power cut; it appears whole or not at all."""
+    unfinished = file.with_name(f".{file.name}.part")
+    try:
+        with unfinished.open("wb") as stream:
+            dcmwrite(stream, target, enforce_file_format=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except (ValueError, TypeError, AttributeError, UnicodeError) as error:
+        raise EncodingInvalid(f"{file.name} cannot be written as DICOM: {error}") from error
+    unfinished.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _zone(target: Dataset) -> timezone | None:
+    match = _ZONE.fullmatch(str(target.get("TimezoneOffsetFromUTC") or "").strip())
+    if match is None:
+        return None
+    sign, hours, minutes = match.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return timezone(-offset if sign == "-" else offset)
