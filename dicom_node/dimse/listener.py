@@ -1,0 +1,122 @@
+"""The listening socket: connections in, associations out, with a limit before any byte of DICOM is read."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from copy import deepcopy
+from typing import Any, Protocol
+
+import structlog
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationServer, RequestHandler
+
+from dicom_node.dimse.upper_layer import AssociationHost, NodeAssociation, NodeSocket
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_AFTER_FAILED_ACCEPT_S = 0.05
+
+
+class ConnectionHost(AssociationHost, Protocol):
+    """What the listener asks and tells its server."""
+
+    @property
+    def network_timeout_s(self) -> float: ...
+
+    def may_connect(self, address: str) -> bool:
+        """Whether one more TCP connection from `address` is taken."""
+
+    def connected(self, association: NodeAssociation) -> None: ...
+
+
+class _Connection(RequestHandler):
+    server: Listener
+
+    def _create_association(self) -> NodeAssociation:
+        association = NodeAssociation(self.ae, self.server.host)
+        association._server = self.server
+        association.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
+        association.set_socket(NodeSocket(association, client_socket=self.request))
+        acceptor = association.acceptor
+        acceptor.maximum_length = self.ae.maximum_pdu_size
+        acceptor.ae_title = self.server.ae_title
+        acceptor.address_info = self.local
+        acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        acceptor.implementation_version_name = self.ae.implementation_version_name
+        acceptor.supported_contexts = deepcopy(self.server.contexts)
+        association.requestor.address_info = self.remote
+        self._bind(association)
+        self.server.host.connected(association)
+        return association
+
+    def _bind(self, association: NodeAssociation) -> None:
+        for event, handlers in self.server._handlers.items():
+            if event.is_intervention:
+                association.bind(event, *handlers)  # type: ignore[arg-type]
+            else:
+                for handler, arguments in handlers:  # type: ignore[misc]
+                    association.bind(event, handler, arguments)
+
+
+class Listener(AssociationServer):
+    """Accepts connections in one thread of its own; each association then runs in its own threads."""
+
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        ae: ApplicationEntity,
+        address: tuple[str, int],
+        contexts: list[PresentationContext],
+        handlers: list[Any],
+        host: ConnectionHost,
+    ) -> None:
+        self.host = host
+        super().__init__(
+            ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=_Connection
+        )
+        ae._servers.append(self)  # type: ignore[arg-type]
+        self._thread = threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.1}, name="dicom-listener", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self.server_address[1])
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Accept no more and close the listening socket."""
+        self.shutdown()
+        self._thread.join(timeout_s)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            connection, address = self.socket.accept()  # type: ignore[union-attr]
+        except OSError as error:
+            # Out of file descriptors: the connection stays in the queue, and asking at once would spin.
+            log.warning("accept_failed", why=str(error))
+            time.sleep(_PAUSE_AFTER_FAILED_ACCEPT_S)
+            raise
+        # Nagle's algorithm against delayed acknowledgements makes each answer wait 40 ms.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.settimeout(self.host.network_timeout_s)
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return self.host.may_connect(str(client_address[0]))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.exception("connection_failed", address=str(client_address[0]))
+
+    def service_actions(self) -> None:
+        """Nothing: pynetdicom's forced garbage collection stops every thread of a process that holds a model."""
+
