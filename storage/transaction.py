@@ -47,7 +47,7 @@ class Transaction:
         self._turnstile = turnstile
         self.is_writing = is_writing
         self._connection: Connection | None = None
-        self._failure: NodeError | None = None
+        self._failure: Exception | None = None
 
     def read(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
         return self._execute(statement, parameters)
@@ -82,6 +82,11 @@ class Transaction:
         finally:
             self._leave()
 
+    def end(self) -> None:
+        """As `close`, and nothing can follow."""
+        self.close()
+        self._failure = self._failure or RuntimeError("its block was left")
+
     def _execute(self, statement: Executable, parameters: Parameters) -> CursorResult[Any]:
         self._refuse_after_failure()
         try:
@@ -109,17 +114,14 @@ class Transaction:
             self._turnstile.leave()
 
     def _failed(self, error: SQLAlchemyError) -> Exception:
-        failure = translated(error)
-        if isinstance(failure, NodeError):
-            self._failure = failure
+        self._failure = translated(error)
         self.close()
-        return failure
+        return self._failure
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:
-            raise type(self._failure)(
-                f"this unit of work ended with an error and cannot go on; open another ({self._failure})"
-            )
+            kind = type(self._failure) if isinstance(self._failure, NodeError) else RuntimeError
+            raise kind(f"this unit of work is over, open another: {self._failure}")
 
 
 def translated(error: SQLAlchemyError) -> Exception:

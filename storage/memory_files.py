@@ -1,0 +1,73 @@
+"""The in-memory twin of the file store."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+
+from dicom_node.core.errors import StorageUnavailable
+from dicom_node.ports import Clock, StoredFile
+
+
+class MemoryFileStore:
+    """`FileStore` of the ports with the bytes in `contents`; `absolute` lays a file under `root` when it is asked for.
+
+    Names count up, so a test can foretell them. `failure`, once set, is raised by every write; `free` is what
+    `free_bytes` says; `notes` holds what was set aside and why.
+    """
+
+    def __init__(self, root: Path, *, clock: Clock, free: int = 1 << 40) -> None:
+        self._root = root
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self.contents: dict[Path, bytes] = {}
+        self.notes: dict[Path, tuple[str, dict[str, str]]] = {}
+        self.failure: StorageUnavailable | None = None
+        self.free = free
+
+    def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
+        if self.failure is not None:
+            raise self.failure
+        body = bytes(data_set)
+        path = Path("received", self._today(), study_key, f"{next(self._numbers):08d}.dcm")
+        self.contents[path] = head + body
+        return StoredFile(path=path, digest=hashlib.sha256(body).hexdigest(), size_bytes=len(head) + len(body))
+
+    def absolute(self, path: Path) -> Path:
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{path} is not a path inside the file store")
+        absolute = self._root / path
+        if path in self.contents and not absolute.exists():
+            absolute.parent.mkdir(parents=True, exist_ok=True)
+            absolute.write_bytes(self.contents[path])
+        return absolute
+
+    def discard(self, path: Path) -> None:
+        self.absolute(path).unlink(missing_ok=True)
+        self.contents.pop(path, None)
+
+    def set_aside(self, path: Path, *, reason: str, detail: dict[str, str]) -> Path:
+        if path not in self.contents:
+            raise StorageUnavailable(f"{path} cannot be set aside: it is not there")
+        target = Path("quarantine", self._today(), path.name)
+        if target in self.contents:
+            target = target.with_stem(f"{target.stem}-{next(self._numbers):08d}")
+        self.contents[target] = self.contents[path]
+        self.notes[target] = (reason, dict(detail))
+        self.discard(path)
+        return target
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def unfinished(self) -> tuple[Path, ...]:
+        return tuple(sorted(path for path in self.contents if path.parts[0] in ("received", "incoming")))
+
+    def job_folder(self, job_id: int) -> Path:
+        folder = self._root / "jobs" / str(job_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _today(self) -> str:
+        return self._clock.now().date().isoformat()
