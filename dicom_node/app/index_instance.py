@@ -8,7 +8,6 @@ association first repeats what we hold, and the study must stay open while it do
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from enum import StrEnum
 
 from dicom_node.app.moves import NODE, move_job, move_study, note
@@ -48,12 +47,13 @@ def index_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str = NODE
 
 
 def note_conflict(uow: UnitOfWork, record: InstanceRecord, *, kept_at: str, actor: str) -> None:
-    """Show in the study's history that an instance with other content under a known UID was kept aside."""
-    intake = uow.studies.get(record.study_instance_uid)
+    """Show in the history of the study that holds the UID that an instance with other content was kept aside."""
+    study_instance_uid = _holding_study(uow, record)
+    intake = uow.studies.get(study_instance_uid)
     state = intake.state.value if intake is not None else ""
     note(
         uow,
-        f"study:{record.study_instance_uid}",
+        f"study:{study_instance_uid}",
         "conflicting_instance",
         at=record.received_at,
         from_state=state,
@@ -61,7 +61,7 @@ def note_conflict(uow: UnitOfWork, record: InstanceRecord, *, kept_at: str, acto
         reason=f"instance {record.sop_instance_uid} came with other content (sha256 {record.digest[:16]});"
         f" kept aside as {kept_at}",
         actor=actor,
-        study_instance_uid=record.study_instance_uid,
+        study_instance_uid=study_instance_uid,
     )
 
 
@@ -69,9 +69,16 @@ def is_conflict_noted(uow: UnitOfWork, record: InstanceRecord) -> bool:
     """Whether this very content was kept aside before, so that a sender that repeats itself does not fill the disk."""
     mark = f"(sha256 {record.digest[:16]})"
     return any(
-        entry.event == "conflicting_instance" and mark in entry.reason and record.sop_instance_uid in entry.reason
-        for entry in uow.history.of_study(record.study_instance_uid)
+        entry.event == "conflicting_instance"
+        and mark in entry.reason
+        and record.sop_instance_uid in entry.reason
+        for entry in uow.history.of_study(_holding_study(uow, record))
     )
+
+
+def _holding_study(uow: UnitOfWork, record: InstanceRecord) -> str:
+    known = uow.studies.find_instance(record.sop_instance_uid)
+    return record.study_instance_uid if known is None else known.study_instance_uid
 
 
 def _is_same(known: InstanceRecord, record: InstanceRecord) -> bool:
@@ -139,7 +146,7 @@ def _supersede_unfinished(uow: UnitOfWork, intake: StudyIntake, record: Instance
                 job,
                 JobEvent.SUPERSEDED,
                 at=record.received_at,
-                reason=f"a late image opened revision {intake.revision + 1} before revision {job.revision} was analysed",
+                reason=f"a late image opened revision {intake.revision + 1} before this one was analysed",
                 actor=actor,
                 finished_at=record.received_at,
                 next_attempt_at=None,

@@ -12,7 +12,7 @@ from typing import Any
 
 from dicom_node.core.delivery import Delivery
 from dicom_node.core.history import HistoryEntry
-from dicom_node.core.job import AnalysisJob
+from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.study import StudyIntake
 from dicom_node.core.transitions import (
     DELIVERY,
@@ -70,8 +70,13 @@ def move_job(
     actor: str = NODE,
     **changes: Any,
 ) -> AnalysisJob | None:
-    """Write the job after `event` with `changes`, without a lease. None for a lost race; raises IllegalTransition."""
-    moved = replace(job, state=advance(JOB, job.state, event), **{"lease": None, **changes})
+    """Write the job after `event` with `changes`, without a lease; a skipped job keeps `reason` in its row.
+
+    None for a lost race; raises IllegalTransition.
+    """
+    state = advance(JOB, job.state, event)
+    kept_reason = reason if state is JobState.SKIPPED else ""
+    moved = replace(job, state=state, reason=kept_reason, **{"lease": None, **changes})
     if not uow.jobs.update(moved, expected=job):
         return None
     note_job(uow, job, moved, event, at=at, reason=reason, actor=actor)

@@ -9,7 +9,7 @@ A file without a row (a kill between the two) is found by the sweep at start-up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -40,7 +40,7 @@ class InstanceHeader:
     sop_instance_uid: str = ""
     sop_class_uid: str = ""
     modality: str = ""
-    patient: PatientSummary = PatientSummary()
+    patient: PatientSummary = field(default_factory=PatientSummary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,14 +191,11 @@ class ReceiveInstance:
         self._counters.count(counting.INSTANCES_CONFLICTING, calling_aet=record.calling_aet)
         try:
             with self._uow() as uow:
-                if is_conflict_noted(uow, record):
-                    self._files.discard(record.file)
-                else:
-                    kept_at = self._files.set_aside(
-                        record.file, reason="conflicting_instance", detail=_conflict_detail(record)
-                    )
-                    note_conflict(uow, record, kept_at=str(kept_at), actor=record.calling_aet)
-                    uow.commit()
+                is_kept_already = is_conflict_noted(uow, record)
+            if is_kept_already:
+                self._files.discard(record.file)
+            else:
+                self._set_aside(record)
         except (StorageUnavailable, StorageConflict) as error:
             raise _out_of_resources("storage_unavailable", str(error)) from error
         log.warning(
@@ -212,6 +209,13 @@ class ReceiveInstance:
             "conflicting_instance",
             f"SOP Instance {record.sop_instance_uid} is held with other content; the new one was kept aside",
         )
+
+    def _set_aside(self, record: InstanceRecord) -> None:
+        detail = _conflict_detail(record)
+        kept_at = self._files.set_aside(record.file, reason="conflicting_instance", detail=detail)
+        with self._uow() as uow:
+            note_conflict(uow, record, kept_at=str(kept_at), actor=record.calling_aet)
+            uow.commit()
 
 
 def checked_header(incoming: IncomingInstance) -> InstanceHeader:

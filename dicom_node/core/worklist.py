@@ -62,9 +62,13 @@ def _job_status(job: AnalysisJob) -> WorklistStatus:
             return _status(WorklistState.NEEDS_ATTENTION, f"the analysis failed: {job.failure}")
         case JobState.CANCELLED:
             # A stopped analysis must not read like a negative or a not-applicable one.
-            return _status(WorklistState.NEEDS_ATTENTION, "an operator cancelled the analysis; there is no result")
+            return _status(
+                WorklistState.NEEDS_ATTENTION, "an operator cancelled the analysis; there is no result"
+            )
         case _:
-            return _status(WorklistState.NEEDS_ATTENTION, f"the study is closed and its job is {job.state.value}")
+            return _status(
+                WorklistState.NEEDS_ATTENTION, f"the study is closed and its job is {job.state.value}"
+            )
 
 
 def _delivery_status(deliveries: Sequence[Delivery]) -> WorklistStatus:
@@ -86,7 +90,9 @@ def _delivery_status(deliveries: Sequence[Delivery]) -> WorklistStatus:
         return _status(WorklistState.SENDING, "; ".join(_moving(d) for d in moving))
     stored = [d for d in deliveries if d.state in (DeliveryState.STORED, DeliveryState.COMMITTED)]
     if not stored:
-        return _status(WorklistState.NEEDS_ATTENTION, "every delivery was cancelled; no peer holds the result")
+        return _status(
+            WorklistState.NEEDS_ATTENTION, "every delivery was cancelled; no peer holds the result"
+        )
     return _status(WorklistState.DELIVERED, f"stored at {', '.join(d.peer for d in stored)}")
 
 
@@ -94,7 +100,9 @@ def _moving(delivery: Delivery) -> str:
     if delivery.state is DeliveryState.SENDING:
         return f"sending to {delivery.peer}"
     if delivery.state is DeliveryState.RETRY_WAIT:
-        return f"attempt {delivery.attempt} to {delivery.peer} failed and will be repeated: {delivery.failure}"
+        return (
+            f"attempt {delivery.attempt} to {delivery.peer} failed and will be repeated: {delivery.failure}"
+        )
     return f"waits to be sent to {delivery.peer}"
 
 

@@ -1,0 +1,25 @@
+"""Which associations are open and which studies they carry: what keeps a study from closing too early."""
+
+from __future__ import annotations
+
+from dicom_node.ports import Clock, UnitOfWorkFactory
+
+
+class RecordAssociations:
+    """Writes the begin and the end of each association. Raises StorageUnavailable where it cannot."""
+
+    def __init__(self, *, uow_factory: UnitOfWorkFactory, clock: Clock) -> None:
+        self._uow = uow_factory
+        self._clock = clock
+
+    def opened(self, association_id: str, *, calling_aet: str, address: str) -> None:
+        """The association is open; it carries no study yet."""
+        with self._uow() as uow:
+            uow.studies.open_association(association_id, calling_aet=calling_aet, address=address, at=self._clock.now())
+            uow.commit()
+
+    def closed(self, association_id: str, *, how: str) -> None:
+        """The association has ended (`how`: released, aborted, lost) and blocks no study any more."""
+        with self._uow() as uow:
+            uow.studies.close_association(association_id, at=self._clock.now(), how=how)
+            uow.commit()

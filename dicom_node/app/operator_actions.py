@@ -1,0 +1,201 @@
+"""What an operator may do to studies and deliveries. Each action is one transaction with the operator in its history.
+
+A refusal is an ActionRefused (or UnknownStudy, UnknownDelivery) whose text is one sentence for the operator.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import structlog
+
+from dicom_node.app import counting
+from dicom_node.app.close_studies import close_study as close
+from dicom_node.app.index_instance import UNFINISHED
+from dicom_node.app.moves import move_delivery, move_job
+from dicom_node.core.delivery import Delivery, DeliveryState
+from dicom_node.core.errors import NodeError
+from dicom_node.core.identifiers import study_key
+from dicom_node.core.job import AnalysisJob, JobState
+from dicom_node.core.study import StudyIntake, StudyState
+from dicom_node.core.transitions import DeliveryEvent, JobEvent, StudyEvent
+from dicom_node.ports import Clock, Counters, UnitOfWork, UnitOfWorkFactory
+
+log = structlog.get_logger(__name__)
+
+Row = TypeVar("Row")
+
+
+class ActionRefused(NodeError):
+    """The action makes no sense now; nothing was changed."""
+
+
+class UnknownStudy(ActionRefused):
+    """The node has never received this study."""
+
+
+class UnknownDelivery(ActionRefused):
+    """There is no delivery of this number."""
+
+
+class OperatorActions:
+    """The actions behind the command line, the web page and the API. `actor` names the operator."""
+
+    def __init__(self, *, uow_factory: UnitOfWorkFactory, clock: Clock, counters: Counters) -> None:
+        self._uow = uow_factory
+        self._clock = clock
+        self._counters = counters
+
+    def close_study(self, study_instance_uid: str, *, actor: str, reason: str = "") -> AnalysisJob:
+        """Close a study that is being received and queue its analysis, open associations or not."""
+        now = self._clock.now()
+        with self._uow() as uow:
+            intake = _study(uow, study_instance_uid)
+            if intake.state is not StudyState.RECEIVING:
+                raise ActionRefused(
+                    f"study {study_instance_uid} is {intake.state.value} already, not RECEIVING"
+                )
+            why = f"closed by {actor}" + (f": {reason}" if reason else "")
+            job = close(uow, intake, StudyEvent.OPERATOR_CLOSED, at=now, why=why, actor=actor)
+            uow.commit()
+        self._counters.count(counting.STUDIES_CLOSED, event=StudyEvent.OPERATOR_CLOSED.value)
+        _log("close_study", study_instance_uid, actor)
+        return job
+
+    def retry_study(self, study_instance_uid: str, *, actor: str) -> tuple[AnalysisJob, tuple[Delivery, ...]]:
+        """Start again what stands still: the analysis, or the failed deliveries of a study that was analysed.
+
+        A finished analysis is not repeated: it would say the same, and the peers hold the result.
+        """
+        with self._uow() as uow:
+            job = _current_job(uow, _study(uow, study_instance_uid))
+            if job.state is JobState.DONE:
+                retried = tuple(
+                    self._requeue_delivery(uow, delivery, actor)
+                    for delivery in uow.deliveries.of_study(study_instance_uid)
+                    if delivery.job_id == job.id and delivery.state is DeliveryState.FAILED
+                )
+                if not retried:
+                    raise ActionRefused(
+                        f"study {study_instance_uid} is analysed and no delivery of it has failed: nothing to retry"
+                    )
+            else:
+                job, retried = self._requeue_job(uow, job, actor), ()
+            uow.commit()
+        _log("retry_study", study_instance_uid, actor)
+        return job, retried
+
+    def cancel_study(self, study_instance_uid: str, *, actor: str) -> AnalysisJob:
+        """Stop the analysis that waits or runs; a running child is ended by its worker's next heartbeat."""
+        now = self._clock.now()
+        with self._uow() as uow:
+            job = _current_job(uow, _study(uow, study_instance_uid))
+            if job.state not in UNFINISHED:
+                raise ActionRefused(
+                    f"the analysis of study {study_instance_uid} is {job.state.value}: nothing to cancel"
+                )
+            cancelled = _won(
+                move_job(
+                    uow,
+                    job,
+                    JobEvent.OPERATOR_CANCELLED,
+                    at=now,
+                    reason=f"cancelled by {actor}",
+                    actor=actor,
+                    finished_at=now,
+                    next_attempt_at=None,
+                ),
+                f"job {job.id}",
+            )
+            uow.commit()
+        _log("cancel_study", study_instance_uid, actor)
+        return cancelled
+
+    def retry_delivery(self, delivery_id: int, *, actor: str) -> Delivery:
+        """Send a failed delivery again; what the peer holds already is not sent twice."""
+        with self._uow() as uow:
+            delivery = uow.deliveries.get(delivery_id)
+            if delivery is None:
+                raise UnknownDelivery(f"there is no delivery {delivery_id}")
+            retried = self._requeue_delivery(uow, delivery, actor)
+            uow.commit()
+        _log("retry_delivery", delivery.study_instance_uid, actor)
+        return retried
+
+    def _requeue_job(self, uow: UnitOfWork, job: AnalysisJob, actor: str) -> AnalysisJob:
+        if job.state not in (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED):
+            raise ActionRefused(
+                f"the analysis of study {job.study_instance_uid} is {job.state.value}: it needs no retry"
+            )
+        moved = move_job(
+            uow,
+            job,
+            JobEvent.OPERATOR_RETRIED,
+            at=self._clock.now(),
+            reason=f"retried by {actor}",
+            actor=actor,
+            attempt=0,
+            failure="",
+            result_json="",
+            finished_at=None,
+            next_attempt_at=None,
+        )
+        return _won(moved, f"job {job.id}")
+
+    def _requeue_delivery(self, uow: UnitOfWork, delivery: Delivery, actor: str) -> Delivery:
+        if delivery.state is not DeliveryState.FAILED:
+            raise ActionRefused(
+                f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry"
+            )
+        newer = [
+            job.revision
+            for job in uow.jobs.of_study(delivery.study_instance_uid)
+            if job.revision > delivery.revision and job.state is JobState.DONE
+        ]
+        if newer:
+            raise ActionRefused(
+                f"delivery {delivery.id} is of revision {delivery.revision}, revision {max(newer)} has a result:"
+                " an older result is not sent after a newer one"
+            )
+        moved = move_delivery(
+            uow,
+            delivery,
+            DeliveryEvent.OPERATOR_RETRIED,
+            at=self._clock.now(),
+            reason=f"retried by {actor}",
+            actor=actor,
+            attempt=0,
+            failure="",
+            finished_at=None,
+            next_attempt_at=None,
+        )
+        return _won(moved, f"delivery {delivery.id}")
+
+
+def _study(uow: UnitOfWork, study_instance_uid: str) -> StudyIntake:
+    intake = uow.studies.get(study_instance_uid)
+    if intake is None:
+        raise UnknownStudy(f"there is no study {study_instance_uid} on this node")
+    return intake
+
+
+def _current_job(uow: UnitOfWork, intake: StudyIntake) -> AnalysisJob:
+    uid = intake.study_instance_uid
+    if intake.state is StudyState.RECEIVING:
+        raise ActionRefused(f"study {uid} is still being received: close it first")
+    if intake.state is StudyState.PURGED:
+        raise ActionRefused(f"the images of study {uid} were purged: send it again")
+    for job in uow.jobs.of_study(uid):
+        if job.revision == intake.revision:
+            return job
+    raise ActionRefused(f"study {uid} has no analysis job for revision {intake.revision}")
+
+
+def _won(moved: Row | None, what: str) -> Row:
+    if moved is None:
+        raise ActionRefused(f"{what} was changed by the node at the same moment: look again")
+    return moved
+
+
+def _log(action: str, study_instance_uid: str, actor: str) -> None:
+    log.info("operator_action", action=action, study=study_key(study_instance_uid), actor=actor)

@@ -1,0 +1,247 @@
+"""What the command line, the web page and the API show: read models, built in one transaction each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dicom_node.core.delivery import Delivery
+from dicom_node.core.history import HistoryEntry
+from dicom_node.core.job import AnalysisJob
+from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from dicom_node.core.worklist import WorklistStatus, summarise
+from dicom_node.ports import UnitOfWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorklistRow:
+    """One study as the node worklist shows it. `probability` and `is_positive` are None without an analysis."""
+
+    study: StudyIntake
+    status: WorklistStatus
+    job: AnalysisJob | None = None
+    deliveries: tuple[Delivery, ...] = ()
+    probability: float | None = None
+    is_positive: bool | None = None
+    positive_levels: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The row for `--json` and the API."""
+        return {
+            **study_json(self.study),
+            "status": self.status.state.value,
+            "why": self.status.why,
+            "probability": self.probability,
+            "fracture": self.is_positive,
+            "levels": list(self.positive_levels),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesSummary:
+    """The stored instances of one series, in order of arrival."""
+
+    series_instance_uid: str
+    modality: str
+    instances: tuple[InstanceRecord, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(instance.size_bytes for instance in self.instances)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDetail:
+    """Everything the node knows of a study. `result` is the contract's `result.json` of the current revision."""
+
+    study: StudyIntake
+    status: WorklistStatus
+    series: tuple[SeriesSummary, ...]
+    jobs: tuple[AnalysisJob, ...]
+    deliveries: tuple[Delivery, ...]
+    history: tuple[HistoryEntry, ...]
+    result: dict[str, Any] | None
+
+    @property
+    def job(self) -> AnalysisJob | None:
+        """The job of the current revision."""
+        return _current_job(self.study, self.jobs)
+
+    def as_json(self) -> dict[str, Any]:
+        """The study for `studies show --json` and the API."""
+        return {
+            **study_json(self.study),
+            "status": self.status.state.value,
+            "why": self.status.why,
+            "series": [series_json(series) for series in self.series],
+            "jobs": [job_json(job) for job in self.jobs],
+            "deliveries": [delivery_json(delivery) for delivery in self.deliveries],
+            "history": [history_json(entry) for entry in self.history],
+            "result": self.result,
+        }
+
+
+def list_worklist(
+    uow: UnitOfWork,
+    *,
+    states: Iterable[StudyState] | None = None,
+    limit: int = 100,
+    offset: int = 0,
+) -> tuple[WorklistRow, ...]:
+    """The studies, the one that received an instance last first."""
+    return tuple(_row(uow, study) for study in uow.studies.list(states=states, limit=limit, offset=offset))
+
+
+def study_detail(uow: UnitOfWork, study_instance_uid: str) -> StudyDetail | None:
+    """One study in full; None where the node does not know it."""
+    study = uow.studies.get(study_instance_uid)
+    if study is None:
+        return None
+    jobs = uow.jobs.of_study(study_instance_uid)
+    deliveries = uow.deliveries.of_study(study_instance_uid)
+    job = _current_job(study, jobs)
+    return StudyDetail(
+        study=study,
+        status=summarise(study, job, deliveries),
+        series=_by_series(uow.studies.instances(study_instance_uid)),
+        jobs=jobs,
+        deliveries=deliveries,
+        history=uow.history.of_study(study_instance_uid),
+        result=_result(job),
+    )
+
+
+def study_json(study: StudyIntake) -> dict[str, Any]:
+    """The intake as JSON; times are ISO 8601 in UTC."""
+    return {
+        "study_instance_uid": study.study_instance_uid,
+        "state": study.state.value,
+        "revision": study.revision,
+        "patient_id": study.patient.patient_id,
+        "patient_name": study.patient.patient_name,
+        "accession_number": study.patient.accession_number,
+        "study_date": study.patient.study_date,
+        "study_description": study.patient.study_description,
+        "calling_aet": study.calling_aet,
+        "instance_count": study.instance_count,
+        "open_associations": len(study.open_associations),
+        "first_received_at": _iso(study.first_received_at),
+        "last_received_at": _iso(study.last_received_at),
+        "closed_at": _iso(study.closed_at),
+        "close_reason": study.close_reason,
+    }
+
+
+def series_json(series: SeriesSummary) -> dict[str, Any]:
+    """A series as JSON, without its instances."""
+    return {
+        "series_instance_uid": series.series_instance_uid,
+        "modality": series.modality,
+        "instance_count": len(series.instances),
+        "size_bytes": series.size_bytes,
+    }
+
+
+def job_json(job: AnalysisJob) -> dict[str, Any]:
+    """A job as JSON, without its result."""
+    return {
+        "id": job.id,
+        "revision": job.revision,
+        "state": job.state.value,
+        "attempt": job.attempt,
+        "created_at": _iso(job.created_at),
+        "next_attempt_at": _iso(job.next_attempt_at),
+        "finished_at": _iso(job.finished_at),
+        "failure": job.failure,
+        "reason": job.reason,
+    }
+
+
+def delivery_json(delivery: Delivery) -> dict[str, Any]:
+    """A delivery as JSON, with the peer's answer to each object."""
+    answers = {status.sop_instance_uid: status for status in delivery.statuses}
+    return {
+        "id": delivery.id,
+        "study_instance_uid": delivery.study_instance_uid,
+        "revision": delivery.revision,
+        "peer": delivery.peer,
+        "state": delivery.state.value,
+        "attempt": delivery.attempt,
+        "created_at": _iso(delivery.created_at),
+        "next_attempt_at": _iso(delivery.next_attempt_at),
+        "finished_at": _iso(delivery.finished_at),
+        "failure": delivery.failure,
+        "objects": [
+            {
+                "kind": entry.kind.value,
+                "sop_class_uid": entry.sop_class_uid,
+                "sop_instance_uid": entry.sop_instance_uid,
+                "status": answers[entry.sop_instance_uid].status
+                if entry.sop_instance_uid in answers
+                else None,
+            }
+            for entry in delivery.objects
+        ],
+    }
+
+
+def history_json(entry: HistoryEntry) -> dict[str, Any]:
+    """A history entry as JSON."""
+    return {
+        "at": _iso(entry.at),
+        "subject": entry.subject,
+        "event": entry.event,
+        "from_state": entry.from_state,
+        "to_state": entry.to_state,
+        "reason": entry.reason,
+        "actor": entry.actor,
+    }
+
+
+def _row(uow: UnitOfWork, study: StudyIntake) -> WorklistRow:
+    job = _current_job(study, uow.jobs.of_study(study.study_instance_uid))
+    deliveries = uow.deliveries.of_study(study.study_instance_uid)
+    result = _result(job) or {}
+    overall = result.get("patient_overall", {})
+    return WorklistRow(
+        study=study,
+        status=summarise(study, job, deliveries),
+        job=job,
+        deliveries=deliveries,
+        probability=overall.get("probability"),
+        is_positive=overall.get("fracture"),
+        positive_levels=tuple(level["level"] for level in result.get("levels", ()) if level["fracture"]),
+    )
+
+
+def _current_job(study: StudyIntake, jobs: Iterable[AnalysisJob]) -> AnalysisJob | None:
+    return next((job for job in jobs if job.revision == study.revision), None)
+
+
+def _result(job: AnalysisJob | None) -> dict[str, Any] | None:
+    if job is None or not job.result_json:
+        return None
+    result: dict[str, Any] = json.loads(job.result_json)
+    return result
+
+
+def _by_series(instances: Iterable[InstanceRecord]) -> tuple[SeriesSummary, ...]:
+    groups: dict[str, list[InstanceRecord]] = {}
+    for instance in instances:
+        groups.setdefault(instance.series_instance_uid, []).append(instance)
+    return tuple(
+        SeriesSummary(
+            series_instance_uid=uid,
+            modality=next((member.modality for member in members if member.modality), ""),
+            instances=tuple(members),
+        )
+        for uid, members in groups.items()
+    )
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

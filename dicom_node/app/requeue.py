@@ -1,0 +1,120 @@
+"""Bring back what waits for its time and what lost its worker: rows decide, this only looks at them.
+
+The tick moves RETRY_WAIT rows that are due and rows whose lease ran out. `take_back` does the second at start-up for
+leases of this node's earlier lives, without waiting for them to run out: that worker is known to be gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+import structlog
+
+from dicom_node.app.leases import failures_so_far
+from dicom_node.app.moves import move_delivery, move_job
+from dicom_node.app.result_json import failed_json
+from dicom_node.core.delivery import Delivery
+from dicom_node.core.job import AnalysisJob, JobState
+from dicom_node.core.transitions import DeliveryEvent, JobEvent
+from dicom_node.ports import Clock, UnitOfWork, UnitOfWorkFactory
+
+log = structlog.get_logger(__name__)
+
+Row = TypeVar("Row", AnalysisJob, Delivery)
+
+
+class Requeue:
+    """The tick that requeues jobs and deliveries."""
+
+    def __init__(self, *, uow_factory: UnitOfWorkFactory, clock: Clock, lost_limit: int = 20) -> None:
+        """`lost_limit`: how often a row may lose its worker before it is FAILED (it may be what kills the node)."""
+        self._uow = uow_factory
+        self._clock = clock
+        self._lost_limit = lost_limit
+
+    def tick(self) -> int:
+        """Move everything that is due or expired now; returns how many rows."""
+        now = self._clock.now()
+        with self._uow() as uow:
+            due_jobs, lost_jobs = uow.jobs.due(now), uow.jobs.expired(now)
+            due_deliveries, lost_deliveries = uow.deliveries.due(now), uow.deliveries.expired(now)
+        moved = [self._write(self._job_due, job, now) for job in due_jobs]
+        moved += [self._write(self._job_lost, job, now) for job in lost_jobs]
+        moved += [self._write(self._delivery_due, delivery, now) for delivery in due_deliveries]
+        moved += [self._write(self._delivery_lost, delivery, now) for delivery in lost_deliveries]
+        return sum(moved)
+
+    def take_back(self, owner: str, *, owner_prefix: str) -> int:
+        """Expire the leases of earlier lives of this node; returns how many. Call before any worker starts."""
+        now = self._clock.now()
+        with self._uow() as uow:
+            jobs = uow.jobs.leased_by_others(owner, owner_prefix=owner_prefix)
+            deliveries = uow.deliveries.leased_by_others(owner, owner_prefix=owner_prefix)
+        moved = [self._write(self._job_lost, job, now) for job in jobs]
+        moved += [self._write(self._delivery_lost, delivery, now) for delivery in deliveries]
+        return sum(moved)
+
+    def _write(self, move: Callable[[UnitOfWork, Row, datetime], bool], row: Row, now: datetime) -> bool:
+        with self._uow() as uow:
+            if not move(uow, row, now):
+                return False
+            uow.commit()
+            return True
+
+    def _job_due(self, uow: UnitOfWork, job: AnalysisJob, now: datetime) -> bool:
+        moved = move_job(uow, job, JobEvent.DUE, at=now, reason="the wait is over", next_attempt_at=None)
+        return moved is not None
+
+    def _job_lost(self, uow: UnitOfWork, job: AnalysisJob, now: datetime) -> bool:
+        message = _lost_message(job)
+        event, changes = JobEvent.LEASE_EXPIRED, {"next_attempt_at": now, "failure": message}
+        lost_before = failures_so_far(uow, f"job:{job.id}", job.study_instance_uid, event.value)
+        if lost_before + 1 >= self._lost_limit:
+            message = f"{message}; gave up after {lost_before + 1} lost workers"
+            event = JobEvent.ATTEMPTS_EXHAUSTED
+            report = json.dumps(failed_json(job.study_instance_uid, message))
+            changes = {"next_attempt_at": None, "failure": message, "finished_at": now, "result_json": report}
+        log.warning("job_lost_its_worker", job=job.id, attempt=job.attempt, why=message)
+        return move_job(uow, job, event, at=now, reason=message, **changes) is not None
+
+    def _delivery_due(self, uow: UnitOfWork, delivery: Delivery, now: datetime) -> bool:
+        newer = _newer_result(uow, delivery)
+        if newer is None:
+            reason, event, finished_at = "the wait is over", DeliveryEvent.DUE, delivery.finished_at
+        else:
+            reason, event, finished_at = f"revision {newer} has a result", DeliveryEvent.SUPERSEDED, now
+        moved = move_delivery(
+            uow, delivery, event, at=now, reason=reason, next_attempt_at=None, finished_at=finished_at
+        )
+        return moved is not None
+
+    def _delivery_lost(self, uow: UnitOfWork, delivery: Delivery, now: datetime) -> bool:
+        message = _lost_message(delivery)
+        event, changes = DeliveryEvent.LEASE_EXPIRED, {"next_attempt_at": now, "failure": message}
+        lost_before = failures_so_far(
+            uow, f"delivery:{delivery.id}", delivery.study_instance_uid, event.value
+        )
+        if lost_before + 1 >= self._lost_limit:
+            message = f"{message}; gave up after {lost_before + 1} lost workers"
+            event = DeliveryEvent.ATTEMPTS_EXHAUSTED
+            changes = {"next_attempt_at": None, "failure": message, "finished_at": now}
+        log.warning("delivery_lost_its_worker", delivery=delivery.id, attempt=delivery.attempt, why=message)
+        return move_delivery(uow, delivery, event, at=now, reason=message, **changes) is not None
+
+
+def _lost_message(row: AnalysisJob | Delivery) -> str:
+    owner = row.lease.owner if row.lease is not None else "nobody"
+    return f"the worker {owner} was lost during attempt {row.attempt}"
+
+
+def _newer_result(uow: UnitOfWork, delivery: Delivery) -> int | None:
+    """The newest revision with a result that came after this delivery's; None where there is none."""
+    newer = [
+        job.revision
+        for job in uow.jobs.of_study(delivery.study_instance_uid)
+        if job.revision > delivery.revision and job.state is JobState.DONE
+    ]
+    return max(newer, default=None)

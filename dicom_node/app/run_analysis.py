@@ -1,0 +1,361 @@
+"""Take one queued job, analyse its study, encode the result and put the deliveries into the outbox.
+
+Everything between the claim and the last transaction can run twice: the analysis reads files that do not change, the
+encoder derives its UIDs from study, revision and bundle, and the last transaction writes only while the lease is
+still ours. A kill anywhere leaves a lease that runs out (or is taken back at the next start).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from dicom_node.app import counting
+from dicom_node.app.leases import Heartbeat, failures_so_far
+from dicom_node.app.moves import NODE, move_delivery, move_job, note
+from dicom_node.app.result_json import ResultJson, failed_json, result_json
+from dicom_node.core.delivery import DeliveryState
+from dicom_node.core.errors import NodeError, PermanentError, TransientError
+from dicom_node.core.finding import AnalysisResult, Outcome, ResultObject
+from dicom_node.core.identifiers import study_key
+from dicom_node.core.job import AnalysisJob, JobState
+from dicom_node.core.retry import GiveUp, RetryAt, RetryPolicy, next_attempt
+from dicom_node.core.routing import route
+from dicom_node.core.transitions import DeliveryEvent, JobEvent
+from dicom_node.ports import (
+    AnalysisRequest,
+    Analyzer,
+    Clock,
+    Counters,
+    FileStore,
+    PeerDirectory,
+    ResultEncoder,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisPolicy:
+    """`unknown` is for exceptions that nobody foresaw: few tries, then somebody must look."""
+
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(base_s=10.0, factor=3.0, max_attempts=3))
+    unknown: RetryPolicy = field(default_factory=lambda: RetryPolicy(base_s=10.0, max_attempts=2))
+    lease_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    result: AnalysisResult
+    objects: tuple[ResultObject, ...]
+    report: ResultJson
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    message: str
+    policy: RetryPolicy | None  # None: trying again changes nothing
+
+
+class RunAnalysis:
+    """The analysis worker. Several may run at once, each calling `step` in a loop."""
+
+    def __init__(
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        files: FileStore,
+        analyzer: Analyzer,
+        encoder: ResultEncoder,
+        peers: PeerDirectory,
+        clock: Clock,
+        counters: Counters,
+        policy: AnalysisPolicy,
+        owner: str,
+        randomness: Callable[[], float],
+    ) -> None:
+        """`owner` names this life of the node in leases; `randomness` gives numbers in [0, 1)."""
+        self._uow = uow_factory
+        self._files = files
+        self._analyzer = analyzer
+        self._encoder = encoder
+        self._peers = peers
+        self._clock = clock
+        self._counters = counters
+        self._policy = policy
+        self._owner = owner
+        self._randomness = randomness
+
+    def step(self, is_stopping: Callable[[], bool] = lambda: False) -> bool:
+        """Run one attempt of the oldest queued job; False where none is queued.
+
+        `is_stopping` turning True ends the analysis and gives the job back. Raises StorageUnavailable where the
+        outcome cannot be written: the lease then runs out and the job is tried again.
+        """
+        job = self._claim()
+        if job is None:
+            return False
+        started_at = self._clock.now()
+        with self._heartbeat(job) as heartbeat:
+            outcome = self._attempt(job, started_at, lambda: heartbeat.is_lost or is_stopping())
+        if heartbeat.is_lost:
+            self._throw_away(job)
+        elif isinstance(outcome, _Answer):
+            self._settle(job, outcome)
+        elif is_stopping():
+            self._give_back(job)
+        else:
+            self._fail(job, outcome)
+        self._counters.observe(counting.ANALYSIS_SECONDS, (self._clock.now() - started_at).total_seconds())
+        return True
+
+    def _claim(self) -> AnalysisJob | None:
+        now = self._clock.now()
+        with self._uow() as uow:
+            job = uow.jobs.claim(owner=self._owner, now=now, lease_until=self._lease_end(now))
+            if job is None:
+                return None
+            note(
+                uow,
+                f"job:{job.id}",
+                JobEvent.LEASED.value,
+                at=now,
+                from_state=JobState.QUEUED.value,
+                to_state=job.state.value,
+                reason=f"attempt {job.attempt}",
+                actor=self._owner,
+                study_instance_uid=job.study_instance_uid,
+            )
+            uow.commit()
+        log.info("analysis_started", study=study_key(job.study_instance_uid), job=job.id, attempt=job.attempt)
+        return job
+
+    def _lease_end(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._policy.lease_s)
+
+    def _heartbeat(self, job: AnalysisJob) -> Heartbeat:
+        def extend(until: datetime) -> bool:
+            with self._uow() as uow:
+                is_ours = uow.jobs.extend_lease(job.id, owner=self._owner, until=until)
+                uow.commit()
+                return is_ours
+
+        until = job.lease.expires_at if job.lease else self._lease_end(self._clock.now())
+        return Heartbeat(
+            extend, clock=self._clock, lease_s=self._policy.lease_s, until=until, name=f"job-{job.id}"
+        )
+
+    def _attempt(
+        self, job: AnalysisJob, started_at: datetime, is_cancelled: Callable[[], bool]
+    ) -> _Answer | _Failure:
+        """The step runner: whatever goes wrong becomes a _Failure that says what happens next."""
+        try:
+            return self._analyse(job, started_at, is_cancelled)
+        except TransientError as error:
+            return _Failure(message=_sentence(error), policy=self._policy.retry)
+        except NodeError as error:
+            return _Failure(message=_sentence(error), policy=None)
+        except Exception as error:
+            log.exception("analysis_step_crashed", study=study_key(job.study_instance_uid), job=job.id)
+            # The text of an unforeseen exception may quote a data set, so only its kind goes into the row.
+            return _Failure(
+                message=f"unexpected {type(error).__name__}; the log of job {job.id} tells more",
+                policy=self._policy.unknown,
+            )
+
+    def _analyse(self, job: AnalysisJob, started_at: datetime, is_cancelled: Callable[[], bool]) -> _Answer:
+        work_dir = self._files.job_folder(job.id) / f"attempt-{job.attempt}"
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with self._uow() as uow:
+            instances = uow.studies.instances(job.study_instance_uid)
+            predecessor = _predecessor(uow, job)
+        request = AnalysisRequest(
+            study_instance_uid=job.study_instance_uid,
+            revision=job.revision,
+            files=tuple(self._files.absolute(instance.file) for instance in instances),
+            work_dir=work_dir,
+        )
+        result = self._analyzer.analyse(request, is_cancelled=is_cancelled)
+        if result.outcome is Outcome.FAILED:
+            raise PermanentError(result.reason or "the analysis gave no reason")
+        analysed_at = self._clock.now()
+        objects: tuple[ResultObject, ...] = ()
+        if result.outcome is Outcome.ANALYSED:
+            objects = self._encode(job, result, analysed_at, work_dir / "objects", predecessor)
+        ended_at = self._clock.now()
+        report = result_json(
+            result,
+            objects,
+            encode_s=(ended_at - analysed_at).total_seconds(),
+            total_s=(ended_at - started_at).total_seconds(),
+        )
+        return _Answer(result=result, objects=objects, report=report)
+
+    def _encode(
+        self,
+        job: AnalysisJob,
+        result: AnalysisResult,
+        created_at: datetime,
+        out_dir: Path,
+        predecessor: tuple[ResultObject, ...],
+    ) -> tuple[ResultObject, ...]:
+        out_dir.mkdir(exist_ok=True)
+        return self._encoder.encode(
+            result, revision=job.revision, created_at=created_at, out_dir=out_dir, predecessor=predecessor
+        )
+
+    def _settle(self, job: AnalysisJob, answer: _Answer) -> None:
+        """Result and deliveries in one transaction, or neither."""
+        is_analysed = answer.result.outcome is Outcome.ANALYSED
+        destinations = route(self._peers.peers())
+        now = self._clock.now()
+        with self._uow() as uow:
+            moved = move_job(
+                uow,
+                job,
+                JobEvent.SUCCEEDED if is_analysed else JobEvent.NOTHING_ELIGIBLE,
+                at=now,
+                reason=destinations.why if is_analysed else answer.result.reason or "",
+                actor=self._owner,
+                result_json=json.dumps(answer.report),
+                failure="",
+                finished_at=now,
+                next_attempt_at=None,
+            )
+            if moved is None:
+                self._throw_away(job)
+                return
+            if is_analysed:
+                _replace_older_deliveries(uow, job, now, self._owner)
+                for peer in destinations.peers:
+                    _add_delivery(uow, job, peer, answer.objects, now)
+            uow.commit()
+        self._count(job, "done" if is_analysed else "skipped", why=destinations.why if is_analysed else "")
+
+    def _fail(self, job: AnalysisJob, failure: _Failure) -> None:
+        now = self._clock.now()
+        with self._uow() as uow:
+            event, changes = self._next(uow, job, failure, now)
+            message = str(changes["failure"])
+            if move_job(uow, job, event, at=now, reason=message, actor=self._owner, **changes) is None:
+                self._throw_away(job)
+                return
+            uow.commit()
+        if event is JobEvent.TRANSIENT_ERROR:
+            self._count(job, "retry_wait", why=message)
+        else:
+            self._counters.count(counting.JOBS_FINISHED, outcome="failed")
+            log.error("analysis_failed", study=study_key(job.study_instance_uid), job=job.id, why=message)
+
+    def _next(
+        self, uow: UnitOfWork, job: AnalysisJob, failure: _Failure, now: datetime
+    ) -> tuple[JobEvent, dict[str, object]]:
+        if failure.policy is None:
+            return JobEvent.PERMANENT_ERROR, _final(job, failure.message, now)
+        failed_before = failures_so_far(
+            uow, f"job:{job.id}", job.study_instance_uid, JobEvent.TRANSIENT_ERROR.value
+        )
+        match next_attempt(failed_before + 1, now, failure.policy, self._randomness()):
+            case RetryAt(at=at):
+                return JobEvent.TRANSIENT_ERROR, {"failure": failure.message, "next_attempt_at": at}
+            case GiveUp(why=why):
+                return JobEvent.ATTEMPTS_EXHAUSTED, _final(job, f"{failure.message}; {why}", now)
+
+    def _give_back(self, job: AnalysisJob) -> None:
+        now = self._clock.now()
+        with self._uow() as uow:
+            moved = move_job(
+                uow,
+                job,
+                JobEvent.LEASE_EXPIRED,
+                at=now,
+                reason="the node stopped and gave its lease back",
+                actor=self._owner,
+                next_attempt_at=now,
+            )
+            if moved is not None:
+                uow.commit()
+        log.info("analysis_given_back", study=study_key(job.study_instance_uid), job=job.id)
+
+    def _throw_away(self, job: AnalysisJob) -> None:
+        self._count(job, "lost", why="the lease went to another; the result is thrown away")
+
+    def _count(self, job: AnalysisJob, outcome: str, *, why: str) -> None:
+        self._counters.count(counting.JOBS_FINISHED, outcome=outcome)
+        log.info(
+            "analysis_ended", study=study_key(job.study_instance_uid), job=job.id, outcome=outcome, why=why
+        )
+
+
+def _final(job: AnalysisJob, message: str, now: datetime) -> dict[str, object]:
+    return {
+        "failure": message,
+        "finished_at": now,
+        "next_attempt_at": None,
+        "result_json": json.dumps(failed_json(job.study_instance_uid, message)),
+    }
+
+
+def _predecessor(uow: UnitOfWork, job: AnalysisJob) -> tuple[ResultObject, ...]:
+    """The objects of the newest earlier revision of which any peer holds one."""
+    held = [
+        delivery
+        for delivery in uow.deliveries.of_study(job.study_instance_uid)
+        if delivery.revision < job.revision and any(status.is_stored for status in delivery.statuses)
+    ]
+    if not held:
+        return ()
+    return max(held, key=lambda delivery: delivery.revision).objects
+
+
+def _replace_older_deliveries(uow: UnitOfWork, job: AnalysisJob, now: datetime, actor: str) -> None:
+    """An older result that still waits is not sent after a newer one; one on its way is let go on."""
+    for delivery in uow.deliveries.of_study(job.study_instance_uid):
+        is_waiting = delivery.state in (DeliveryState.PENDING, DeliveryState.RETRY_WAIT)
+        if delivery.revision < job.revision and is_waiting:
+            move_delivery(
+                uow,
+                delivery,
+                DeliveryEvent.SUPERSEDED,
+                at=now,
+                reason=f"revision {job.revision} has a result",
+                actor=actor,
+                next_attempt_at=None,
+                finished_at=now,
+            )
+
+
+def _add_delivery(
+    uow: UnitOfWork, job: AnalysisJob, peer: str, objects: tuple[ResultObject, ...], now: datetime
+) -> None:
+    delivery = uow.deliveries.add(
+        job_id=job.id,
+        study_instance_uid=job.study_instance_uid,
+        revision=job.revision,
+        peer=peer,
+        objects=objects,
+        created_at=now,
+    )
+    note(
+        uow,
+        f"delivery:{delivery.id}",
+        "queued",
+        at=now,
+        from_state="",
+        to_state=DeliveryState.PENDING.value,
+        reason=f"results go to {peer}",
+        actor=NODE,
+        study_instance_uid=job.study_instance_uid,
+    )
+
+
+def _sentence(error: NodeError) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,171 @@
+"""What a start does before the first association: put right what the previous life left half done.
+
+No association survives a restart, no worker of an earlier life still holds its lease, and a file whose row was never
+committed was never acknowledged. Such a file is indexed where it can be read and is new, dropped where the node holds
+the same instance, and kept aside otherwise; nothing that might be the only copy is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from dicom_node.app.index_instance import Indexed, index_instance, is_conflict_noted, note_conflict
+from dicom_node.app.moves import NODE
+from dicom_node.app.receive_instance import InstanceHeader
+from dicom_node.app.requeue import Requeue
+from dicom_node.core.errors import StorageConflict
+from dicom_node.core.identifiers import is_uid
+from dicom_node.core.study import InstanceRecord
+from dicom_node.ports import Clock, FileStore, UnitOfWorkFactory
+
+log = structlog.get_logger(__name__)
+
+TEMPORARY_SUFFIX = ".part"
+"""The file store's suffix for a file that was being written: incomplete by definition."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundInstance:
+    """What a Part 10 file of ours says of itself; `digest` is the sha256 of its data set without the file meta."""
+
+    header: InstanceHeader
+    transfer_syntax_uid: str
+    digest: str
+    size_bytes: int
+    sop_class_uid: str = ""
+    calling_aet: str = ""
+    called_aet: str = ""
+
+
+FoundInstanceReader = Callable[[Path], FoundInstance | None]
+"""Reads an absolute file; None where it cannot be read as DICOM."""
+
+
+@dataclass(kw_only=True)
+class SweepReport:
+    """What the sweep did."""
+
+    forgotten_associations: int = 0
+    taken_back: int = 0
+    discarded: list[Path] = field(default_factory=list)
+    indexed: list[Path] = field(default_factory=list)
+    set_aside: list[Path] = field(default_factory=list)
+
+
+class Sweep:
+    """Run once at start-up, before the receiver listens and before any worker starts."""
+
+    def __init__(
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        files: FileStore,
+        clock: Clock,
+        requeue: Requeue,
+        read_found: FoundInstanceReader,
+        owner: str,
+        owner_prefix: str,
+    ) -> None:
+        """`owner` is this life's name in leases; every life of this node starts its name with `owner_prefix`."""
+        self._uow = uow_factory
+        self._files = files
+        self._clock = clock
+        self._requeue = requeue
+        self._read_found = read_found
+        self._owner = owner
+        self._owner_prefix = owner_prefix
+
+    def run(self) -> SweepReport:
+        """Leave no open association, no lease of an earlier life and no file without a row or a note.
+
+        Raises StorageUnavailable: the node must not start then.
+        """
+        report = SweepReport()
+        with self._uow() as uow:
+            report.forgotten_associations = uow.studies.forget_open_associations(at=self._clock.now())
+            uow.commit()
+        report.taken_back = self._requeue.take_back(self._owner, owner_prefix=self._owner_prefix)
+        for path in self._files_without_row():
+            self._put_right(path, report)
+        log.info(
+            "start_up_sweep",
+            forgotten_associations=report.forgotten_associations,
+            taken_back=report.taken_back,
+            discarded=len(report.discarded),
+            indexed=len(report.indexed),
+            set_aside=len(report.set_aside),
+        )
+        return report
+
+    def _files_without_row(self) -> tuple[Path, ...]:
+        paths = self._files.unfinished()
+        with self._uow() as uow:
+            return tuple(path for path in paths if not uow.studies.has_file(path))
+
+    def _put_right(self, path: Path, report: SweepReport) -> None:
+        if path.suffix == TEMPORARY_SUFFIX:
+            self._files.discard(path)
+            report.discarded.append(path)
+            return
+        found = self._read_found(self._files.absolute(path))
+        if found is None or not _is_complete(found):
+            self._files.set_aside(path, reason="unreadable_leftover", detail={"file": str(path)})
+            report.set_aside.append(path)
+            return
+        self._index(path, found, report)
+
+    def _index(self, path: Path, found: FoundInstance, report: SweepReport) -> None:
+        record = self._record(path, found)
+        try:
+            with self._uow() as uow:
+                indexed = index_instance(uow, record)
+                if indexed is Indexed.NEW:
+                    uow.commit()
+        except StorageConflict:
+            indexed = Indexed.CONFLICTING
+        if indexed is Indexed.NEW:
+            report.indexed.append(path)
+        elif indexed is Indexed.IDENTICAL:
+            self._files.discard(path)
+            report.discarded.append(path)
+        else:
+            self._keep_conflict_aside(path, record)
+            report.set_aside.append(path)
+
+    def _keep_conflict_aside(self, path: Path, record: InstanceRecord) -> None:
+        detail = {"sop_instance_uid": record.sop_instance_uid, "sha256": record.digest}
+        kept_at = self._files.set_aside(path, reason="conflicting_instance", detail=detail)
+        with self._uow() as uow:
+            if not is_conflict_noted(uow, record):
+                note_conflict(uow, record, kept_at=str(kept_at), actor=NODE)
+                uow.commit()
+
+    def _record(self, path: Path, found: FoundInstance) -> InstanceRecord:
+        return InstanceRecord(
+            sop_instance_uid=found.header.sop_instance_uid,
+            sop_class_uid=found.sop_class_uid or found.header.sop_class_uid,
+            transfer_syntax_uid=found.transfer_syntax_uid,
+            series_instance_uid=found.header.series_instance_uid,
+            study_instance_uid=found.header.study_instance_uid,
+            calling_aet=found.calling_aet,
+            called_aet=found.called_aet,
+            association_id="",
+            received_at=self._clock.now(),
+            file=path,
+            digest=found.digest,
+            size_bytes=found.size_bytes,
+            modality=found.header.modality,
+            patient=found.header.patient,
+        )
+
+
+def _is_complete(found: FoundInstance) -> bool:
+    header = found.header
+    return all(
+        is_uid(uid)
+        for uid in (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
+    )
