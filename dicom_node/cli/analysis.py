@@ -1,0 +1,134 @@
+"""`cspine-node demo`, `analyse`, `phantom`: the main job without a network, and something to try it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from dicom_node.cli.options import AsJson, ConfigFile, load
+from dicom_node.cli.output import answer_json, progress_line, say, table
+
+NOT_APPLICABLE = 3
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    app.command()(demo)
+    app.command()(analyse)
+    app.command()(phantom)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Folder for the study and the results.")] = Path(
+        "demo-out"
+    ),
+    seed: Annotated[int, typer.Option(help="Another seed, another neck.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """The whole chain once: phantom CT, node, stand-in PACS, results beside the truth."""
+    from dicom_node import bootstrap
+
+    raise typer.Exit(bootstrap.run_demo(out, seed=seed, as_json=as_json))
+
+
+def analyse(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A folder of DICOM files, nested or not."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Folder for the results, one folder a study.")],
+    config: ConfigFile = None,
+    device: Annotated[Device | None, typer.Option(help="Where the model runs; else as configured.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The main job without a network: SR, SEG, pictures and result.json of each study in a folder.
+
+    Exit status 0 where a study was analysed, 3 where none was applicable, 1 where one failed.
+    """
+    settings = load(config, {"inference.device": device}).settings
+    from dicom_node import bootstrap
+
+    with progress_line() as progress:
+        results = bootstrap.analyse_folder(folder, out, settings, settings.inference.device, progress)
+    if as_json:
+        answer_json(results)
+    else:
+        for result in results:
+            _show(result)
+        say(f"{len(results)} studies; results in {out}" if results else f"no DICOM study in {folder}")
+    raise typer.Exit(_status(results))
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for dicom/, truth.json and labels.nii.gz.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same neck.")] = 1,
+    fracture: Annotated[
+        list[str] | None, typer.Option(metavar="LEVEL:KIND", help="As C2:odontoid-2; may be repeated. Else drawn.")
+    ] = None,
+    decoy: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="What looks like a fracture; may be repeated. Else drawn.")
+    ] = None,
+    healthy: Annotated[bool, typer.Option("--healthy", help="No fracture at all.")] = False,
+    slices: Annotated[int | None, typer.Option(min=2, help="Number of slices.")] = None,
+    spacing: Annotated[float | None, typer.Option(min=0.1, max=10, help="Distance between slices, mm.")] = None,
+    syntax: Annotated[str | None, typer.Option(metavar="NAME", help="Transfer syntax, as jpeg-ls-lossless.")] = None,
+    tilt: Annotated[float | None, typer.Option(min=-30, max=30, metavar="DEG", help="Gantry tilt, degrees.")] = None,
+    coverage: Annotated[
+        str | None, typer.Option(help="cspine, neck, head, wholebody, chest or abdomen. Else cspine.")
+    ] = None,
+    matrix: Annotated[int | None, typer.Option(min=64, max=1024, help="Rows and columns.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A synthetic CT study with its truth."""
+    from dicom_node import bootstrap
+
+    wishes: dict[str, Any] = {
+        "fractures": () if healthy else tuple(fracture) if fracture else None,
+        "decoys": tuple(decoy) if decoy else None,
+        "slices": slices,
+        "spacing_mm": spacing,
+        "syntax": syntax,
+        "tilt_deg": tilt,
+        "coverage": coverage,
+        "matrix": matrix,
+    }
+    given = {key: value for key, value in wishes.items() if value is not None}
+    with progress_line() as progress:
+        truth = bootstrap.phantom(out, seed=seed, progress=progress, **given)
+    if as_json:
+        answer_json(truth)
+    else:
+        say(f"{out}: {truth.get('slices', 'a study of')} slices, truth in {out / 'truth.json'}")
+
+
+def _status(results: list[dict[str, Any]]) -> int:
+    outcomes = {result["outcome"] for result in results}
+    if "failed" in outcomes:
+        return 1
+    return 0 if "analysed" in outcomes else NOT_APPLICABLE
+
+
+def _show(result: dict[str, Any]) -> None:
+    say(f"study {result['study_instance_uid']}: {result['outcome']}")
+    if result.get("reason"):
+        say(f"  {result['reason']}")
+    if result["outcome"] != "analysed":
+        return
+    overall = result["patient_overall"]
+    say(f"  any fracture: {overall['probability']:.2f} ({'FRACTURE' if overall['fracture'] else 'none'})")
+    table(("level", "status", "probability", "threshold", ""), map(_level_row, result["levels"]), empty="no levels")
+
+
+def _level_row(level: dict[str, Any]) -> tuple[object, ...]:
+    probability = level.get("probability")
+    return (
+        level["level"],
+        level["status"].replace("_", " "),
+        "" if probability is None else f"{probability:.2f}",
+        f"{level['threshold']:.2f}" if level.get("threshold") is not None else "",
+        "FRACTURE" if level.get("fracture") else "",
+    )

@@ -1,0 +1,64 @@
+"""The model side: `bundle inspect`, `train`, `evaluate`. Nothing of it is needed to run a node."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dicom_node.cli.options import AsJson
+from dicom_node.cli.output import answer_json, say, table
+from dicom_node.core.errors import BundleMismatch
+
+# The training commands have their own options and help: everything after the word goes to them.
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+bundle_app = typer.Typer(help="Bundles: weights and manifest of a model.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    app.command(context_settings=_PASS_ON)(train)
+    app.command(context_settings=_PASS_ON)(evaluate)
+    app.add_typer(bundle_app, name="bundle")
+
+
+def train(context: typer.Context) -> None:
+    """Train on synthetic CT: samples, localiser, classifier, bundle (`train --help` lists them)."""
+    _training(context.args, "cspine-node train")
+
+
+def evaluate(context: typer.Context) -> None:
+    """Run held-out phantoms through the whole pipeline and print the metrics with their intervals."""
+    _training(["evaluate", *context.args], "cspine-node")
+
+
+@bundle_app.command()
+def inspect(
+    bundle: Annotated[str, typer.Argument(help='"default" or a bundle folder.')] = "default", as_json: AsJson = False
+) -> None:
+    """Verifies a bundle and shows what it is: version, sha256, data, thresholds, metrics."""
+    from inference.bundle import BundleError, load_bundle
+
+    try:
+        loaded = load_bundle(bundle)
+    except BundleError as error:
+        raise BundleMismatch(str(error)) from None
+    facts: dict[str, Any] = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}
+    if as_json:
+        answer_json(facts | {"manifest": loaded.manifest})
+        return
+    for key, value in facts.items():
+        say(f"{key:8} {value}")
+    table(("key", "value"), [(key, _short(value)) for key, value in loaded.manifest.items()], empty="an empty manifest")
+
+
+def _training(arguments: list[str], name: str) -> None:
+    from inference.training.cli import app
+
+    app(arguments, prog_name=name, standalone_mode=False)
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+    return text if len(text) <= 300 else text[:297] + "..."

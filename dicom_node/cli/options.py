@@ -1,0 +1,39 @@
+"""Options that many commands share, and the configuration behind them."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from config.load import LoadedSettings
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="CSPINE_NODE_CONFIG",
+        metavar="FILE",
+        help="The configuration file; without it, the config/node.toml that comes with the program.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
+
+
+def load(config: Path | None, overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """The configuration a command works with. Raises ConfigError."""
+    from config.load import DEFAULT_FILE, load_settings
+
+    return load_settings(config or DEFAULT_FILE, overrides=overrides)
+
+
+def operator() -> str:
+    """Who is at the keyboard, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown user"
