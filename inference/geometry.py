@@ -47,7 +47,7 @@ class StackGeometry:
 
     `groups` holds, for every distinct position in ascending order, the indices of the inputs that lie there (more
     than one: duplicates). `offsets_mm` are those positions along `direction`, from the patient origin.
-    `spacing_mm` is the median distance between neighbouring positions, None where there is only one.
+    `spacing_mm` is the typical distance between neighbouring positions, None where there is only one.
     `tilt_deg` is the angle between the stack's direction and the line on which the positions lie;
     `off_line_mm` how far the worst position stands off that line. `angle_deg` is between the normal and the
     patient's z axis, 0 to 90. `orientation_spread_deg` is the largest angle between any slice's rows or columns
@@ -113,7 +113,7 @@ def analyse_stack(positions: ArrayLike, orientations: ArrayLike) -> StackGeometr
     projected = places @ direction
     groups = _group_by_place(projected)
     offsets = np.array([projected[list(group)].mean() for group in groups])
-    spacing = float(np.median(np.diff(offsets))) if len(offsets) > 1 else None
+    spacing = _typical_spacing(offsets)
     along, off_line = _line_through(places[[group[0] for group in groups]], direction)
     return StackGeometry(
         direction=direction,
@@ -209,6 +209,19 @@ def _group_by_place(projected: NDArray[np.float64]) -> tuple[tuple[int, ...], ..
     limit = max(_SAME_PLACE_MM, DUPLICATE_TOLERANCE * float(np.median(apart))) if len(apart) else _SAME_PLACE_MM
     starts = np.flatnonzero(steps > limit) + 1
     return tuple(tuple(int(index) for index in group) for group in np.split(order, starts))
+
+
+def _typical_spacing(offsets: NDArray[np.float64]) -> float | None:
+    """The mean of the distances within half of their median.
+
+    The median itself would be wrong by the rounding of the positions (0.625 mm written to one decimal has a median
+    of 0.6), which over forty slices is a whole slice.
+    """
+    steps = np.diff(offsets)
+    if not len(steps):
+        return None
+    median = float(np.median(steps))
+    return float(steps[np.abs(steps - median) <= median / 2].mean())
 
 
 def _gaps(offsets: NDArray[np.float64], spacing: float | None) -> tuple[Gap, ...]:

@@ -62,7 +62,7 @@ class SeriesFacts:
     `modality` is the header's, or "CT" inferred where that element is missing. `secondary_reason` names what made
     the series secondary. `orientation` is axial, sagittal, coronal, oblique, "mixed" where slices are not
     parallel, or "" without positions; `angle_deg` is between slice normal and patient z. `instance_count` counts
-    SOP Instances, `image_count` frames. `spacing_mm` is the median distance of neighbouring positions,
+    SOP Instances, `image_count` frames. `spacing_mm` is the typical distance of neighbouring positions,
     `largest_gap_mm` the largest one, `coverage_mm` the distance between the first and the last slice centre plus
     one spacing. `pixel_spacing_mm` is the larger of rows' and columns'. `is_bone_kernel` is None where the kernel
     is missing or unknown. `geometry_problem` is why `read_series` will refuse the series, or empty.
