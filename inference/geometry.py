@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 
 # Positions closer than this part of the spacing are one position (a duplicate), not two slices.
 DUPLICATE_TOLERANCE = 0.1
-# A slice may stand off its place in the regular grid by this part of the spacing, at most by so many mm.
-# Positions are often rounded to 0.1 mm, which must not count as uneven.
-GRID_TOLERANCE = 0.1
-GRID_TOLERANCE_MM = 0.2
+# A slice may stand off its place in the regular grid by this part of the spacing, within these limits in mm.
+# Positions are often rounded to 0.1 mm: then a slice and the ends of the grid are off by 0.05 mm each.
+GRID_TOLERANCE = 0.2
+GRID_TOLERANCE_MM = (0.101, 0.2)
 # A neighbour farther than this multiple of the spacing is behind a gap.
 GAP_FACTOR = 1.5
 # Beyond this angle between the normal and the nearest patient axis a stack is oblique. Gantries tilt to 30 degrees.
@@ -165,8 +165,7 @@ def plan_grid(offsets_mm: NDArray[np.float64], spacing_mm: float) -> GridPlan:
     span = float(offsets_mm[-1] - offsets_mm[0])
     planes = round(span / spacing_mm) + 1
     step = span / (planes - 1)
-    # Searching for "the slice at or below" needs the tolerance, or rounding sends a plane to its neighbour.
-    tolerance = min(GRID_TOLERANCE * step, GRID_TOLERANCE_MM)
+    tolerance = grid_tolerance_mm(step)
     wanted = offsets_mm[0] + step * np.arange(planes)
     lower = np.clip(np.searchsorted(offsets_mm, wanted, side="right") - 1, 0, len(offsets_mm) - 2)
     below, above = offsets_mm[lower], offsets_mm[lower + 1]
@@ -178,6 +177,11 @@ def plan_grid(offsets_mm: NDArray[np.float64], spacing_mm: float) -> GridPlan:
         weight=np.where(snapped, 0.0, weight),
         nearest=nearest,
     )
+
+
+def grid_tolerance_mm(step_mm: float) -> float:
+    """How far a slice may stand from a plane of the grid and still be that plane."""
+    return float(np.clip(GRID_TOLERANCE * step_mm, *GRID_TOLERANCE_MM))
 
 
 def affine_lps(

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from inference.geometry import analyse_stack, plan_grid
+from inference.geometry import analyse_stack, grid_tolerance_mm, plan_grid
 from inference.reading import read_series
 from inference.stack import build_stack
 from tests.builders.stored_ct import ct_slice, header, write
@@ -87,8 +87,8 @@ def test_an_interpolated_plane_lies_exactly_between_its_sources(offsets: np.ndar
     planes = np.linspace(offsets[0], offsets[-1], len(plan.lower))
     upper = np.minimum(plan.lower + 1, len(offsets) - 1)
     filled = (1 - plan.weight) * offsets[plan.lower] + plan.weight * offsets[upper]
-    assert np.abs(filled - planes).max() <= 0.1 * (planes[1] - planes[0]) + 1e-9
-    assert np.abs(offsets[plan.nearest] - planes).max() <= np.diff(offsets).max() / 2 + 0.2 + 1e-9
+    assert np.abs(filled - planes).max() <= grid_tolerance_mm(planes[1] - planes[0]) + 1e-9
+    assert np.abs(offsets[plan.nearest] - planes).max() <= np.diff(offsets).max() / 2 + 1e-9
 
 
 @settings(max_examples=15, deadline=None)
