@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from inference.synthetic.anatomy import Anatomy, build_anatomy
+from inference.synthetic.grid import Grid
+from inference.synthetic.phantom import default_grid
+from inference.synthetic.render import render
 from inference.synthetic.spec import FRACTURE_KINDS, LEVELS, Fracture, PhantomSpec, draw_kind, draw_spec
+from inference.training.samples import LabelledVolume, classifier_samples, localiser_sample, save_sample
+from inference.volume import Volume
 
 _TRAINING_FRACTURE_SHARE = 0.35
 
@@ -25,11 +35,75 @@ def training_spec(seed: int) -> PhantomSpec:
     return draw_spec(seed, fractures=tuple(fractures))
 
 
-def fractured_levels(spec: PhantomSpec) -> frozenset[int]:
-    """The fractured levels as numbers 1-7."""
-    return frozenset(LEVELS.index(f.level) + 1 for f in spec.fractures)
-
-
 def cervical(spec: PhantomSpec) -> PhantomSpec:
     """The same person scanned as a cervical spine study."""
     return dataclasses.replace(spec, coverage="cspine")
+
+
+def write_samples(kind: str, seeds: Iterable[int], folder: Path) -> Iterator[tuple[Path, float]]:
+    """Render what is missing in `folder`: yields each file written and the seconds it took.
+
+    `kind`: localiser (any coverage, prevalence of `training_spec`), classifier (cervical, many fractures),
+    validation (cervical, the prevalence that `draw_spec` draws).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        path = folder / f"{seed}.npz"
+        if path.exists():
+            continue
+        begin = time.monotonic()
+        if kind == "localiser":
+            arrays = localiser_sample(_localiser_study(training_spec(seed)))
+        elif kind in ("classifier", "validation"):
+            spec = cervical(training_spec(seed) if kind == "classifier" else draw_spec(seed))
+            arrays = classifier_samples(_classifier_study(spec))
+        else:
+            raise ValueError(f"samples are of kind localiser, classifier or validation, not {kind!r}")
+        save_sample(path, arrays)
+        yield path, time.monotonic() - begin
+
+
+def _localiser_study(spec: PhantomSpec) -> LabelledVolume:
+    anatomy = build_anatomy(spec)
+    return _rendered(anatomy, _coarser(default_grid(spec, anatomy), (1.25, 1.25, 1.25)))
+
+
+def _classifier_study(spec: PhantomSpec) -> LabelledVolume:
+    """The study on its own slices, near the spine only, with pixels of at least 0.4 mm."""
+    anatomy = build_anatomy(spec)
+    grid = _coarser(default_grid(spec, anatomy), (0.5, 0.4, 0.4))
+    boxes = [anatomy.boxes_lps_mm[level] for level in LEVELS]
+    low = np.min([b[0] for b in boxes], axis=0) - 12.0
+    high = np.max([b[1] for b in boxes], axis=0) + 12.0
+    return _rendered(anatomy, _cut(grid, low, high))
+
+
+def _rendered(anatomy: Anatomy, grid: Grid) -> LabelledVolume:
+    out = render(anatomy, grid)
+    volume = Volume(hu=np.maximum(out.hu, -1024), affine_lps=np.asarray(grid.affine_lps, dtype=float))
+    return LabelledVolume(volume=volume, labels=out.labels, fracture_mask=out.fracture_mask)
+
+
+def _coarser(grid: Grid, at_least_mm_zyx: tuple[float, float, float]) -> Grid:
+    """The same field of view with voxels of at least this size."""
+    own = grid.spacing_mm_xyz[::-1]
+    factor = np.maximum(1.0, np.array(at_least_mm_zyx) / own)
+    shape = np.maximum(np.round(np.array(grid.shape_zyx) / factor).astype(int), 1)
+    affine = grid.affine_lps.copy()
+    affine[:3, :3] *= factor[::-1]
+    affine[:3, 3] += grid.affine_lps[:3, :3] @ ((factor[::-1] - 1) / 2)
+    return Grid(shape_zyx=(int(shape[0]), int(shape[1]), int(shape[2])), affine_lps=affine)
+
+
+def _cut(grid: Grid, low_lps_mm: NDArray[np.float64], high_lps_mm: NDArray[np.float64]) -> Grid:
+    """The part of a grid between two corners; at least one voxel per axis."""
+    corners = np.array([low_lps_mm, high_lps_mm])
+    ends = np.array([[corners[i][0], corners[j][1], corners[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    index = (ends - grid.affine_lps[:3, 3]) @ np.linalg.inv(grid.affine_lps[:3, :3]).T
+    size = np.array(grid.shape_zyx[::-1])
+    first = np.clip(np.floor(index.min(axis=0)).astype(int), 0, size - 1)
+    last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, first + 1, size)
+    affine = grid.affine_lps.copy()
+    affine[:3, 3] += grid.affine_lps[:3, :3] @ first
+    shape = (last - first)[::-1]
+    return Grid(shape_zyx=(int(shape[0]), int(shape[1]), int(shape[2])), affine_lps=affine)

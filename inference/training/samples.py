@@ -36,7 +36,7 @@ _HU_LOW_BONE: Final = -280.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledVolume:
-    """A rendered study: labels 1-7 C1-C7, 8-11 T1-T4, 12 lower; `fracture_mask` nonzero in fracture zones."""
+    """A rendered study: labels 1-7 C1-C7, 8-11 T1-T4, 12 lower; `fracture_mask` 0, or the level 1-7 of a fracture zone."""
 
     volume: Volume
     labels: NDArray[np.uint8]
@@ -56,7 +56,7 @@ def localiser_sample(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:
     }
 
 
-def classifier_samples(study: LabelledVolume, fractured: frozenset[int]) -> dict[str, NDArray[np.uint8]]:
+def classifier_samples(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:
     """Stacked crops of each level that lies in the study: `level`, `positive`, `hu`, `labels`, `fracture` [n, z, y, x].
 
     `labels` keeps 1-7 and 8 for any other vertebra; `fracture` is the fracture zone of that level only.
@@ -72,7 +72,7 @@ def classifier_samples(study: LabelledVolume, fractured: frozenset[int]) -> dict
         labels = np.minimum(nearest(study.labels, study.volume.affine_lps, grid), 8)
         zone = nearest((study.fracture_mask == level).astype(np.uint8), study.volume.affine_lps, grid)
         crops["level"].append(np.uint8(level))
-        crops["positive"].append(np.uint8(level in fractured))
+        crops["positive"].append(np.uint8((study.fracture_mask == level).any()))
         crops["hu"].append(np.clip((hu - _HU_LOW_BONE) / _HU_STEP_BONE, 0, 255).round().astype(np.uint8))
         crops["labels"].append(labels.astype(np.uint8))
         crops["fracture"].append(zone)
