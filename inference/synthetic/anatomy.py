@@ -109,7 +109,7 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
     skin = head.flesh() + neck.flesh() + trunk.flesh()
     flesh = solid("flesh", skin, (
         Layer(depth_mm=0, hu=15), Layer(depth_mm=1.8, hu=spec.fat_hu, texture_hu=14, cell_mm=6),
-        Layer(depth_mm=1.8 + spec.fat_mm, hu=0.45 * spec.fat_hu + 0.55 * spec.muscle_hu, texture_hu=70, cell_mm=8),
+        Layer(depth_mm=1.8 + spec.fat_mm, hu=0.4 * spec.fat_hu + 0.6 * spec.muscle_hu, texture_hu=48, cell_mm=9),
     ), step_mm=2.5, seed=spec.seed)
     skull, face, brain = head.bones()
     soft = [*(trunk.abdomen() if low else []), *trunk.lungs(), *neck.muscles(), *neck.viscera(), *head.mouth(), *neck.airway(),

@@ -147,7 +147,7 @@ def _odontoid_base(t: _Site) -> None:
     base, s = t.at("dens-base"), t.s
     back = t.either()
     tilt = back * t.u(0.0, 0.45)
-    at = base + np.array([0, 0, t.u(2.2, 4.5)]) * s
+    at = base + np.array([0, 0, t.u(3.4, 5.8)]) * s
     shift = [t.u(-0.5, 0.5), back * (0.3 + 3.4 * t.severity) * t.u(0.5, 1), 0.2 + 0.5 * t.severity]
     t.cut([t.surface(at, [t.u(-0.2, 0.2), tilt, -1]), t.flat(at + [9.0 * s, 0, 0], [1, 0, 0.3]), t.flat(at - [9.0 * s, 0, 0], [-1, 0, 0.3])],
           shift, [-back * t.u(0, 18) * t.severity, t.u(-5, 5) * t.severity, t.u(-4, 4)], at)
@@ -166,7 +166,7 @@ def _odontoid_body(t: _Site) -> None:
 
 def _hangman(t: _Site) -> None:
     y = t.u(6.5, 10.0) * t.s
-    normal = [t.u(-0.35, 0.35), 1, t.u(-0.1, 0.45)]
+    normal = [t.u(-0.35, 0.35), 1, t.u(-0.1, 0.1)]
     if t.severity < 0.3:
         for side in (-1, 1):
             t.crack(t.at("pars", side) + [0, t.u(-1.5, 1.5), 0], normal, 10, wobble=0.2, open_=1.2)

@@ -183,7 +183,7 @@ class Head:
             ellipsoid(self._p(0, -62, -40 + self.jaw_drop), self._r(46, 34, 16), k=16),
         ]
         for side in (-1, 1):
-            prims.append(ellipsoid(self._p(side * 80, -2, 14), self._r(5, 15, 28), rotation(0, side * -10, side * 25), k=4))
+            prims.append(ellipsoid(self._p(side * 73, -2, 14), self._r(5, 15, 28), rotation(0, side * -10, side * 25), k=4))
         return placed(prims, self.place)
 
     def mouth(self) -> list[Solid]:

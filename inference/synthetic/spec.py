@@ -248,7 +248,7 @@ def _draw_person(rng: np.random.Generator) -> dict[str, Any]:
         "width_scale": float(np.clip(rng.normal(1.0, 0.05), 0.86, 1.16)),
         "bone_hu": float(np.clip(bone, 140, 580)), "cortex_hu": float(rng.uniform(1150, 1750)),
         "cortex_mm": float(np.clip(rng.normal(0.75 - 0.003 * max(age - 50, 0), 0.15), 0.4, 1.2)),
-        "marrow_texture_hu": float(rng.uniform(20, 90)), "muscle_hu": float(rng.uniform(38, 65)),
+        "marrow_texture_hu": float(rng.uniform(40, 190)), "muscle_hu": float(rng.uniform(38, 65)),
         "fat_hu": float(rng.uniform(-115, -75)), "fat_mm": float(rng.uniform(2, 15)),
         "neck_girth": float(np.clip(rng.normal(1.0, 0.1), 0.78, 1.35)),
     }

@@ -22,7 +22,7 @@ class Trunk:
         self.spec, self.curve = spec, curve
         self.rng = np.random.default_rng([spec.seed, 404])
         self.s = spec.scale
-        self.half_width = 128 * spec.scale * (1.06 if spec.sex == "M" else 0.97) * float(self.rng.normal(1, 0.04))
+        self.half_width = 134 * spec.scale * (1.06 if spec.sex == "M" else 0.97) * float(self.rng.normal(1, 0.04))
         self.depth = 165 * spec.scale * float(self.rng.normal(1, 0.06))
 
     def _centre(self, level: str) -> Array:
@@ -39,7 +39,7 @@ class Trunk:
     def _front_at(self, i: int) -> Array:
         """Where rib i meets its cartilage: sternum for 1-7, costal margin below."""
         top = self._centre("T2") + np.array([0, -58, -12]) * self.s
-        return top + np.array([0, -4.5 * min(i, 7), -19.0 * (i - 1) - 6]) * self.s
+        return top + np.array([0, -10.0 * (min(i, 7) - 1), -19.0 * (i - 1) - 6]) * self.s
 
     def ribs(self) -> list[Solid]:
         """Twelve pairs of ribs."""
@@ -122,11 +122,11 @@ class Trunk:
         s, c = self.s, self._centre
         out = []
         for side in (-1, 1):
-            apex = c("T2") + np.array([side * 42, -14, 12]) * s
+            apex = c("T2") + np.array([side * 34, -14, -8]) * s
             points = [apex, c("T4") + np.array([side * 62, -38, 0]) * s, c("T7") + np.array([side * 76, -58, 0]) * s,
                       c("T10") + np.array([side * 78, -48, -6]) * s]
-            r = np.array([28.0, 44, 52]) * s
-            prims = chain(points, r, np.array([32.0, 62, 76]) * s, up=(0, 1, 0), k=30)
+            r = np.array([21.0, 42, 52]) * s
+            prims = chain(points, r, np.array([25.0, 60, 76]) * s, up=(0, 1, 0), k=30)
             out.append(solid("lung", prims, (Layer(depth_mm=0, hu=-830, texture_hu=120, cell_mm=7),
                                              Layer(depth_mm=3, hu=-845, texture_hu=160, cell_mm=5)), step_mm=2.0, seed=self.spec.seed))
         heart = c("T7") + np.array([22, -82, 4]) * s
@@ -162,12 +162,12 @@ class Trunk:
         """Skin outline of shoulders and trunk, in patient mm."""
         s, c = self.s, self._centre
         lift = 20.0 if self.spec.arms_up else 0.0
-        thick = 10 + self.spec.fat_mm
+        thick = 6 + self.spec.fat_mm
         prims: list[Prim] = []
         levels = ["T3", "T6", "T10", "L2", "L5"]
-        wide = np.array([0.98, 1.0, 0.98, 0.95, 1.0]) * self.half_width + thick
+        wide = np.array([1.04, 1.1, 1.08, 1.02, 1.12]) * self.half_width + thick
         deep = np.array([0.5, 0.62, 0.66, 0.66, 0.66]) * self.depth + thick
-        ahead = np.array([28, 50, 56, 48, 30])
+        ahead = np.array([24, 38, 42, 40, 26])
         points = [c(lv) - np.array([0, d, 0]) * s for lv, d in zip(levels, ahead, strict=True)]
         points.append(points[-1] + np.array([0, 20, -190]) * s)
         for i in range(5):
