@@ -6,14 +6,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import structlog
 from pydicom.dataset import Dataset
 
+from dicom_node.app.result_json import result_json
+from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import AnalysisResult, Outcome, ResultKind, ResultObject
+from dicom_node.core.identifiers import study_key
 from dicom_node.results.identity import ObjectIdentity, identify
-from dicom_node.results.provenance import Equipment, stamp_equipment, stamp_times, take_over_study, write
+from dicom_node.results.pictures import write_pictures
+from dicom_node.results.provenance import (
+    Equipment,
+    stamp_equipment,
+    stamp_times,
+    study_facts,
+    take_over_study,
+    write,
+)
+from dicom_node.results.report import write_report
 from dicom_node.results.seg import build_segmentation, read_mask
 from dicom_node.results.sources import SourceSeries, read_sources
 from dicom_node.results.sr import SegmentReference, build_report
+
+log = structlog.get_logger(__name__)
+
+REPORT_NAME = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +54,18 @@ class DicomResultEncoder:
     ) -> tuple[ResultObject, ...]:
         """SEG and SR lie in `out_dir`, in that order and durable; without any mask there is no SEG.
 
-        An analysis with another outcome than ANALYSED gives no object. Raises EncodingInvalid.
+        `report.html` and `pictures/` lie beside them. An analysis with another outcome than ANALYSED gives only
+        the report, which says why. Raises EncodingInvalid, or StorageUnavailable where the disk refuses.
         """
-        if result.outcome is not Outcome.ANALYSED:
-            return ()
         out_dir.mkdir(parents=True, exist_ok=True)
+        if result.outcome is not Outcome.ANALYSED:
+            _illustrate(result, (), (), out_dir)
+            return ()
         sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
         making = _Making(result=result, revision=revision, created_at=created_at, out_dir=out_dir, sources=sources)
-        return making.objects(self._equipment, predecessor)
+        objects = making.objects(self._equipment, predecessor)
+        _illustrate(result, objects, study_facts(sources.header), out_dir)
+        return objects
 
     @property
     def _equipment(self) -> Equipment:
@@ -95,6 +116,24 @@ class _Making:
             series_instance_uid=identity.series_instance_uid,
             file=file,
         )
+
+
+def _illustrate(
+    result: AnalysisResult,
+    objects: tuple[ResultObject, ...],
+    facts: tuple[tuple[str, str], ...],
+    out_dir: Path,
+) -> None:
+    """Pictures and page are a courtesy: views that cannot be drawn are reported and do not hold the objects back."""
+    pictures: tuple[Path, ...] = ()
+    trained_on = result.bundle.trained_on
+    if result.views_path is not None:
+        try:
+            pictures = write_pictures(result.views_path, out_dir, trained_on=trained_on)
+        except EncodingInvalid as error:
+            log.warning("pictures_not_drawn", study=study_key(result.study_instance_uid), reason=str(error))
+    document = result_json(result, objects)
+    write_report(document, pictures, out_dir / REPORT_NAME, study_facts=facts, trained_on=trained_on)
 
 
 def _reference(segmentation: Dataset) -> SegmentReference:

@@ -1,4 +1,4 @@
-"""What every result object says of its study, its maker and its making: character set, demographics, equipment, times."""
+"""What every result object says of its study and its making: character set, demographics, equipment, times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from dicom_node.core.errors import ConfigurationError, EncodingInvalid
+from dicom_node.core.errors import ConfigurationError, EncodingInvalid, StorageUnavailable
 from dicom_node.core.finding import BundleIdentity
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.results import codes
@@ -22,22 +22,77 @@ from dicom_node.results import codes
 # Patient, Clinical Trial Subject, General Study, Patient Study and Clinical Trial Study modules (PS3.3 C.7.1, C.7.2):
 # the attributes by which a PACS files an object, and those that readers show. What the source lacks stays away,
 # except the type 2 ones, which are then empty.
-_STUDY_KEYWORDS = (
-    "PatientName PatientID IssuerOfPatientID TypeOfPatientID IssuerOfPatientIDQualifiersSequence PatientBirthDate "
-    "PatientBirthTime PatientSex OtherPatientIDs OtherPatientNames OtherPatientIDsSequence EthnicGroup "
-    "PatientComments PatientSpeciesDescription PatientSpeciesCodeSequence PatientBreedDescription "
-    "PatientBreedCodeSequence BreedRegistrationSequence ResponsiblePerson ResponsiblePersonRole "
-    "ResponsibleOrganization PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence "
-    "ClinicalTrialSponsorName ClinicalTrialProtocolID ClinicalTrialProtocolName ClinicalTrialSiteID "
-    "ClinicalTrialSiteName ClinicalTrialSubjectID ClinicalTrialSubjectReadingID "
-    "ClinicalTrialTimePointID ClinicalTrialTimePointDescription "
-    "StudyInstanceUID StudyDate StudyTime AccessionNumber IssuerOfAccessionNumberSequence ReferringPhysicianName "
-    "StudyDescription ProcedureCodeSequence StudyID RequestingService "
-    "AdmittingDiagnosesDescription PatientAge PatientSize PatientWeight AdmissionID TimezoneOffsetFromUTC"
-).split()
-_TYPE_2 = (
-    "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime AccessionNumber ReferringPhysicianName StudyID"
-).split()
+_STUDY_KEYWORDS = [
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "TypeOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "OtherPatientIDsSequence",
+    "EthnicGroup",
+    "PatientComments",
+    "PatientSpeciesDescription",
+    "PatientSpeciesCodeSequence",
+    "PatientBreedDescription",
+    "PatientBreedCodeSequence",
+    "BreedRegistrationSequence",
+    "ResponsiblePerson",
+    "ResponsiblePersonRole",
+    "ResponsibleOrganization",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "ProcedureCodeSequence",
+    "StudyID",
+    "RequestingService",
+    "AdmittingDiagnosesDescription",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "AdmissionID",
+    "TimezoneOffsetFromUTC",
+]
+_TYPE_2 = [
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyID",
+]
+_FACTS = (
+    ("Patient", "PatientName"),
+    ("Patient ID", "PatientID"),
+    ("Born", "PatientBirthDate"),
+    ("Sex", "PatientSex"),
+    ("Study", "StudyDescription"),
+    ("Study date", "StudyDate"),
+    ("Accession number", "AccessionNumber"),
+)
 _ZONE = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
@@ -102,6 +157,13 @@ def take_over_study(target: Dataset, source: Dataset, *, study_instance_uid: str
     target.StudyInstanceUID = study_instance_uid
 
 
+def study_facts(source: Dataset) -> tuple[tuple[str, str], ...]:
+    """(name, value) pairs for the report page; the source's elements stay undecoded."""
+    copy = Dataset()
+    take_over_study(copy, source, study_instance_uid="")
+    return tuple((name, str(copy.get(keyword) or "")) for name, keyword in _FACTS)
+
+
 def stamp_equipment(target: Dataset, equipment: Equipment, bundle: BundleIdentity) -> None:
     """`target` names this node as its equipment and as the processing equipment (IHE AIR 6.5.3.1).
 
@@ -144,14 +206,20 @@ def write(target: Dataset, file: Path) -> None:
             dcmwrite(stream, target, enforce_file_format=True)
             stream.flush()
             os.fsync(stream.fileno())
-    except (ValueError, TypeError, AttributeError, UnicodeError) as error:
+        unfinished.replace(file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        raise StorageUnavailable(f"{file.name} cannot be written: {error.strerror or error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise EncodingInvalid(f"{file.name} cannot be written as DICOM: {error}") from error
-    unfinished.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _zone(target: Dataset) -> timezone | None:

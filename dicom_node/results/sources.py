@@ -86,9 +86,7 @@ def read_sources(slices: tuple[SourceSlice, ...], *, study_instance_uid: str) ->
         series_uid = str(first.SeriesInstanceUID)
         rows, columns = int(first.Rows), int(first.Columns)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise EncodingInvalid(
-            f"the header of a source image lacks what a result object refers to: {error}"
-        ) from error
+        raise EncodingInvalid(f"the header of a source image lacks what a result object refers to: {error}") from error
     return SourceSeries(
         header=first,
         study_instance_uid=study_instance_uid,
@@ -113,9 +111,7 @@ def _read_headers(slices: tuple[SourceSlice, ...]) -> dict[Path, Dataset]:
                 source.file, stop_before_pixels=True, force=True, specific_tags=None if whole else list(_POSITION_ONLY)
             )
         except (OSError, InvalidDicomError, EOFError) as error:
-            raise EncodingInvalid(
-                f"the source image {source.file.name} can no longer be read: {error}"
-            ) from error
+            raise EncodingInvalid(f"the source image {source.file.name} can no longer be read: {error}") from error
     return headers
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
+    CodedConcept,
     ContainerContentItem,
     ContentSequence,
     FindingSite,
@@ -33,8 +34,8 @@ from highdicom.sr import (
 )
 from highdicom.sr import PlanarROIMeasurementsAndQualitativeEvaluations as PlanarGroup
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 from pydicom.sr.codedict import codes as dcm
+from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.core.errors import EncodingInvalid
@@ -170,9 +171,7 @@ def _overall_point(located: list[_Statement], depth: int) -> tuple[int, int, int
     return min(free, key=lambda other: (abs(other - z), other), default=z), row, column
 
 
-def _group(
-    statement: _Statement, result: AnalysisResult, sources: SourceSeries, equipment: Equipment
-) -> PlanarGroup:
+def _group(statement: _Statement, result: AnalysisResult, sources: SourceSeries, equipment: Equipment) -> PlanarGroup:
     algorithm = AlgorithmIdentification(
         name=result.bundle.name,
         version=result.bundle.version,
@@ -239,7 +238,7 @@ def _content(
         imaging_measurements=groups or [hd.sr.MeasurementsAndQualitativeEvaluations(_PLACEHOLDER)],
         title=codes.REPORT_TITLE,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
-            codes.LANGUAGES[equipment.language]
+            CodedConcept.from_code(codes.LANGUAGES[equipment.language])
         ),
     )
     root = report[0].ContentSequence
@@ -272,7 +271,9 @@ def _evaluations(result: AnalysisResult, segmentation: SegmentReference | None) 
 
 
 def _comments(result: AnalysisResult) -> list[str]:
-    unseen = [f"{finding.level} {why_not_assessed(finding)}" for finding in result.findings if why_not_assessed(finding)]
+    unseen = [
+        f"{finding.level} {why_not_assessed(finding)}" for finding in result.findings if why_not_assessed(finding)
+    ]
     unplaced = [
         f"{finding.level}: fracture probability {100 * finding.probability:.1f} %, no point to show"
         for finding in result.findings

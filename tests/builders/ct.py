@@ -156,11 +156,31 @@ def _single_frame(
 
 
 def _strip_like_a_challenge(data_set: Dataset) -> None:
-    for keyword in (
-        "SOPClassUID Modality PatientName PatientBirthDate PatientSex StudyDate StudyTime SeriesDate SeriesTime"
-        " ContentDate ContentTime AccessionNumber ReferringPhysicianName StudyID SeriesNumber FrameOfReferenceUID"
-        " PositionReferenceIndicator Manufacturer StudyDescription ImageType KVP ConvolutionKernel RescaleType"
-    ).split():
+    for keyword in [
+        "SOPClassUID",
+        "Modality",
+        "PatientName",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyDate",
+        "StudyTime",
+        "SeriesDate",
+        "SeriesTime",
+        "ContentDate",
+        "ContentTime",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+        "StudyID",
+        "SeriesNumber",
+        "FrameOfReferenceUID",
+        "PositionReferenceIndicator",
+        "Manufacturer",
+        "StudyDescription",
+        "ImageType",
+        "KVP",
+        "ConvolutionKernel",
+        "RescaleType",
+    ]:
         delattr(data_set, keyword)
 
 
@@ -179,9 +199,7 @@ def _write_enhanced(
     data_set.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     data_set.NumberOfFrames = len(positions)
     shared = Dataset()
-    shared.PixelMeasuresSequence = [
-        _item(PixelSpacing=[spacing[1], spacing[2]], SliceThickness=spacing[0])
-    ]
+    shared.PixelMeasuresSequence = [_item(PixelSpacing=[spacing[1], spacing[2]], SliceThickness=spacing[0])]
     shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=orientation)]
     shared.PixelValueTransformationSequence = [_item(RescaleIntercept=0, RescaleSlope=1, RescaleType="HU")]
     data_set.SharedFunctionalGroupsSequence = [shared]
