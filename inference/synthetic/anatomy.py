@@ -114,7 +114,6 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
     skull, face, brain = head.bones()
     soft = [*(trunk.abdomen() if low else []), *trunk.lungs(), *neck.muscles(), *neck.viscera(), *head.mouth(), *neck.airway(),
             *neck.discs(), *neck.canal(), *neck.vessels()]
-    soft += [s for e in extras.values() for s in e.soft]
     other = [*trunk.ribs(), *trunk.girdle(), *(trunk.pelvis() if low else [])]
     over = [face, brain, *head.air(), *head.jaw(), *neck.cartilages(), *other, *neck.tubes()]
     over += [solid_ for lv, e in extras.items() for solid_ in e.placed(curve.frames[lv], spec)]

@@ -11,9 +11,10 @@ from scipy.ndimage import map_coordinates
 
 Array = NDArray[Any]
 _SIZE = 48
+_TABLES = 24
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _table(seed: int, dims: int) -> Array:
     return np.random.default_rng([seed, 7919]).standard_normal((_SIZE,) * dims).astype(np.float32)
 
@@ -21,8 +22,9 @@ def _table(seed: int, dims: int) -> Array:
 def value_noise(seed: int, coordinates: tuple[Array, ...], cell_mm: float) -> Array:
     """Interpolated lattice noise, SD about 0.5, of coordinates in mm; repeats after 48 cells."""
     shape = np.broadcast_shapes(*(c.shape for c in coordinates))
-    at = np.stack([np.broadcast_to(c, shape) * np.float32(1 / cell_mm) for c in coordinates])
-    return map_coordinates(_table(seed % 1024, len(coordinates)), at, order=1, mode="grid-wrap", output=np.float32)
+    shift = np.float32(seed * 7.31 % _SIZE)
+    at = np.stack([np.broadcast_to(c, shape) * np.float32(1 / cell_mm) + shift for c in coordinates])
+    return map_coordinates(_table(seed % _TABLES, len(coordinates)), at, order=1, mode="grid-wrap", output=np.float32)
 
 
 def fractal_noise(

@@ -20,7 +20,7 @@ from inference.synthetic.field import FAR_MM, Lattice, bounds_of, evaluate, plac
 from inference.synthetic.grid import Grid
 from inference.synthetic.noise import value_noise
 from inference.synthetic.scanner import apply_scanner
-from inference.synthetic.solid import Layer, Solid
+from inference.synthetic.solid import Solid
 from inference.synthetic.spec import Scanner
 
 Array = NDArray[Any]
@@ -89,24 +89,34 @@ class _Canvas:
         out += np.float32(0.5)
         return np.clip(out, 0, 1, out=out)
 
-    def texture(self, layer: Layer, seed: int, lattice: Lattice) -> Array:
-        eye = np.hstack([np.eye(3), np.zeros((3, 1))])
-        at = lattice.coordinates(eye)
-        return np.float32(layer.texture_hu) * value_noise(seed, at, layer.cell_mm)
+    def texture(self, item: Solid, number: int, lattice: Lattice, field: Array) -> Array:
+        """HU of one layer on the coarse lattice; the variation is worked out only where the layer shows."""
+        layer = item.layers[number]
+        reach = self.edge_mm + 1.5
+        shows = field < reach - layer.depth_mm
+        if number + 1 < len(item.layers):
+            shows &= field > -item.layers[number + 1].depth_mm - reach
+        out = np.full(lattice.shape, np.float32(layer.hu))
+        z, y, x = np.nonzero(shows)
+        index = np.stack([x, y, z]).astype(np.float32)
+        at = lattice.affine[:, :3].astype(np.float32) @ index + lattice.affine[:, 3:].astype(np.float32)
+        noise = value_noise(item.seed + number, (at[0], at[1], at[2]), layer.cell_mm)
+        out[shows] += np.float32(layer.texture_hu) * noise
+        return out
 
     def paint(self, item: Solid, box: Box, coarse: Lattice, steps: tuple[int, int, int], field: Array,
               cut: Array | None = None, extra: Array | None = None) -> Array:
         """Paint a solid's layers from its coarse field; returns the voxel distances."""
         d = self.fine(field, steps, box)
         here = self.hu[box]
-        for layer in item.layers:
+        for number, layer in enumerate(item.layers):
             depth = d + np.float32(layer.depth_mm) if layer.depth_mm else d
             if cut is not None:
                 depth = np.maximum(depth, cut)
             share = self.cover(depth, item.soft_mm)
             target: Any = np.float32(layer.hu)
             if layer.texture_hu:
-                target = self.fine(self.texture(layer, item.seed, coarse), steps, box) + target
+                target = self.fine(self.texture(item, number, coarse, field), steps, box)
             if extra is not None and layer.depth_mm:
                 target = target + extra
             share *= target - here
