@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from pynetdicom import build_context, evt
 from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
@@ -232,11 +233,11 @@ class DicomServer:
     # Association requests
 
     def _requested(self, event: evt.Event) -> None:
-        association = event.assoc
+        association: Any = event.assoc
         contained(lambda: self._decide(association), lambda error: self._cannot_decide(association, error))
 
     def _decide(self, association: NodeAssociation) -> None:
-        primitive = association.requestor.primitive
+        primitive: Any = association.requestor.primitive
         association.calling_aet = primitive.calling_ae_title.strip(" ")
         association.called_aet = primitive.called_ae_title.strip(" ")
         decision = access.admit(
@@ -309,7 +310,8 @@ class DicomServer:
         return any(peer.ae_title == calling_aet and peer.enabled and peer.may_send for peer in self._peers.peers())
 
     def _echoed(self, event: evt.Event) -> int:
-        self._counters.count(counted.ECHOES, calling_aet=event.assoc.calling_aet)
+        association: Any = event.assoc
+        self._counters.count(counted.ECHOES, calling_aet=association.calling_aet)
         return 0x0000
 
     # Ends
@@ -344,7 +346,7 @@ class DicomServer:
         return entity
 
 
-def accept_proposals(association: NodeAssociation) -> None:
+def accept_proposals(association: Association) -> None:
     """Support exactly what this requestor proposes and we take, one transfer syntax for each proposed context.
 
     pynetdicom's acceptor prefers by its own order and knows one list for each abstract syntax; we prefer by the
@@ -353,7 +355,8 @@ def accept_proposals(association: NodeAssociation) -> None:
     answer is "transfer syntaxes not supported" (PS3.8 9.3.3.2).
     """
     supported: dict[str, list[str]] = {}
-    for proposal in association.requestor.primitive.presentation_context_definition_list:
+    request: Any = association.requestor.primitive
+    for proposal in request.presentation_context_definition_list:
         abstract_syntax = str(proposal.abstract_syntax)
         if abstract_syntax != VERIFICATION and not is_storage_sop_class(abstract_syntax):
             continue

@@ -286,5 +286,5 @@ class NodeAssociation(Association):
         response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
         response.Status, comment = self.host.store(self, request, context)
         if comment:
-            response.ErrorComment = comment
+            response.ErrorComment = comment  # type: ignore[assignment]
         self.dimse.send_msg(response, context_id)

@@ -149,6 +149,8 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 10.0
 def instance(number: int = 1, *, sop_class_uid: str = CT_IMAGE, study: str = "study", rows: int = 16) -> Dataset:
     """A small object of a SOP class; the same number gives the same UIDs."""
     dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.SOPClassUID = sop_class_uid
     dataset.SOPInstanceUID = derived_uid(study, "instance", sop_class_uid, str(number))
@@ -174,11 +176,9 @@ def instance(number: int = 1, *, sop_class_uid: str = CT_IMAGE, study: str = "st
 
 def encode(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> bytes:
     """A Part 10 file."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = transfer_syntax_uid
-    dataset.file_meta = meta
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = transfer_syntax_uid
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()

@@ -1,0 +1,199 @@
+"""One association that we request, from connect to release, with the node's errors for whatever goes wrong."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from pynetdicom import build_context, evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from dicom_node.core.errors import (
+    AssociationAborted,
+    NodeError,
+    PeerBusy,
+    PeerRefused,
+    PeerUnreachable,
+    SopClassNotAccepted,
+)
+from dicom_node.core.peer import Peer
+from dicom_node.dimse import upper_layer as _quiet  # noqa: F401 - silences pynetdicom's own log
+from dicom_node.dimse.access import Result
+from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
+from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+MAXIMUM_CONTEXTS = 128  # odd context ids from 1 to 255 (PS3.8 9.3.2.2)
+_OUR_MAXIMUM_PDU = 131_072
+
+Proposal = tuple[str, str]
+"""Abstract syntax and the one transfer syntax proposed with it."""
+
+VERIFICATION_PROPOSALS: tuple[Proposal, ...] = ((VERIFICATION, IMPLICIT_LITTLE), (VERIFICATION, EXPLICIT_LITTLE))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds: for the TCP connection, for the answer to A-ASSOCIATE and A-RELEASE, for each DIMSE answer."""
+
+    connect_s: float = 10.0
+    associate_s: float = 15.0
+    answer_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreAnswer:
+    """The peer's status for one object, with its Error Comment."""
+
+    status: int
+    comment: str = ""
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """How far the request came, noted by pynetdicom's events."""
+
+    connected: bool = False
+    timeout_s: float
+
+    def note_connection(self, event: evt.Event) -> None:
+        self.connected = True
+        connection: Any = event.assoc.dul.socket
+        connection = connection.socket
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # pynetdicom leaves the socket without a timeout: a peer that stops reading would hold its thread for good.
+        connection.settimeout(self.timeout_s)
+
+
+class Session:
+    """An established association. Not for use from several threads."""
+
+    def __init__(self, association: Association, peer: Peer, timeouts: Timeouts) -> None:
+        self._association = association
+        self._peer = peer
+        self._timeouts = timeouts
+        self._message_id = 0
+
+    def accepted(self) -> dict[Proposal, int]:
+        """The accepted presentation contexts: abstract and transfer syntax to context id."""
+        return {
+            (str(context.abstract_syntax), str(context.transfer_syntax[0])): int(context.context_id or 0)
+            for context in self._association.accepted_contexts
+        }
+
+    def echo(self) -> int:
+        """C-ECHO (PS3.7 9.1.5); the status. Raises AssociationAborted."""
+        status = self._association.send_c_echo(self._next_message_id())
+        if "Status" not in status:
+            raise self._lost("C-ECHO")
+        return int(status.Status)
+
+    def store(self, *, context_id: int, sop_class_uid: str, sop_instance_uid: str, data_set: bytes) -> StoreAnswer:
+        """C-STORE (PS3.7 9.1.1) of bytes that are encoded as the context says. Raises AssociationAborted."""
+        request = C_STORE()
+        request.MessageID = self._next_message_id()
+        request.AffectedSOPClassUID = sop_class_uid
+        request.AffectedSOPInstanceUID = sop_instance_uid
+        request.Priority = 0x0000
+        request.DataSet = BytesIO(data_set)
+        response = self._exchange(request, context_id)
+        if not isinstance(response, C_STORE) or response.Status is None:
+            raise self._lost("C-STORE")
+        if response.MessageIDBeingRespondedTo != request.MessageID:
+            raise self._broken(f"answered message {response.MessageIDBeingRespondedTo}, not {request.MessageID}")
+        return StoreAnswer(status=int(response.Status), comment=str(response.ErrorComment or ""))
+
+    def _exchange(self, request: C_STORE, context_id: int) -> object:
+        """Send and wait, with pynetdicom's reactor paused so that it does not take the answer."""
+        association = self._association
+        if not association.is_established:
+            return None
+        association._reactor_checkpoint.clear()
+        while not association._is_paused:
+            time.sleep(0.0001)
+        try:
+            association.dimse.send_msg(request, context_id)
+            _context_id, response = association.dimse.get_msg(block=True)
+        finally:
+            association._reactor_checkpoint.set()
+        return response
+
+    def _next_message_id(self) -> int:
+        self._message_id = self._message_id % 65_535 + 1
+        return self._message_id
+
+    def _lost(self, what: str) -> AssociationAborted:
+        still_open = self._association.is_established and not self._association.acse.is_aborted()
+        why = f"gave no answer in {self._timeouts.answer_s:g} s" if still_open else "ended the association"
+        return self._broken(f"{why} ({what})")
+
+    def _broken(self, what: str) -> AssociationAborted:
+        self._association.abort()
+        return AssociationAborted(f"{describe(self._peer)} {what}")
+
+
+@contextmanager
+def associated(
+    peer: Peer, *, own_aet: str, proposals: Iterable[Proposal], timeouts: Timeouts
+) -> Iterator[Session]:
+    """An established association that is released at the end of the block, or aborted where it raises.
+
+    Raises PeerUnreachable, PeerBusy (rejected for now), PeerRefused (rejected for good), SopClassNotAccepted (none
+    of the proposals was accepted).
+    """
+    association = _request(peer, own_aet, tuple(proposals), timeouts)
+    try:
+        yield Session(association, peer, timeouts)
+    except BaseException:
+        association.abort()
+        raise
+    association.release()
+
+
+def describe(peer: Peer) -> str:
+    """The peer as an operator knows it."""
+    return f"peer {peer.name!r} ({peer.ae_title} at {peer.host}:{peer.port})"
+
+
+def _request(peer: Peer, own_aet: str, proposals: tuple[Proposal, ...], timeouts: Timeouts) -> Association:
+    entity = ApplicationEntity(own_aet)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.connection_timeout = timeouts.connect_s
+    entity.acse_timeout = timeouts.associate_s
+    entity.dimse_timeout = timeouts.answer_s
+    entity.network_timeout = None  # between two objects we may read from a slow disk
+    progress = _Progress(timeout_s=max(timeouts.answer_s, timeouts.associate_s))
+    try:
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            contexts=[build_context(abstract, transfer) for abstract, transfer in proposals],
+            ae_title=peer.ae_title,
+            max_pdu=_OUR_MAXIMUM_PDU,
+            evt_handlers=[(evt.EVT_CONN_OPEN, progress.note_connection)],
+        )
+    except OSError as error:
+        raise PeerUnreachable(f"{describe(peer)} cannot be resolved: {error}") from error
+    if not association.is_established:
+        raise _failure(association, peer, progress, timeouts)
+    return association
+
+
+def _failure(association: Association, peer: Peer, progress: _Progress, timeouts: Timeouts) -> NodeError:
+    answer = association.acceptor.primitive
+    if not progress.connected:
+        return PeerUnreachable(f"{describe(peer)} does not take a TCP connection")
+    if association.is_rejected and isinstance(answer, A_ASSOCIATE):
+        why = f"{describe(peer)} rejects the association: {answer.reason_str} ({answer.result_str})"
+        return PeerRefused(why) if answer.result == Result.REJECTED_PERMANENT else PeerBusy(why)
+    if isinstance(answer, A_ASSOCIATE) and answer.result == 0x00:
+        return SopClassNotAccepted(f"{describe(peer)} accepts none of the proposed presentation contexts")
+    return PeerUnreachable(f"{describe(peer)} gave no association in {timeouts.associate_s:g} s")
