@@ -67,6 +67,9 @@ class Studies:
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
+        # Studies that had no row when an instance of theirs was added, so that there was no counter to raise.
+        self._uncounted: set[str] = set()
+        transaction.before_commit(self._count_the_rest)
 
     def get(self, study_instance_uid: str) -> StudyIntake | None:
         """The study; where this unit of work may write, nobody else changes it until the end."""
@@ -79,7 +82,9 @@ class Studies:
         if self._transaction.write(_SAVE, {"uid": uid, **values}).rowcount == 0:
             # Another transaction may have inserted it meanwhile, and instances may be there before their study.
             self._transaction.write(_SAVE_NEW[self._transaction.dialect], {**values, "instance_count": 0})
-            self._transaction.write(_RECOUNT, {"uid": uid})
+            self._uncounted.add(uid)
+        if uid in self._uncounted:
+            self._count(uid)
 
     def list(
         self, *, states: Iterable[StudyState] | None = None, limit: int = 100, offset: int = 0
@@ -100,7 +105,8 @@ class Studies:
 
     def add_instance(self, record: InstanceRecord) -> None:
         self._transaction.write(_ADD_INSTANCE, instance_values(record))
-        self._transaction.write(_COUNT_ONE_MORE, {"uid": record.study_instance_uid})
+        if self._transaction.write(_COUNT_ONE_MORE, {"uid": record.study_instance_uid}).rowcount == 0:
+            self._uncounted.add(record.study_instance_uid)
 
     def instances(self, study_instance_uid: str) -> tuple[InstanceRecord, ...]:
         """In the order of arrival."""
@@ -135,6 +141,16 @@ class Studies:
 
     def forget_open_associations(self, *, at: datetime) -> int:
         return self._transaction.write(_CLOSE, {"closed_at": at, "how": "forgotten at start-up"}).rowcount
+
+    def _count(self, uid: str) -> None:
+        """The counter is right. The study's row must be locked, or an instance that is just being added is missed."""
+        self._transaction.write(_RECOUNT, {"uid": uid})
+        self._uncounted.discard(uid)
+
+    def _count_the_rest(self) -> None:
+        for uid in tuple(self._uncounted):
+            self._transaction.read(_GET_AND_LOCK, {"uid": uid})
+            self._count(uid)
 
     def _intakes(self, rows: Iterable[RowMapping]) -> tuple[StudyIntake, ...]:
         rows = tuple(rows)

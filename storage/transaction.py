@@ -48,6 +48,11 @@ class Transaction:
         self.is_writing = is_writing
         self._connection: Connection | None = None
         self._failure: Exception | None = None
+        self._before_commit: list[Callable[[], None]] = []
+
+    def before_commit(self, act: Callable[[], None]) -> None:
+        """`act` runs inside the transaction at each commit, before it."""
+        self._before_commit.append(act)
 
     def read(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
         return self._execute(statement, parameters)
@@ -63,9 +68,13 @@ class Transaction:
         self._refuse_after_failure()
         if self._connection is None:
             return
+        for act in self._before_commit:
+            act()
         try:
             self._connection.commit()
         except SQLAlchemyError as error:
+            # Whether the driver still is in the transaction nobody knows; the pool must not lend it again.
+            self._connection.invalidate()
             raise self._failed(error) from error
         self.close()
 
@@ -77,7 +86,7 @@ class Transaction:
         try:
             connection.close()
         except SQLAlchemyError:
-            # The server undoes what a lost connection had begun; the pool must not lend it again.
+            # The server undoes what a lost connection had begun.
             connection.invalidate()
         finally:
             self._leave()
