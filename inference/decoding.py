@@ -10,6 +10,7 @@ What is missing is an error: a file that ends before its pixels do is never fill
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,7 @@ def _inflated(header: InstanceHeader, expected: int) -> bytes:
     """The pixel data of a deflated data set (PS3.5 A.5), which has to be inflated as a whole."""
     try:
         data = bytes(dcmread(header.file).get("PixelData", b""))
-    except (OSError, EOFError, ValueError, struct.error) as error:
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise _unreadable(header, f"cannot be inflated: {error}") from error
     if len(data) < expected:
         raise _unreadable(header, f"truncated: {len(data)} of {expected} bytes of pixel data")

@@ -8,6 +8,8 @@ only what a reader cannot do without (a Series and a SOP Instance UID) is demand
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,11 @@ from inference.functional_groups import FrameHeader, frame_headers
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _PIXEL_DATA_TAG = (0x7FE0, 0x0010)
+# What pydicom's parser is seen to raise on bytes that are no DICOM or only part of it; there is no common root.
+_PARSER_ERRORS = (
+    *(EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RecursionError),
+    *(struct.error, zlib.error),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +163,7 @@ def _parse(file: Path, stream: BinaryIO) -> FileDataset:
         series, instance = elements.text(dataset, "SeriesInstanceUID"), _sop_instance_uid(dataset)
     except InvalidDicomError as error:
         raise UnreadableInstance(file, "not a DICOM file") from error
-    except (EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        # What pydicom's parser is seen to raise on bytes that are no DICOM; there is no common root.
+    except _PARSER_ERRORS as error:
         raise UnreadableInstance(file, f"not readable as DICOM: {error}") from error
     if _meta(dataset, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         raise UnreadableInstance(file, "a DICOMDIR, not an instance")
