@@ -1,0 +1,140 @@
+"""Logs without patients, metrics under declared names."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import structlog
+from prometheus_client import generate_latest
+from pydicom.dataset import Dataset
+
+from dicom_node.app import counting
+from dicom_node.app.ticks import TickReport
+from dicom_node.core.errors import StorageUnavailable
+from dicom_node.core.study import PatientSummary
+from dicom_node.dimse import counted
+from dicom_node.observability import MASKED, METRICS, PrometheusCounters, configure_logging
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    root, before = logging.getLogger(), list(logging.getLogger().handlers)
+    level = root.level
+    yield capsys
+    structlog.reset_defaults()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_an_event_is_one_json_line_with_its_keys(logged) -> None:
+    configure_logging(level="info", format="json")
+    log = structlog.get_logger("dicom_node.test")
+    log.info("study_closed", study="abc", revision=2, file=Path("x/y"))
+    log.debug("too_much")
+    (line,) = lines(logged)
+    assert (line["event"], line["level"], line["study"], line["revision"], line["file"]) == (
+        "study_closed", "info", "abc", 2, "x/y",
+    )  # fmt: skip
+
+
+def test_keys_and_values_that_could_hold_a_patient_are_withheld(logged) -> None:
+    configure_logging(level="info", format="json")
+    data_set = Dataset()
+    data_set.PatientName = "Doe^Jane"
+    structlog.get_logger("dicom_node.test").warning(
+        "slip",
+        patient_name="Doe^Jane",
+        PatientID="4711",
+        birth_date="19610203",
+        accession_number="A1",
+        instance=data_set,
+        name=data_set.PatientName,
+        record=PatientSummary(patient_name="Doe^Jane"),
+        nested={"patient_id": "4711", "fine": ["kept", data_set]},
+    )
+    text = json.dumps(lines(logged)[0])
+    assert "Doe" not in text
+    assert "4711" not in text
+    assert "19610203" not in text
+    assert MASKED in text
+    assert "kept" in text
+
+
+def test_a_traceback_keeps_its_places_and_only_our_own_words(logged) -> None:
+    configure_logging(level="info", format="json")
+    log = structlog.get_logger("dicom_node.test")
+    try:
+        try:
+            raise ValueError("cannot parse Doe^Jane")
+        except ValueError as error:
+            raise StorageUnavailable("the disk of node 7 is full") from error
+    except StorageUnavailable:
+        log.exception("step_failed")
+    (line,) = lines(logged)
+    assert "Doe" not in json.dumps(line)
+    assert "StorageUnavailable: the disk of node 7 is full" in line["exception"]
+    assert "ValueError\n" in line["exception"]
+    assert "test_observability.py:" in line["exception"]
+
+
+def test_libraries_that_quote_element_values_are_silent_and_others_speak_from_warning_on(logged) -> None:
+    configure_logging(level="info", format="json")
+    logging.getLogger("pydicom").warning("Invalid value for VR PN: Doe^Jane")
+    logging.getLogger("uvicorn.error").info("started")
+    logging.getLogger("uvicorn.error").warning("slow")
+    assert [line["event"] for line in lines(logged)] == ["slow"]
+
+
+def test_every_name_the_node_counts_under_is_declared_and_none_besides() -> None:
+    names = {
+        value
+        for module in (counting, counted)
+        for name, value in inspect.getmembers(module)
+        if name.isupper() and isinstance(value, str)
+    }
+    assert set(METRICS) == names
+
+
+def test_counts_and_values_stand_on_the_metrics_page() -> None:
+    counters = PrometheusCounters()
+    counters.count(counting.INSTANCES_RECEIVED, calling_aet="CT1")
+    counters.count(counting.INSTANCES_RECEIVED, calling_aet="CT1")
+    counters.observe(counting.BYTES_RECEIVED, 500_000.0)
+    counters.observe(counting.RESULT_LATENCY_SECONDS, 12.0, peer="pacs")
+    page = generate_latest(counters.registry).decode()
+    assert 'cspine_instances_received_total{calling_aet="CT1"} 2.0' in page
+    assert "cspine_bytes_received_sum 500000.0" in page
+    assert 'cspine_seconds_from_last_image_to_stored_result_bucket{le="15.0",peer="pacs"} 1.0' in page
+
+
+def test_a_name_or_label_that_is_not_declared_is_a_programming_error() -> None:
+    counters = PrometheusCounters()
+    with pytest.raises(KeyError):
+        counters.count("instances_recieved")
+    with pytest.raises(ValueError):
+        counters.count(counting.INSTANCES_RECEIVED, patient="x")
+
+
+def test_the_metrics_page_shows_the_ticks_as_they_are() -> None:
+    counters = PrometheusCounters()
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    counters.watch_ticks(
+        lambda: (
+            TickReport(name="close_studies", is_healthy=True, last_success_at=at, failure=""),
+            TickReport(name="deliver_1", is_healthy=False, last_success_at=None, failure="OSError"),
+        )
+    )
+    page = generate_latest(counters.registry).decode()
+    assert 'cspine_tick_healthy{tick="close_studies"} 1.0' in page
+    assert 'cspine_tick_healthy{tick="deliver_1"} 0.0' in page
+    assert 'cspine_tick_last_success_timestamp_seconds{tick="close_studies"} 1.8934' in page
