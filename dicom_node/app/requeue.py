@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -70,7 +70,8 @@ class Requeue:
 
     def _job_lost(self, uow: UnitOfWork, job: AnalysisJob, now: datetime) -> bool:
         message = _lost_message(job)
-        event, changes = JobEvent.LEASE_EXPIRED, {"next_attempt_at": now, "failure": message}
+        event = JobEvent.LEASE_EXPIRED
+        changes: dict[str, Any] = {"next_attempt_at": now, "failure": message}
         lost_before = failures_so_far(uow, f"job:{job.id}", job.study_instance_uid, event.value)
         if lost_before + 1 >= self._lost_limit:
             message = f"{message}; gave up after {lost_before + 1} lost workers"
@@ -93,7 +94,8 @@ class Requeue:
 
     def _delivery_lost(self, uow: UnitOfWork, delivery: Delivery, now: datetime) -> bool:
         message = _lost_message(delivery)
-        event, changes = DeliveryEvent.LEASE_EXPIRED, {"next_attempt_at": now, "failure": message}
+        event = DeliveryEvent.LEASE_EXPIRED
+        changes: dict[str, Any] = {"next_attempt_at": now, "failure": message}
         lost_before = failures_so_far(
             uow, f"delivery:{delivery.id}", delivery.study_instance_uid, event.value
         )
