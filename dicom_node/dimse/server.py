@@ -133,14 +133,15 @@ class DicomServer:
         """Accept nothing new, finish requests under way, abort what is left. Returns with all threads ended.
 
         A request that is still being served after `timeout_s` is left to its thread: it is answered or not, but
-        never answered wrongly.
+        never answered wrongly. Twice is once.
         """
         deadline = time.monotonic() + timeout_s
         with self._state:
+            if self._stopping.is_set() or self._listener is None:
+                return
             self._stopping.set()
             connections = tuple(self._connections)
-        if self._listener is not None:
-            self._listener.stop(timeout_s)
+        self._listener.stop(timeout_s)
         for connection in connections:
             connection.end()
         with self._state:
