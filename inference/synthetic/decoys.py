@@ -48,7 +48,7 @@ def _channels(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random
     s = spec.scale
     if "rear-wall" in m and rng.random() < 0.7:
         at = m["rear-wall"] + np.array([rng.normal(0, 1), 0.5, rng.normal(0, 1)]) * s
-        out.prims.append(bar(at, at - np.array([0, rng.uniform(4, 7), 0]) * s, rng.uniform(1.0, 3.0) * s, rng.uniform(0.8, 1.2) * s, op="-", k=0.6))
+        out.prims.append(bar(at, at - np.array([0, rng.uniform(4, 7), 0]) * s, rng.uniform(0.8, 2.5) * s, rng.uniform(0.5, 0.9) * s, op="-", k=0.6))
     for name in ("pillar-left", "pillar-right", "lamina-left", "lamina-right", "pars-left", "pars-right"):
         if name in m and rng.random() < 0.3:
             way = rng.normal(0, 1, 3)

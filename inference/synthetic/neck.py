@@ -42,7 +42,7 @@ class Neck:
         b = np.array([56, 54, 55, 60]) * g * s
         prims = chain(points, a, b, up=(0, 1, 0), k=25)
         for side in (-1, 1):
-            prims.append(bar(self.at("C4", side * 25, 30), self.at("T2", side * 105, 24, 5), 26 * g * s, k=30))
+            prims.append(bar(self.at("C5", side * 25, 30), self.at("T3", side * 105, 22, 5), 26 * g * s, k=30))
         prims.append(bar(self.at("C3", 0, 25), self.at("T2", 0, 40), 40 * g * s, 30 * g * s, up=(0, 1, 0), k=30))
         return prims
 

@@ -28,6 +28,8 @@ Box = tuple[slice, slice, slice]
 _SLAB_VOXELS = 5_000_000
 _JOINT_MM = 1.3
 _FUSED_MM = 0.0
+_SKIN_MM = 2.0
+_OPEN = ("airway", "mouth-air")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,10 +134,20 @@ def _field_of(item: Solid, canvas: _Canvas) -> tuple[Box, Lattice, tuple[int, in
     return box, coarse, steps, evaluate(item.prims, coarse)
 
 
-def _paint_simple(item: Solid, canvas: _Canvas) -> None:
+def _paint_simple(item: Solid, canvas: _Canvas, within: Array | None = None) -> None:
+    """Paint a solid; `within`, distances over the whole slab, keeps it inside another surface."""
     found = _field_of(item, canvas)
     if found is not None and found[3].min() < canvas.edge_mm:
-        canvas.paint(item, *found)
+        canvas.paint(item, *found, cut=None if within is None else within[found[0]])
+
+
+def _paint_flesh(item: Solid, canvas: _Canvas) -> Array:
+    """Paint the skin's content; returns how far inside it, less the skin's own thickness, every voxel lies."""
+    inside = np.full(canvas.lattice.shape, np.float32(FAR_MM))
+    found = _field_of(item, canvas)
+    if found is not None:
+        inside[found[0]] = canvas.paint(item, *found) + np.float32(_SKIN_MM)
+    return inside
 
 
 class _Joints:
@@ -267,8 +279,12 @@ def _piece(
 
 def _paint_slab(anatomy: Anatomy, lattice: Lattice, spacing: Array, blur_mm: float) -> _Canvas:
     canvas = _Canvas(lattice, spacing, blur_mm)
-    for item in (*anatomy.outside, anatomy.flesh, *anatomy.soft):
+    for item in anatomy.outside:
         _paint_simple(item, canvas)
+    inside = _paint_flesh(anatomy.flesh, canvas)
+    for item in anatomy.soft:
+        _paint_simple(item, canvas, None if item.name in _OPEN else inside)
+    del inside
     joints = _Joints(anatomy, canvas)
     joints.paint()
     for item in anatomy.over:

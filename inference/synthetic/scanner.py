@@ -57,16 +57,18 @@ def _horizontal(rng: np.random.Generator, ny: int, nx: int, sx: float) -> Array:
     return (rough[:, low] * (1 - w) + rough[:, low + 1] * w) * np.float32(1.2)
 
 
-def _dental(rng: np.random.Generator, x: Array, y: Array, metal: Array, strength: float) -> Array:
-    """Bright and dark rays from each piece of metal, HU."""
+def _metal_rays(rng: np.random.Generator, x: Array, y: Array, metal: Array, strength: float) -> Array:
+    """Bright and dark rays from each piece of metal, HU; half of each ray persists from slice to slice."""
+    strength /= np.sqrt(len(metal))
     out = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
     for mx, my in metal:
         dx, dy = x - np.float32(mx), y - np.float32(my)
         r = np.sqrt(dx * dx + dy * dy)
-        ray = gaussian_filter1d(rng.standard_normal(720).astype(np.float32), 2.0, mode="wrap")
+        own = np.random.default_rng(int(abs(mx) * 100)).standard_normal(720)
+        ray = gaussian_filter1d((own + 0.6 * rng.standard_normal(720)).astype(np.float32), 2.0, mode="wrap")
         ray = ray * np.abs(ray) * 4
         angle = ((np.arctan2(dy, dx) + np.pi) * (719.99 / (2 * np.pi))).astype(int)
-        out += ray[angle] * np.exp(-r / 45) * np.float32(550 * strength) * (r > 2.5)
+        out += ray[angle] * np.exp(-r / 45) * np.float32(420 * strength) * (r > 2.5)
     return out
 
 
@@ -97,7 +99,7 @@ def apply_scanner(hu: Array, anatomy: Anatomy, scanner: Scanner, grid: Grid, fir
             near = metal[np.abs(metal[:, 2] - centre[2]) < 3.0 + sz / 2]
             if len(near):
                 x, y = a[0, 0] * ix + a[0, 1] * iy + a[0, 3] + a[0, 2] * (first + k), a[1, 0] * ix + a[1, 1] * iy + a[1, 3] + a[1, 2] * (first + k)
-                noise += _dental(rng, x.astype(np.float32), y.astype(np.float32), near[:, :2], scanner.dental_streaks)
+                noise += _metal_rays(rng, x.astype(np.float32), y.astype(np.float32), near[:, :2], scanner.dental_streaks)
         hu[k] += noise
         if scanner.motion_mm:
             _move(hu[k], anatomy.spec.seed, float(centre[2]), scanner.motion_mm, sx, sy)

@@ -67,7 +67,7 @@ class Trunk:
         notch = self._front_at(1) + np.array([0, 0, 8]) * s
         shrug = float(rng.normal(0, 10))
         for side in (-1, 1):
-            shoulder = t1 + np.array([side * 158 * s * self.spec.width_scale, 8 * s, (lift + shrug - 8) * s])
+            shoulder = t1 + np.array([side * 158 * s * self.spec.width_scale, 8 * s, (lift + shrug - 30) * s])
             inner = notch + np.array([side * 17 * s, 0, 5 * s])
             mid = inner * 0.55 + shoulder * 0.45 + np.array([0, -16 * s, 4 * s])
             outer = shoulder + np.array([-side * 22 * s, -4 * s, 20 * s])
@@ -175,7 +175,7 @@ class Trunk:
             prims.append(bar(points[i], points[i + 1], wide[i], deep[i], up=(0, 1, 0), taper=wide[j] / wide[i], k=35))
         t1 = c("T1")
         for side in (-1, 1):
-            tip = t1 + np.array([side * 160 * self.spec.width_scale, 4, lift - 14]) * s
+            tip = t1 + np.array([side * 160 * self.spec.width_scale, 4, lift - 36]) * s
             prims.append(bar(t1 + np.array([side * 30, 12, 0]) * s, tip, 40 * s + thick * 0.5, 36 * s + thick * 0.4, k=35))
             arm = tip + np.array([side * 22, 0, 240 if self.spec.arms_up else -240]) * s
             prims.append(bar(tip, arm, 42 * s + thick * 0.5, k=20))

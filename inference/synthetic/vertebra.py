@@ -7,7 +7,7 @@ fractures and decoys go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ _SUBAXIAL = {
 
 def atlas(j: Jitter) -> Vertebra:
     """C1: a ring of two arches and two lateral masses, without body or spinous process."""
-    front, back = j.r(-15.0, 0.03), j.r(21.6, 0.04)
+    front, back = j.r(-14.4, 0.03), j.r(20.4, 0.04)
     s = j.s
     prims: list[Prim] = []
     marks: dict[str, Array] = {}
@@ -74,8 +74,8 @@ def atlas(j: Jitter) -> Vertebra:
     prims += chain(anterior, j.r(2.4), j.r(5.0), k=2)
     prims.append(ellipsoid([0, front - 1.3 * s, -0.5 * s], (j.r(3.5), j.r(2.6), j.r(4.2)), k=2.5))
     arch = [
-        j.p(-18, 7, 1.5), j.p(-16.5, 12.5, 2.0), j.p(-9.5, 19.5, 0), np.array([0, back, -0.5 * s]),
-        j.p(9.5, 19.5, 0), j.p(16.5, 12.5, 2.0), j.p(18, 7, 1.5),
+        j.p(-18, 7, 1.5), j.p(-16.5, 12.0, 2.0), j.p(-9.5, 18.4, 0), np.array([0, back, -0.5 * s]),
+        j.p(9.5, 18.4, 0), j.p(16.5, 12.0, 2.0), j.p(18, 7, 1.5),
     ]
     thin, thick = j.r(2.2), j.r(2.7)
     low, tall = j.r(2.9), j.r(4.3)
@@ -83,8 +83,8 @@ def atlas(j: Jitter) -> Vertebra:
     prims.append(ellipsoid([0, back + 1.2 * s, -0.5 * s], (j.r(4), j.r(2.4), j.r(3.4)), k=2.5))
     for side, name in ((-1, "right"), (1, "left")):
         mass = j.p(side * 20.3, -1.0, 0)
-        prims.append(box(mass, (j.r(6.3), j.r(9.5), j.r(8.0)), 3.5 * s, rotation(0, side * 6, side * -18), k=2))
-        tip = j.p(side * 35.0, 3.5, -3.0, 1.0)
+        prims.append(box(mass, (j.r(6.4), j.r(9.5), j.r(10.6)), 3.8 * s, rotation(0, side * 6, side * -18), k=2))
+        tip = j.p(side * 33.4, 3.5, -3.0, 1.0)
         prims.append(bar(j.p(side * 24, 4.5, -1), tip, j.r(3.0), j.r(3.6), taper=0.9, k=2))
         prims.append(bar(j.p(side * 24, -4, -1), tip, j.r(2.0), j.r(2.4), k=2))
         hole = j.p(side * 28.2, 0.7, 0)
@@ -109,7 +109,7 @@ def axis(j: Jitter, height: float) -> Vertebra:
     """C2: body, dens, sloping upper facets, a big bifid spinous process."""
     s = j.s
     h = height / 2
-    tip = j.p(0, 1.2, 22.5, 0.8)
+    tip = j.p(0, 1.2, 24.0, 0.8)
     base = j.p(0, -0.6, 5.0, 0.3)
     waist = base + (tip - base) * 0.35
     wide, deep = j.r(4.7), j.r(5.4)
@@ -138,7 +138,7 @@ def axis(j: Jitter, height: float) -> Vertebra:
         marks |= {f"pars-{name}": 0.5 * (upper + pillar), f"pillar-{name}": pillar, f"tp-{name}": 0.6 * end + 0.4 * hole,
                   f"tp-tip-{name}": end, f"foramen-{name}": hole, f"upper-{name}": upper,
                   f"lamina-{name}": np.array([side * 9.5, 21.3, -6.0]) * s, f"pedicle-{name}": j.p(side * 10.5, 5.5, -3, 0)}
-    prims += _spinous(j, 25.5, j.rng.normal(36.0, 1.5), -6.0, -10.0, bifid=j.rng.uniform(3.5, 6.0), w=3.3, h=4.8, marks=marks)
+    prims += _spinous(j, 25.5, j.rng.normal(35.0, 1.5), -6.5, -14.5, bifid=j.rng.uniform(3.5, 6.0), w=3.3, h=4.8, marks=marks)
     canal = np.array([0, 7.0 + 8.7, 0]) * s
     low, high = canal - [0, 0, 26 * s], canal + [0, 0, 22 * s]
     prims.append(tube(low, high, j.r(11.5) * j.w, j.r(8.7), k=1.5))
@@ -164,14 +164,22 @@ def _spinous(
     return out
 
 
+def _pillar(centre: Array, half: tuple[float, float, float], r: float, slope_deg: float) -> Prim:
+    """An articular pillar: upright front and back, facets sloping down backwards. A box on skewed axes."""
+    prim = box(np.zeros(3), half, r, k=2)
+    angle = np.radians(slope_deg)
+    skew = np.array([[1, 0, 0], [0, 1, 0], [0, np.sin(angle), np.cos(angle)]])
+    return replace(prim, inv=np.hstack([skew, (-skew @ centre)[:, None]]))
+
+
 def subaxial(j: Jitter, level: str, height: float, squash: Squash) -> Vertebra:
     """C3 to C7."""
     depth, width, top, canal_ap, canal_w, run, across = _SUBAXIAL[level]
     s, h = j.s, height / 2 / j.s
     b, a = depth / 2, width / 2
-    back = b + canal_ap
+    back = b + canal_ap - 0.5
     prims = [
-        vertebral_body([0, 0, 0], width=j.r(width, 0.04) * j.w, depth=j.r(depth, 0.04), height=height,
+        vertebral_body([0, 0, 0], width=j.r(width + 1.6, 0.04) * j.w, depth=j.r(depth + 1.2, 0.04), height=height,
                        flare=0.8 * s, waist=j.rng.uniform(0.4, 1.1) * s, arch=j.rng.uniform(0.8, 1.8) * s,
                        wedge_mm=squash.wedge_mm, dip_mm=squash.dip_mm)
     ]
@@ -184,8 +192,7 @@ def subaxial(j: Jitter, level: str, height: float, squash: Squash) -> Vertebra:
         lip = top / 2 - 1.9
         prims.append(bar(j.p(side * lip, -2.5, h + 0.3), j.p(side * (lip - 0.4), 4.8, h + 1.6), j.r(1.8), j.r(2.4), k=2.5))
         pillar = j.p(side * (canal_w / 2 + 6.0), b + 6.6, -0.5)
-        shape = (j.r(5.4), j.r(5.0, 0.04), j.r(6.6))
-        prims.append(box(pillar, shape, 2.2 * s, rotation(-45 + j.rng.normal(0, 4)), k=2))
+        prims.append(_pillar(pillar, (j.r(5.4), j.r(4.9), j.r(5.1, 0.04)), 1.9 * s, 45 + j.rng.normal(0, 4)))
         prims.append(bar(j.p(side * (a - 2.5), b - 3.0, 1.5), pillar + [0, -2 * s, 1.2 * s], j.r(2.5), j.r(3.4), k=2))
         end = j.p(side * (across / 2 - 2.3), 6.0 if level != "C7" else 8.5, -2.5 if level != "C7" else 1.0, 0.9)
         front = j.p(side * (across / 2 - 5.5), -2.6 if level != "C7" else 1.0, -2.5, 0.8)
@@ -195,7 +202,7 @@ def subaxial(j: Jitter, level: str, height: float, squash: Squash) -> Vertebra:
         prims.append(bar(front, end, j.r(1.7), j.r(2.3 * thin), k=2))
         prims.append(bar(pillar + [0, -2 * s, -1 * s], end, j.r(2.3), j.r(3.2 if level == "C7" else 2.6), k=2))
         prims.append(tube(hole - [0, 0, 9 * s], hole + [0, 0, 9 * s], j.r(2.75 * (0.8 if level == "C7" else 1), 0.12), k=1))
-        lam_out, lam_in = j.p(side * (canal_w / 2 + 4.0), back - 4.5, -2.0), j.p(side * 2.0, back + 2.4, -3.0, 0.3)
+        lam_out, lam_in = j.p(side * (canal_w / 2 + 4.0), back - 4.5, -2.0), j.p(side * 2.0, back + 2.2, -3.0, 0.3)
         prims.append(bar(lam_out, lam_in, j.r(1.9), j.r(5.4), k=2))
         marks |= {
             f"pillar-{name}": pillar, f"tp-tip-{name}": end, f"foramen-{name}": hole, f"tp-{name}": 0.5 * (end + hole),
@@ -203,12 +210,12 @@ def subaxial(j: Jitter, level: str, height: float, squash: Squash) -> Vertebra:
             f"tp-front-{name}": front,
         }
     long = level == "C7" or (level == "C6" and j.rng.random() < 0.5)
-    drop = {"C3": -8.0, "C4": -8.5, "C5": -9.0, "C6": -10.0, "C7": -11.0}[level]
-    prims += _spinous(j, back + 3.0, run - b + j.rng.normal(0, 1.5) - 2.5, -3.0, drop,
+    drop = {"C3": -8.5, "C4": -10.5, "C5": -10.0, "C6": -12.0, "C7": -12.0}[level]
+    prims += _spinous(j, back + 3.0, run - b + j.rng.normal(0, 1.5) - 4.5, -3.0, drop,
                       bifid=0.0 if long else j.rng.uniform(2.0, 4.5), w=2.4 if level != "C7" else 3.0,
                       h=4.0 if level != "C7" else 4.6, marks=marks)
     canal = np.array([0, b + canal_ap / 2 + 0.15, 0]) * s
-    prims.append(tube(canal - [0, 0, 14 * s], canal + [0, 0, 14 * s], j.r(canal_w / 2, 0.03) * j.w, j.r(canal_ap / 2, 0.03), k=1.2))
+    prims.append(tube(canal - [0, 0, 14 * s], canal + [0, 0, 14 * s], j.r(canal_w / 2 - 0.3, 0.03) * j.w, j.r(canal_ap / 2 - 0.4, 0.03), k=1.0))
     marks["canal"] = canal
     return Vertebra(prims=prims, marks=marks)
 
