@@ -1,7 +1,8 @@
 """Opening the database: SQLite in the data folder by default, PostgreSQL by URL.
 
-SQLite runs in WAL mode with synchronous=FULL: a commit is on the disk when it returns, readers see the last commit
-and never wait. Its driver would begin transactions at odd moments, so it is put into autocommit and BEGIN is sent
+SQLite runs in WAL mode: readers see the last commit and never wait. A commit is on the disk when it returns, though
+SQLite itself runs with synchronous=NORMAL: `group_commit` syncs its log, once for all who commit at the same time.
+Its driver would begin transactions at odd moments, so it is put into autocommit and BEGIN is sent
 from here: IMMEDIATE for writers, so that a read inside one is a read under the write lock. Writers of this process
 queue (`writers`); those of another process, such as the command line, wait with SQLite's busy timeout.
 On PostgreSQL writers run beside each other at READ COMMITTED: claims and updates compare and set, and
@@ -11,6 +12,7 @@ On PostgreSQL writers run beside each other at READ COMMITTED: claims and update
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
+from storage.group_commit import GroupSync, sync_log_of
 from storage.schema import bring_up_to_date
 from storage.transaction import Transaction, translated
 from storage.unit_of_work import SqlUnitOfWork
@@ -58,12 +61,22 @@ class Database:
         self.engine = engine
         self._reading = engine.execution_options(**_READING, **_snapshot_options(engine))
         self._dialect = engine.dialect.name
-        self._queue = WriterQueue(_WAIT_S) if engine.dialect.name == "sqlite" else None
+        self._queue: WriterQueue | None = None
+        self._group: GroupSync | None = None
+        if self._dialect == "sqlite":
+            self._queue = WriterQueue(_WAIT_S)
+            self._group = GroupSync(partial(sync_log_of, Path(str(engine.url.database))))
 
     def unit_of_work(self) -> SqlUnitOfWork:
         """A transaction that may write; on SQLite the only one in this process from its first statement on."""
         return SqlUnitOfWork(
-            Transaction(self.engine.connect, dialect=self._dialect, turnstile=self._queue, is_writing=True)
+            Transaction(
+                self.engine.connect,
+                dialect=self._dialect,
+                is_writing=True,
+                turnstile=self._queue,
+                make_durable=self._group.wait if self._group else None,
+            )
         )
 
     def reading(self) -> SqlUnitOfWork:
@@ -71,7 +84,9 @@ class Database:
         return SqlUnitOfWork(self._snapshot())
 
     def ping(self) -> None:
-        """The database answers. Raises StorageUnavailable where it does not."""
+        """The database answers and can be written. Raises StorageUnavailable where it does not."""
+        if self._group is not None:
+            self._group.check()
         transaction = self._snapshot()
         try:
             transaction.read(text("SELECT 1 FROM study LIMIT 1")).all()
@@ -82,7 +97,7 @@ class Database:
         self.engine.dispose()
 
     def _snapshot(self) -> Transaction:
-        return Transaction(self._reading.connect, dialect=self._dialect, turnstile=None, is_writing=False)
+        return Transaction(self._reading.connect, dialect=self._dialect, is_writing=False)
 
 
 def _parsed(url: str, data_dir: Path) -> URL:
@@ -144,7 +159,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA synchronous=NORMAL")  # see group_commit
     (mode,) = cursor.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         _log.warning("sqlite_without_wal", journal_mode=mode, effect="readers and writers wait for each other")

@@ -20,7 +20,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 from dicom_node.core.errors import StorageUnavailable
@@ -34,7 +34,7 @@ SWEEP_DAYS = 3
 class DiskFileStore:
     """`FileStore` of the ports under `root`, which is made where it does not exist. Safe for any number of threads.
 
-    `new_name` gives names that never repeat; `sweep_days` is how far back `unfinished` looks.
+    `new_name` gives names that never repeat; `unfinished` looks through the newest `sweep_days` days there are.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class DiskFileStore:
             raise self._unavailable("measured", Path(), error) from error
 
     def unfinished(self) -> tuple[Path, ...]:
-        oldest = (self._clock.now().date() - timedelta(days=self._sweep_days)).isoformat()
         received = self.absolute(_RECEIVED)
+        # The newest days that exist, not the last days of the calendar: a node may be off for a week after a crash.
+        days = sorted((day for day in received.glob("*") if _is_day(day.name)), key=lambda day: day.name)
         found = [*self.absolute(_INCOMING).glob("*")]
-        for day in received.iterdir() if received.is_dir() else ():
-            if _is_day(day.name) and day.name >= oldest:
-                found += day.glob("*/*.dcm")
+        for day in days[-self._sweep_days :]:
+            found += day.glob("*/*.dcm")
         return tuple(sorted(path.relative_to(self._root) for path in found))
 
     def job_folder(self, job_id: int) -> Path:

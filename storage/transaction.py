@@ -36,15 +36,23 @@ class Transaction:
     """Statements between a lazy BEGIN and `commit` or `close`. Used by one thread at a time.
 
     `turnstile` is entered before a write transaction begins and left when it ends; None where the database lets
-    writers run beside each other. `is_writing` False gives a snapshot that cannot be written to.
+    writers run beside each other. `make_durable` runs after each commit, when the next writer is in already; None
+    where the database's own commit is durable. `is_writing` False gives a snapshot that cannot be written to.
     """
 
     def __init__(
-        self, connect: Callable[[], Connection], *, dialect: str, turnstile: Turnstile | None, is_writing: bool
+        self,
+        connect: Callable[[], Connection],
+        *,
+        dialect: str,
+        is_writing: bool,
+        turnstile: Turnstile | None = None,
+        make_durable: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self.dialect = dialect
         self._turnstile = turnstile
+        self._make_durable = make_durable
         self.is_writing = is_writing
         self._connection: Connection | None = None
         self._failure: Exception | None = None
@@ -77,6 +85,13 @@ class Transaction:
             self._connection.invalidate()
             raise self._failed(error) from error
         self.close()
+        if self._make_durable is None:
+            return
+        try:
+            self._make_durable()
+        except StorageUnavailable as error:
+            self._failure = error
+            raise
 
     def close(self) -> None:
         """Nothing that was not committed remains."""
