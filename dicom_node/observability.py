@@ -39,8 +39,8 @@ _SILENT_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "apscheduler")
 _Event = dict[str, Any]
 
 
-def configure_logging(
-    *, level: Literal["debug", "info", "warning", "error"] = "info", format: Literal["auto", "console", "json"] = "auto"
+def set_up_logging(
+    level: Literal["debug", "info", "warning", "error"] = "info", format: Literal["auto", "console", "json"] = "auto"
 ) -> None:
     """Log events go to standard error from here on, at `level` and above, one line each (a traceback follows)."""
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
@@ -168,7 +168,7 @@ METRICS: Mapping[str, Metric] = {
 PREFIX = "cspine"
 
 
-class PrometheusCounters:
+class Metrics:
     """The port `Counters` on a registry of its own."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ def list_(
     """The deliveries, newest first."""
     from dicom_node.app.queries import delivery_json
 
-    with opened_store(config) as store, store.unit_of_work() as uow:
+    with opened_store(config) as store, store.reading() as uow:
         found = [d for d in uow.deliveries.list(limit=limit) if state is None or d.state is state]
     if as_json:
         answer_json([delivery_json(delivery) for delivery in found])

@@ -66,7 +66,7 @@ def data_set_digest(file: Path) -> str:
 def _instances(store: Any) -> Iterator[tuple[InstanceRecord, ...]]:
     offset = 0
     while True:
-        with store.unit_of_work() as uow:
+        with store.reading() as uow:
             page = uow.studies.list(states=(StudyState.RECEIVING, StudyState.CLOSED), limit=_PAGE, offset=offset)
             found = [uow.studies.instances(intake.study_instance_uid) for intake in page]
         yield from found
@@ -94,7 +94,7 @@ def _of_record(record: InstanceRecord, file: Path, deep: bool) -> Iterator[Compl
 
 def _without_row(store: Any) -> list[Complaint]:
     found = []
-    with store.unit_of_work() as uow:
+    with store.reading() as uow:
         for path in store.files.unfinished():
             if not uow.studies.has_file(path):
                 found.append(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dicom_node.cli.options import AsJson, ConfigFile, load
-from dicom_node.cli.output import answer_json, progress_line, say
+from dicom_node.cli.output import answer_json, note, progress_line, say
+
+if TYPE_CHECKING:
+    from dicom_node.dimse.sender import FileAnswer
+
+_SHOWN = 20
 
 PeerName = Annotated[str, typer.Argument(metavar="PEER", help="The peer's name in our configuration.")]
 
@@ -25,9 +29,7 @@ def echo(peer: PeerName, config: ConfigFile = None, as_json: AsJson = False) -> 
     settings = load(config).settings
     from dicom_node import bootstrap
 
-    started = time.perf_counter()
-    bootstrap.echo_peer(settings, peer)
-    elapsed_ms = (time.perf_counter() - started) * 1000
+    elapsed_ms = bootstrap.echo_peer(settings, peer)
     if as_json:
         answer_json({"peer": peer, "answered": True, "elapsed_ms": round(elapsed_ms, 1)})
     else:
@@ -45,8 +47,29 @@ def send(
     from dicom_node import bootstrap
 
     with progress_line() as progress:
-        sent = bootstrap.send_path(settings, path, peer, progress)
+        report = bootstrap.send_path(settings, path, peer, progress)
     if as_json:
-        answer_json({"peer": peer, "sent": sent})
+        answer_json(
+            {
+                "peer": peer,
+                "stored": report.stored,
+                "answers": [_answer(answer) for answer in report.answers],
+                "skipped": [str(entry.path) for entry in report.skipped],
+            }
+        )
     else:
-        say(f"{peer} stored {sent} instances")
+        say(f"{peer} stored {report.stored} of {len(report.answers)} instances; {len(report.skipped)} files skipped")
+    if not report.is_complete:
+        for answer in [answer for answer in report.answers if not answer.is_stored][:_SHOWN]:
+            note(f"{answer.path}: {answer.why or f'status {answer.status:04X}'}")
+        raise typer.Exit(1)
+
+
+def _answer(answer: FileAnswer) -> dict[str, Any]:
+    return {
+        "file": str(answer.path),
+        "sop_instance_uid": answer.sop_instance_uid,
+        "stored": answer.is_stored,
+        "status": answer.status,
+        "why": answer.why,
+    }

@@ -14,8 +14,8 @@ from typing import Any
 
 import typer
 
-Progress = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, how much there is (0 where unknown)."""
+Progress = Callable[[str, float], None]
+"""What is being done, and which share of it is done, 0 to 1."""
 
 
 def say(text: str = "") -> None:
@@ -63,15 +63,15 @@ def when(moment: datetime | None) -> str:
 def progress_line() -> Iterator[Progress]:
     """A progress line on standard error while the block runs; nothing at all where that is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda what, done, total: None
+        yield lambda what, share: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=None)
-        yield lambda what, done, total: shown.update(task, description=what, completed=done, total=total or None)
+        task = shown.add_task("", total=1.0)
+        yield lambda what, share: shown.update(task, description=what, completed=share)
 
 
 def _cell(value: object) -> str:

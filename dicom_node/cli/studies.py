@@ -34,7 +34,7 @@ def list_(
     """The node worklist, the study that received an image last first."""
     from dicom_node.app.queries import list_worklist
 
-    with opened_store(config) as store, store.unit_of_work() as uow:
+    with opened_store(config) as store, store.reading() as uow:
         rows = [row for row in list_worklist(uow, limit=limit) if status is None or row.status.state is status]
     if as_json:
         answer_json([row.as_json() for row in rows])
@@ -63,7 +63,7 @@ def show(uid: Study, config: ConfigFile = None, as_json: AsJson = False) -> None
     from dicom_node.app.operator_actions import UnknownStudy
     from dicom_node.app.queries import study_detail
 
-    with opened_store(config) as store, store.unit_of_work() as uow:
+    with opened_store(config) as store, store.reading() as uow:
         detail = study_detail(uow, uid)
     if detail is None:
         raise UnknownStudy(f"study {uid} is not known here; `cspine-node studies list` shows those that are")

@@ -1,0 +1,62 @@
+"""/api/v1: what the pages show, as JSON. The keys are those of the command line's --json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+
+from dicom_node.app.queries import delivery_json, list_worklist, study_detail
+from dicom_node.core.worklist import WorklistState
+
+if TYPE_CHECKING:
+    from dicom_node.web.app import WebSources
+
+router = APIRouter(prefix="/api/v1", tags=["api"])
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
+Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Leave out this many first.")]
+
+
+@router.get("/studies", summary="The node worklist, the study that received an image last first")
+def studies(
+    request: Request, status: WorklistState | None = None, limit: Limit = 100, offset: Offset = 0
+) -> list[dict[str, Any]]:
+    """Studies with the one word for where they stand. `status` filters within `limit`."""
+    with _sources(request).unit_of_work() as uow:
+        rows = list_worklist(uow, limit=limit, offset=offset)
+    return [row.as_json() for row in rows if status is None or row.status.state is status]
+
+
+@router.get(
+    "/studies/{study_instance_uid}",
+    summary="One study in full",
+    responses={404: {"description": "The node does not know this study."}},
+)
+def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
+    """Series, jobs, deliveries, history, and the contract's result.json under `result`."""
+    with _sources(request).unit_of_work() as uow:
+        detail = study_detail(uow, study_instance_uid)
+    if detail is None:
+        raise HTTPException(404, "this node has never received the study")
+    return detail.as_json()
+
+
+@router.get("/deliveries", summary="Results on their way to peers, newest first")
+def deliveries(request: Request, limit: Limit = 100, offset: Offset = 0) -> list[dict[str, Any]]:
+    """Each delivery with the peer's answer to each object."""
+    with _sources(request).unit_of_work() as uow:
+        return [delivery_json(delivery) for delivery in uow.deliveries.list(limit=limit, offset=offset)]
+
+
+@router.get("/peers", summary="The configured peers as they are now")
+def peers(request: Request) -> dict[str, Any]:
+    """`problem` says why the configuration file as it stands is not in use; empty where it is."""
+    sources = _sources(request)
+    return {"peers": [asdict(peer) for peer in sources.peers.peers()], "problem": sources.peers_problem()}
+
+
+def _sources(request: Request) -> WebSources:
+    sources: WebSources = request.app.state.sources
+    return sources

@@ -1,0 +1,58 @@
+"""uvicorn in a thread, so that the node starts and stops it like everything else."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Protocol
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+log = structlog.get_logger(__name__)
+
+
+class Address(Protocol):
+    """Where to listen."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class WebServer:
+    """Serves `app` from `start` to `stop`. `port` 0 takes a free one; `port` is the real one after `start`."""
+
+    def __init__(self, app: FastAPI, address: Address) -> None:
+        self.host = address.host
+        self.port = address.port
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
+        )
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Returns listening. Raises OSError where the address cannot be had."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._socket = socket.create_server((self.host, self.port), family=family)
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
+        self._thread.start()
+        log.info("web_listening", host=self.host, port=self.port)
+
+    def stop(self, *, timeout_s: float = 5.0) -> None:
+        """Requests under way get `timeout_s` to end."""
+        if self._thread is None or self._socket is None:
+            return
+        self._server.should_exit = True
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._server.force_exit = True
+            self._thread.join(1.0)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket] if self._socket else None)

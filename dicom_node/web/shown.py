@@ -1,0 +1,210 @@
+"""What the templates show: read models turned into words, in pure functions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from dicom_node.app.queries import StudyDetail, WorklistRow
+from dicom_node.core.delivery import Delivery
+from dicom_node.core.finding import LEVELS
+from dicom_node.core.history import HistoryEntry
+from dicom_node.core.job import AnalysisJob
+from dicom_node.core.study import StudyIntake
+from dicom_node.core.worklist import WorklistState, WorklistStatus
+
+_ATTENTION_FIRST = (WorklistState.NEEDS_ATTENTION,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelChip:
+    """One level: `look` is positive, negative, partly or none; `words` say the same in full."""
+
+    level: str
+    look: str
+    text: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownRow:
+    """A line of the worklist."""
+
+    study: StudyIntake
+    status: WorklistStatus
+    levels: tuple[LevelChip, ...]
+    probability: float | None
+    is_positive: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownSeries:
+    """A series and its part in the analysis."""
+
+    uid: str
+    modality: str
+    images: int
+    part: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownStudy:
+    """The study page."""
+
+    study: StudyIntake
+    status: WorklistStatus
+    levels: tuple[LevelChip, ...]
+    overall: dict[str, Any] | None
+    outcome: str
+    reason: str
+    quality: tuple[str, ...]
+    bundle: str
+    device: str
+    timings: tuple[tuple[str, float], ...]
+    series: tuple[ShownSeries, ...]
+    jobs: tuple[AnalysisJob, ...]
+    deliveries: tuple[Delivery, ...]
+    history: tuple[HistoryEntry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftovers:
+    """What an analysis left for people: pictures and a report."""
+
+    pictures: tuple[Path, ...] = ()
+    report: Path | None = None
+
+
+def shown_row(row: WorklistRow) -> ShownRow:
+    """The line for a study."""
+    result = json.loads(row.job.result_json) if row.job is not None and row.job.result_json else {}
+    return ShownRow(
+        study=row.study,
+        status=row.status,
+        levels=level_chips(result),
+        probability=row.probability,
+        is_positive=row.is_positive,
+    )
+
+
+def shown_study(detail: StudyDetail) -> ShownStudy:
+    """The page for a study."""
+    result = detail.result or {}
+    bundle = result.get("bundle") or {}
+    return ShownStudy(
+        study=detail.study,
+        status=detail.status,
+        levels=level_chips(result),
+        overall=_overall(result),
+        outcome=str(result.get("outcome", "")),
+        reason=str(result.get("reason") or ""),
+        quality=tuple(result.get("quality", ())),
+        bundle=f"{bundle['name']} {bundle['version']} ({bundle['sha256'][:12]})" if bundle.get("name") else "",
+        device=str(result.get("device", "")),
+        timings=tuple((stage, float(seconds)) for stage, seconds in result.get("timings_s", {}).items()),
+        series=_series(detail, result.get("series") or {}),
+        jobs=detail.jobs,
+        deliveries=detail.deliveries,
+        history=detail.history,
+    )
+
+
+def level_chips(result: dict[str, Any]) -> tuple[LevelChip, ...]:
+    """C1 to C7 as the result has them; empty without a result."""
+    if result.get("outcome") != "analysed":
+        return ()
+    by_name = {level["level"]: level for level in result.get("levels", ())}
+    return tuple(_chip(name, by_name.get(name, {})) for name in LEVELS)
+
+
+def urgency(row: ShownRow) -> tuple[int, float]:
+    """Sort key: suspected fractures first, the highest probability on top; then what needs a person; then the rest
+    in the order it came."""
+    if row.is_positive:
+        return (0, -(row.probability or 0.0))
+    return (1 if row.status.state in _ATTENTION_FIRST else 2, 0.0)
+
+
+def leftovers_of(job_folder: Path) -> Leftovers:
+    """The report and the pictures beside it, of the latest attempt that left some; nothing where there are none."""
+    reports = sorted(job_folder.rglob("report.html"), key=_age)
+    pictures = sorted(job_folder.rglob("pictures/*.png"), key=_age)
+    if pictures:
+        latest = pictures[-1].parent
+        pictures = sorted(path for path in pictures if path.parent == latest)
+        # The overview of the whole spine comes before the key slices.
+        pictures.sort(key=lambda path: (not path.stem.startswith("sagittal"), path.name))
+    return Leftovers(pictures=tuple(pictures), report=reports[-1] if reports else None)
+
+
+def when(moment: datetime | None) -> str:
+    """UTC to the second; a dash for None."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "–"
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago, in the largest unit that says something; "in …" for the future."""
+    if moment is None:
+        return "–"
+    passed = now - moment
+    words = _span(abs(passed))
+    return f"in {words}" if passed < timedelta(0) else f"{words} ago"
+
+
+def _span(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _age(path: Path) -> tuple[float, str]:
+    return path.stat().st_mtime, str(path)
+
+
+def _chip(name: str, level: dict[str, Any]) -> LevelChip:
+    probability = level.get("probability")
+    if probability is None:
+        is_partly = level.get("status") == "partly_in_field_of_view"
+        words = "partly in the field of view, not assessed" if is_partly else "not assessed"
+        return LevelChip(level=name, look="partly" if is_partly else "none", text="–", words=f"{name}: {words}")
+    verdict = "fracture suspected" if level["fracture"] else "no fracture suspected"
+    return LevelChip(
+        level=name,
+        look="positive" if level["fracture"] else "negative",
+        text=f"{probability:.2f}",
+        words=f"{name}: {verdict}, probability {probability:.2f}, threshold {level['threshold']:.2f}",
+    )
+
+
+def _overall(result: dict[str, Any]) -> dict[str, Any] | None:
+    overall = result.get("patient_overall") or {}
+    return overall if overall.get("probability") is not None else None
+
+
+def _series(detail: StudyDetail, selection: dict[str, Any]) -> tuple[ShownSeries, ...]:
+    rejected = {entry["series_instance_uid"]: entry for entry in selection.get("rejected", ())}
+    chosen = selection.get("chosen")
+
+    def part(uid: str) -> str:
+        if uid == chosen:
+            return "analysed"
+        entry = rejected.get(uid)
+        return f"left out ({entry['rule'].replace('_', ' ')}): {entry['detail']}" if entry else "–"
+
+    shown = [
+        ShownSeries(
+            uid=series.series_instance_uid,
+            modality=series.modality or "–",
+            images=len(series.instances),
+            part=part(series.series_instance_uid),
+            is_chosen=series.series_instance_uid == chosen,
+        )
+        for series in detail.series
+    ]
+    return tuple(sorted(shown, key=lambda series: not series.is_chosen))
