@@ -83,6 +83,7 @@ def write_encapsulated(folder: Path, frames: Sequence[bytes], like: NDArray[np.g
 
 def to_jpeg_lossless(source: Path, target: Path) -> Path:
     """Transcode one file to JPEG Lossless, first-order prediction (1.2.840.10008.1.2.4.70)."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     reader = gdcm.ImageReader()
     reader.SetFileName(str(source))
     assert reader.Read()
@@ -94,7 +95,6 @@ def to_jpeg_lossless(source: Path, target: Path) -> Path:
     writer.SetFile(reader.GetFile())
     writer.SetImage(change.GetOutput())
     writer.SetFileName(str(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
     assert writer.Write()
     return target
 
