@@ -10,6 +10,7 @@ from pathlib import Path
 
 from highdicom.sr.coding import CodedConcept
 from pydicom import dcmwrite
+from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -201,6 +202,7 @@ def stamp_times(target: Dataset, created_at: datetime) -> None:
 def write(target: Dataset, file: Path) -> None:
     """`file` holds `target` as Part 10 and survives a power cut; it appears whole or not at all."""
     unfinished = file.with_name(f".{file.name}.part")
+    _keep_raw_elements(target)
     try:
         with unfinished.open("wb") as stream:
             dcmwrite(stream, target, enforce_file_format=True)
@@ -212,6 +214,13 @@ def write(target: Dataset, file: Path) -> None:
         raise StorageUnavailable(f"{file.name} cannot be written: {error.strerror or error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise EncodingInvalid(f"{file.name} cannot be written as DICOM: {error}") from error
+
+
+def _keep_raw_elements(target: Dataset) -> None:
+    """pydicom decodes and encodes anew whatever was not read in the encoding it writes; tell it that ours was."""
+    charset = target.get(tag_for_keyword("SpecificCharacterSet"))
+    encodings = None if charset is None else convert_encodings(charset.value)
+    target.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=encodings)
 
 
 def _sync_folder(folder: Path) -> None:
