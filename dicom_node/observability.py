@@ -39,7 +39,7 @@ _SILENT_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "apscheduler")
 _Event = dict[str, Any]
 
 
-def set_up_logging(
+def configure_logging(
     level: Literal["debug", "info", "warning", "error"] = "info", format: Literal["auto", "console", "json"] = "auto"
 ) -> None:
     """Log events go to standard error from here on, at `level` and above, one line each (a traceback follows)."""
@@ -168,7 +168,7 @@ METRICS: Mapping[str, Metric] = {
 PREFIX = "cspine"
 
 
-class Metrics:
+class PrometheusCounters:
     """The port `Counters` on a registry of its own."""
 
     def __init__(self) -> None:

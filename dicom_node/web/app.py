@@ -39,42 +39,17 @@ class WebSources:
     peers: PeerDirectory
     counters_registry: CollectorRegistry
     job_folder: Callable[[int], Path]
-    readiness: Callable[[], str]
-    peers_problem: Callable[[], str]
-    ae_title: str
-    version: str
+    readiness: Callable[[], str] = lambda: ""
+    peers_problem: Callable[[], str] = lambda: ""
+    ae_title: str = ""
+    version: str = ""
 
 
-def create_app(
-    *,
-    unit_of_work: UnitOfWorkFactory,
-    clock: Clock,
-    health: Callable[[], Iterable[TickReport]],
-    peers: PeerDirectory,
-    counters_registry: CollectorRegistry,
-    job_folder: Callable[[int], Path],
-    readiness: Callable[[], str] = lambda: "",
-    peers_problem: Callable[[], str] = lambda: "",
-    ae_title: str = "",
-    version: str = "",
-    allowed_hosts: Sequence[str] = ("*",),
-) -> FastAPI:
-    """The application on these sources (see `WebSources`). Requests for other hosts than `allowed_hosts` are refused."""
-    sources = WebSources(
-        unit_of_work=unit_of_work,
-        clock=clock,
-        health=health,
-        peers=peers,
-        counters_registry=counters_registry,
-        job_folder=job_folder,
-        readiness=readiness,
-        peers_problem=peers_problem,
-        ae_title=ae_title,
-        version=version,
-    )
+def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """The application on these sources; requests for other hosts than `allowed_hosts` are refused."""
     app = FastAPI(
         title="cspine-node",
-        version=version or "0",
+        version=sources.version or "0",
         description="What this node received, what it found, and where the results are.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Protocol
 
 import structlog
 import uvicorn
@@ -13,21 +12,12 @@ from fastapi import FastAPI
 log = structlog.get_logger(__name__)
 
 
-class Address(Protocol):
-    """Where to listen."""
-
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
-
-
 class WebServer:
     """Serves `app` from `start` to `stop`. `port` 0 takes a free one; `port` is the real one after `start`."""
 
-    def __init__(self, app: FastAPI, address: Address) -> None:
-        self.host = address.host
-        self.port = address.port
+    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
         self._server = uvicorn.Server(
             uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
         )

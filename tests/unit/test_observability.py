@@ -19,7 +19,7 @@ from dicom_node.app.ticks import TickReport
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.study import PatientSummary
 from dicom_node.dimse import counted
-from dicom_node.observability import MASKED, METRICS, Metrics, set_up_logging
+from dicom_node.observability import MASKED, METRICS, PrometheusCounters, configure_logging
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:
 
 
 def test_an_event_is_one_json_line_with_its_keys(logged) -> None:
-    set_up_logging(level="info", format="json")
+    configure_logging(level="info", format="json")
     log = structlog.get_logger("dicom_node.test")
     log.info("study_closed", study="abc", revision=2, file=Path("x/y"))
     log.debug("too_much")
@@ -48,7 +48,7 @@ def test_an_event_is_one_json_line_with_its_keys(logged) -> None:
 
 
 def test_keys_and_values_that_could_hold_a_patient_are_withheld(logged) -> None:
-    set_up_logging(level="info", format="json")
+    configure_logging(level="info", format="json")
     data_set = Dataset()
     data_set.PatientName = "Doe^Jane"
     structlog.get_logger("dicom_node.test").warning(
@@ -71,7 +71,7 @@ def test_keys_and_values_that_could_hold_a_patient_are_withheld(logged) -> None:
 
 
 def test_a_traceback_keeps_its_places_and_only_our_own_words(logged) -> None:
-    set_up_logging(level="info", format="json")
+    configure_logging(level="info", format="json")
     log = structlog.get_logger("dicom_node.test")
     try:
         try:
@@ -88,7 +88,7 @@ def test_a_traceback_keeps_its_places_and_only_our_own_words(logged) -> None:
 
 
 def test_libraries_that_quote_element_values_are_silent_and_others_speak_from_warning_on(logged) -> None:
-    set_up_logging(level="info", format="json")
+    configure_logging(level="info", format="json")
     logging.getLogger("pydicom").warning("Invalid value for VR PN: Doe^Jane")
     logging.getLogger("uvicorn.error").info("started")
     logging.getLogger("uvicorn.error").warning("slow")
@@ -106,7 +106,7 @@ def test_every_name_the_node_counts_under_is_declared_and_none_besides() -> None
 
 
 def test_counts_and_values_stand_on_the_metrics_page() -> None:
-    counters = Metrics()
+    counters = PrometheusCounters()
     counters.count(counting.INSTANCES_RECEIVED, calling_aet="CT1")
     counters.count(counting.INSTANCES_RECEIVED, calling_aet="CT1")
     counters.observe(counting.BYTES_RECEIVED, 500_000.0)
@@ -118,7 +118,7 @@ def test_counts_and_values_stand_on_the_metrics_page() -> None:
 
 
 def test_a_name_or_label_that_is_not_declared_is_a_programming_error() -> None:
-    counters = Metrics()
+    counters = PrometheusCounters()
     with pytest.raises(KeyError):
         counters.count("instances_recieved")
     with pytest.raises(ValueError):
@@ -126,7 +126,7 @@ def test_a_name_or_label_that_is_not_declared_is_a_programming_error() -> None:
 
 
 def test_the_metrics_page_shows_the_ticks_as_they_are() -> None:
-    counters = Metrics()
+    counters = PrometheusCounters()
     at = datetime(2030, 1, 1, tzinfo=UTC)
     counters.watch_ticks(
         lambda: (
