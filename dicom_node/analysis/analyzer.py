@@ -34,11 +34,15 @@ _ERRORS: dict[str, type[NodeError]] = {
 class ChildAnalyzer:
     """An Analyzer (see `dicom_node.ports`) that gives each attempt a process of its own."""
 
-    def __init__(self, *, bundle: str, device: str, threads: int | None, timeout_s: float) -> None:
+    def __init__(
+        self, *, bundle: str, device: str, threads: int | None, timeout_s: float, memory_limit_mb: int = 0
+    ) -> None:
+        """`threads` None leaves the choice to torch; `memory_limit_mb` 0 is no limit."""
         self._bundle = bundle
         self._device = device
         self._threads = threads
         self._timeout_s = timeout_s
+        self._memory_limit_mb = memory_limit_mb
 
     def analyse(self, request: AnalysisRequest, *, is_cancelled: Callable[[], bool]) -> AnalysisResult:
         """The child's result; see `ports.Analyzer` for the errors."""
@@ -70,6 +74,7 @@ class ChildAnalyzer:
                     "bundle": self._bundle,
                     "device": self._device,
                     "threads": self._threads,
+                    "memory_limit_mb": self._memory_limit_mb,
                 }
             )
         )

@@ -41,19 +41,32 @@ def _analyse(request: dict[str, Any], work_dir: Path) -> str:
     from dicom_node.analysis.study import analyse_study, open_study
     from dicom_node.core.selection import SelectionRules
     from inference.bundle import load_bundle
-    from inference.pipeline import Pipeline, choose_device
+    from inference.pipeline import Pipeline, overall_device
 
-    device = choose_device(request["device"])
+    _limit_memory(request["memory_limit_mb"])
+    device = overall_device(request["device"])
     pipeline = Pipeline(load_bundle(request["bundle"], device), device, threads=request["threads"])
     study = open_study(request["study_instance_uid"], [Path(file) for file in request["files"]])
-    result = analyse_study(study, pipeline=pipeline, rules=SelectionRules(), work_dir=work_dir)
+    result = analyse_study(study, pipeline=pipeline, rules=SelectionRules(), device=device, work_dir=work_dir)
     return to_json(result)
 
 
+def _limit_memory(limit_mb: int) -> None:
+    """Let the address space grow by this much from here on (Linux); 0 is no limit.
+
+    Torch maps more than it uses, so the limit counts from what the interpreter and its libraries take.
+    """
+    status = Path("/proc/self/statm")
+    if limit_mb and status.exists():
+        import resource
+
+        used = int(status.read_text().split()[0]) * resource.getpagesize()
+        limit = used + limit_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def _described(error: Exception) -> dict[str, str]:
-    kind = type(error).__name__
-    if kind == "OutOfMemoryError":
-        kind = "GpuOutOfMemory"
+    kind = "GpuOutOfMemory" if type(error).__name__ == "OutOfMemoryError" else type(error).__name__
     return {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
 
 

@@ -78,6 +78,7 @@ def analyse_study(
     *,
     pipeline: Pipeline,
     rules: SelectionRules,
+    device: str,
     work_dir: Path,
     progress: Progress | None = None,
 ) -> AnalysisResult:
@@ -110,7 +111,7 @@ def analyse_study(
             continue
         rejected += _ranked_lower(selection.candidates[position + 1 :], chosen=uid)
         timings = {"read": read_s, **prediction.timings_s}
-        return _analysed(study, uid, rejected, volume, prediction, pipeline, work_dir, timings)
+        return _analysed(study, uid, rejected, volume, prediction, pipeline.bundle, device, work_dir, timings)
     if read_errors and len(read_errors) == len(selection.candidates):
         raise GeometryUnsupported("; ".join(read_errors))
     return AnalysisResult(
@@ -119,7 +120,7 @@ def analyse_study(
         reason=_why_not_applicable(rejected),
         selection=SelectionRecord(chosen=None, rejected=tuple(rejected)),
         bundle=bundle_identity(pipeline.bundle),
-        device=pipeline.device_name,
+        device=device,
         overall_threshold=pipeline.bundle.overall_threshold,
         quality=_unreadable_notes(study),
         timings_s=(("read", read_s), ("total", time.perf_counter() - started)),
@@ -137,7 +138,8 @@ def _analysed(
     rejected: list[SeriesRejection],
     volume: SeriesVolume,
     prediction: Prediction,
-    pipeline: Pipeline,
+    bundle: Bundle,
+    device: str,
     work_dir: Path,
     timings_s: dict[str, float],
 ) -> AnalysisResult:
@@ -161,8 +163,8 @@ def _analysed(
         outcome=Outcome.ANALYSED,
         reason=None,
         selection=SelectionRecord(chosen=series_uid, rejected=tuple(rejected)),
-        bundle=bundle_identity(pipeline.bundle),
-        device=pipeline.device_name,
+        bundle=bundle_identity(bundle),
+        device=device,
         findings=findings,
         overall_probability=prediction.overall_probability,
         overall_threshold=prediction.overall_threshold,

@@ -25,9 +25,7 @@ SLAB_OFFSETS_MM = (-1.0, 0.0, 1.0)
 KEY_SLICE_HALF_WIDTH_MM = 70.0
 
 
-def write_views(
-    volume: Volume, mask: NDArray[np.uint8], findings: Sequence[Finding], folder: Path
-) -> Path | None:
+def write_views(volume: Volume, mask: NDArray[np.uint8], findings: Sequence[Finding], folder: Path) -> Path | None:
     """Write the curved sagittal overview and a key slice for each positive level; None where no level has a place."""
     placed = [finding for finding in findings if finding.location_mm_lps is not None]
     if not placed:
@@ -43,9 +41,7 @@ def write_views(
     return folder
 
 
-def _sagittal(
-    volume: Volume, mask: NDArray[np.uint8], placed: Sequence[Finding], folder: Path
-) -> dict[str, object]:
+def _sagittal(volume: Volume, mask: NDArray[np.uint8], placed: Sequence[Finding], folder: Path) -> dict[str, object]:
     """A sagittal plane that follows the spine from side to side, 3 mm thick."""
     centres = np.array(sorted((f.location_mm_lps for f in placed), key=lambda point: point[2]))  # type: ignore[index]
     corners = volume.to_lps_mm(np.array([[0, 0, 0], np.array(volume.hu.shape) - 1], dtype=float))
@@ -106,8 +102,6 @@ def _sample(volume: Volume, points_lps_mm: NDArray[np.float64]) -> NDArray[np.fl
     return map_coordinates(volume.hu, index, output=np.float32, order=1, mode="constant", cval=-1024)
 
 
-def _sample_labels(
-    volume: Volume, mask: NDArray[np.uint8], points_lps_mm: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def _sample_labels(volume: Volume, mask: NDArray[np.uint8], points_lps_mm: NDArray[np.float64]) -> NDArray[np.uint8]:
     index = np.moveaxis(volume.to_index_zyx(points_lps_mm), -1, 0)
     return map_coordinates(mask, index, output=np.uint8, order=0, mode="constant", cval=0)

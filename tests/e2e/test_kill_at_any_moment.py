@@ -39,10 +39,8 @@ def small_phantom(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudy:
 
 @pytest.fixture(scope="module")
 def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInPacs]:
-    peer = StandInPacs(tmp_path_factory.mktemp("kill-pacs"), ae_title="PACS")
-    peer.start()
-    yield peer
-    peer.stop()
+    with StandInPacs(tmp_path_factory.mktemp("kill-pacs"), ae_title="PACS") as peer:
+        yield peer
 
 
 def _renamed(study: PhantomStudy, folder: Path, number: int) -> list[Path]:
@@ -81,12 +79,8 @@ class Scanner:
 
     def _send_some(self) -> bool:
         scu = AE(ae_title="SCANNER")
-        first = pydicom.dcmread(self._pending[0])
-        for path in self._pending:
-            image = pydicom.dcmread(path, stop_before_pixels=True)
-            scu.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
-            break
-        del first
+        first = pydicom.dcmread(self._pending[0], stop_before_pixels=True)
+        scu.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
         association = scu.associate("127.0.0.1", self._node.port, ae_title=self._node.ae_title)
         if not association.is_established:
             return False
@@ -131,7 +125,7 @@ def test_no_acknowledged_instance_is_lost_and_each_result_is_delivered_once(
             _check_round(node, pacs, number, scanner, delay_s)
     finally:
         node.stop()
-    twice = {uid: count for uid, count in pacs.store_counts().items() if count != 1}
+    twice = {uid: count for uid, count in pacs.requests.items() if count != 1}
     assert not twice, f"delivered more than once: {twice}"
 
 

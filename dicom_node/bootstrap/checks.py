@@ -1,0 +1,130 @@
+"""Would this configuration work? And: C-ECHO and C-STORE from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from config.errors import ConfigError
+from config.load import LoadedSettings, check_port_free
+from config.settings import PeerSettings, Settings
+from dicom_node.bootstrap.store import open_store, to_peer
+from dicom_node.core.errors import ConfigurationError, NodeError, PeerUnreachable
+
+if TYPE_CHECKING:
+    from dicom_node.dimse.sender import SendReport
+
+Progress = Callable[[str, float], None]
+SENDING = "sending"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of `cspine-node check`."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def run_checks(loaded: LoadedSettings) -> list[Check]:
+    """Everything that can be looked at without starting the node. Never raises for a check that fails."""
+    settings = loaded.settings
+    checks = [
+        Check(name="configuration", ok=True, detail=str(loaded.path)),
+        _port("receiver port", settings.node.host, settings.node.port),
+    ]
+    if settings.web.enabled:
+        checks.append(_port("web port", settings.web.host, settings.web.port))
+    checks += _storage(settings)
+    checks.append(_bundle(settings))
+    checks += [_peer(peer, settings) for peer in settings.peers if peer.enabled]
+    if not any(peer.enabled and peer.may_send for peer in settings.peers):
+        checks.append(Check(name="peers", ok=False, detail="no enabled peer may send: nothing will ever arrive"))
+    return checks
+
+
+def echo_peer(settings: Settings, name: str) -> float:
+    """C-ECHO to the configured peer; returns milliseconds. Raises ConfigurationError, PeerUnreachable."""
+    from dicom_node.dimse.echo import echo
+
+    answer = echo(to_peer(_configured(settings, name)), settings.node.ae_title)
+    if not answer.ok:
+        raise PeerUnreachable(f"peer {name}: {answer.why}")
+    return answer.ms
+
+
+def send_path(settings: Settings, path: Path, name: str, progress: Progress | None = None) -> SendReport:
+    """C-STORE every DICOM file under `path` to the configured peer; what became of each. Raises NodeError."""
+    from dicom_node.dimse.part10 import files_below
+    from dicom_node.dimse.sender import FileAnswer, send_files
+
+    files = files_below([path])
+    done = 0
+
+    def report(_answer: FileAnswer) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(SENDING, done / len(files))
+
+    return send_files(to_peer(_configured(settings, name)), files, report, own_aet=settings.node.ae_title)
+
+
+def _configured(settings: Settings, name: str) -> PeerSettings:
+    for peer in settings.peers:
+        if peer.name == name:
+            return peer
+    known = ", ".join(peer.name for peer in settings.peers) or "none"
+    raise ConfigurationError(f"no peer is called {name!r}; configured peers: {known}")
+
+
+def _port(name: str, host: str, port: int) -> Check:
+    try:
+        check_port_free(host, port, key=name, source="configuration")
+    except ConfigError as error:
+        return Check(name=name, ok=False, detail=str(error))
+    return Check(name=name, ok=True, detail=f"{host}:{port} is free")
+
+
+def _storage(settings: Settings) -> list[Check]:
+    try:
+        store = open_store(settings)
+    except (NodeError, OSError) as error:
+        return [Check(name="storage", ok=False, detail=str(error))]
+    try:
+        store.database.ping()
+        free_bytes = store.files.free_bytes()
+    except NodeError as error:
+        return [Check(name="storage", ok=False, detail=str(error))]
+    finally:
+        store.close()
+    enough = free_bytes >= settings.node.min_free_bytes
+    detail = f"{free_bytes / 1e9:.1f} GB free in {settings.node.data_dir}"
+    return [
+        Check(name="database", ok=True, detail=settings.database.url.partition("@")[2] or settings.database.url),
+        Check(name="disk", ok=enough, detail=detail if enough else f"{detail}: C-STORE would be refused"),
+    ]
+
+
+def _bundle(settings: Settings) -> Check:
+    from inference.bundle import BundleError, load_bundle
+
+    try:
+        bundle = load_bundle(settings.inference.bundle)
+    except BundleError as error:
+        return Check(name="bundle", ok=False, detail=str(error))
+    return Check(name="bundle", ok=True, detail=f"{bundle.name} {bundle.version}, sha256 {bundle.sha256[:12]}")
+
+
+def _peer(peer: PeerSettings, settings: Settings) -> Check:
+    name = f"peer {peer.name}"
+    if not peer.receives_results:
+        return Check(name=name, ok=True, detail=f"{peer.ae_title} only sends; not called")
+    try:
+        elapsed_ms = echo_peer(settings, peer.name)
+    except NodeError as error:
+        return Check(name=name, ok=False, detail=str(error))
+    return Check(name=name, ok=True, detail=f"{peer.ae_title} answered C-ECHO in {elapsed_ms:.0f} ms")

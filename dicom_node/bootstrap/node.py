@@ -1,0 +1,301 @@
+"""What `cspine-node serve` runs.
+
+Start: the data folder is locked, the sweep puts right what an earlier life left, then the receiver listens, the ticks
+run and the page answers. Stop is the reverse: nothing new is accepted, the C-STORE under way is finished, leases are
+given back. A kill instead of a stop loses nothing but time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+import uuid
+from collections.abc import Callable
+from importlib.metadata import version
+
+import structlog
+
+from config.load import LoadedSettings
+from config.settings import AnalysisSettings, DeliverySettings
+from config.watch import LivePeers
+from dicom_node.analysis.analyzer import ChildAnalyzer
+from dicom_node.app.associations import RecordAssociations
+from dicom_node.app.close_studies import CloseStudies
+from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
+from dicom_node.app.receive_instance import ReceiveInstance
+from dicom_node.app.requeue import Requeue
+from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
+from dicom_node.app.sweep import Sweep
+from dicom_node.app.ticks import TickHealth, node_ticks
+from dicom_node.bootstrap.leftovers import read_found_instance
+from dicom_node.bootstrap.offline import make_encoder
+from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
+from dicom_node.core.completeness import ClosePolicy
+from dicom_node.core.errors import ConfigurationError, StorageUnavailable
+from dicom_node.core.retry import RetryPolicy
+from dicom_node.dimse.requestor import Timeouts
+from dicom_node.dimse.sender import DimseSender
+from dicom_node.dimse.server import DicomServer, ReceiverLimits
+from dicom_node.observability import Metrics, set_up_logging
+from dicom_node.ports import Clock
+from dicom_node.results.reporting import ReportingEncoder
+from dicom_node.scheduling import TickScheduler
+from dicom_node.web.app import create_app, hosts_for
+from dicom_node.web.server import WebServer
+from storage.lock import hold_data_dir
+
+log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT_S = 15.0
+
+
+def build_node(loaded: LoadedSettings, clock: Clock | None = None) -> Node:
+    """A node that is ready to start. Raises ConfigurationError where a setting cannot work."""
+    return Node(loaded, clock or SystemClock())
+
+
+class Node:
+    """One life of a node: `start` once, `stop` once."""
+
+    def __init__(self, loaded: LoadedSettings, clock: Clock) -> None:
+        self._settings = loaded.settings
+        self._clock = clock
+        self._owner_prefix = f"{self._settings.node.ae_title}:"
+        self._owner = f"{self._owner_prefix}{uuid.uuid4().hex[:12]}"
+        self._live_peers = LivePeers(loaded.path, self._settings.peers) if loaded.path else None
+        self._peers = (
+            ConfiguredPeers.following(self._live_peers)
+            if self._live_peers
+            else ConfiguredPeers.fixed(self._settings.peers)
+        )
+        self._counters = Metrics()
+        self._exit = contextlib.ExitStack()
+        self._stop_asked = threading.Event()
+        self._server: DicomServer | None = None
+        self._web: WebServer | None = None
+
+    @property
+    def dicom_port(self) -> int:
+        """The receiver's port, also where 0 was configured."""
+        if self._server is None:
+            raise RuntimeError("the node has not been started")
+        return self._server.port
+
+    @property
+    def web_port(self) -> int:
+        """The web server's port; 0 where it is switched off."""
+        return self._web.port if self._web else 0
+
+    def start(self) -> None:
+        """The node serves. On an error everything that was started is stopped again."""
+        with contextlib.ExitStack() as starting:
+            self._start(starting)
+            self._exit = starting.pop_all()
+        log.info("node_started", ae_title=self._settings.node.ae_title, port=self.dicom_port, web_port=self.web_port)
+
+    def stop(self) -> None:
+        """Finish what is under way, give leases back, let go of the data folder."""
+        self._exit.close()
+        log.info("node_stopped", ae_title=self._settings.node.ae_title)
+
+    def run_until_signal(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop_asked.set())
+        # A wait without a timeout would keep Python from running the signal handler on some platforms.
+        while not self._stop_asked.wait(1.0):
+            pass
+        self.stop()
+
+    def _start(self, starting: contextlib.ExitStack) -> None:
+        settings = self._settings
+        set_up_logging(settings.log.level, settings.log.format)
+        starting.enter_context(hold_data_dir(settings.node.data_dir))
+        store = open_store(settings, self._clock)
+        starting.callback(store.close)
+        requeue = Requeue(uow_factory=store.unit_of_work, clock=self._clock)
+        self._sweep(store, requeue).run()
+        scheduler, health = self._scheduler(store, requeue)
+        self._server = self._receiver(store)
+        self._listen(starting)
+        scheduler.start()
+        starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)
+        if settings.web.enabled:
+            self._web = self._web_server(store, health)
+            try:
+                self._web.start()
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot listen on {settings.web.host}:{settings.web.port}: {error.strerror}",
+                    key="web.port",
+                    value=settings.web.port,
+                ) from error
+            starting.callback(self._web.stop)
+
+    def _listen(self, starting: contextlib.ExitStack) -> None:
+        assert self._server is not None
+        try:
+            self._server.start()
+        except OSError as error:
+            node = self._settings.node
+            raise ConfigurationError(
+                f"cannot listen on {node.host}:{node.port}: {error.strerror}", key="node.port", value=node.port
+            ) from error
+        starting.callback(self._server.stop, STOP_TIMEOUT_S)
+
+    def _sweep(self, store: Store, requeue: Requeue) -> Sweep:
+        return Sweep(
+            uow_factory=store.unit_of_work,
+            files=store.files,
+            clock=self._clock,
+            requeue=requeue,
+            read_found=read_found_instance,
+            owner=self._owner,
+            owner_prefix=self._owner_prefix,
+        )
+
+    def _receiver(self, store: Store) -> DicomServer:
+        node = self._settings.node
+        return DicomServer(
+            ae_title=node.ae_title,
+            host=node.host,
+            port=node.port,
+            peers=self._peers,
+            receive=ReceiveInstance(
+                uow_factory=store.unit_of_work,
+                files=store.files,
+                clock=self._clock,
+                counters=self._counters,
+                min_free_bytes=node.min_free_bytes,
+            ),
+            associations=RecordAssociations(uow_factory=store.unit_of_work, clock=self._clock),
+            counters=self._counters,
+            clock=self._clock,
+            limits=ReceiverLimits(
+                maximum_associations=node.maximum_associations,
+                maximum_associations_per_address=node.maximum_associations_per_address,
+                network_timeout_s=node.network_timeout_s,
+            ),
+        )
+
+    def _scheduler(self, store: Store, requeue: Requeue) -> tuple[TickScheduler, TickHealth]:
+        settings = self._settings
+        stopping = _Stopping()
+        ticks = node_ticks(
+            close_studies=CloseStudies(
+                uow_factory=store.unit_of_work,
+                clock=self._clock,
+                counters=self._counters,
+                policy=ClosePolicy(
+                    quiet_period_s=settings.study.quiet_period_s, hard_limit_s=settings.study.hard_limit_s
+                ),
+            ),
+            requeue=requeue,
+            run_analysis=self._analysis(store),
+            deliver_results=self._delivery(store),
+            is_stopping=stopping,
+            period_s=settings.scheduler.tick_s,
+            analysis_workers=settings.inference.workers,
+            delivery_workers=settings.delivery.workers,
+            longest_analysis_s=settings.inference.timeout_s,
+        )
+        health = TickHealth(ticks, clock=self._clock)
+        scheduler = TickScheduler(ticks, health=health)
+        stopping.ask = scheduler.is_stopping
+        return scheduler, health
+
+    def _analysis(self, store: Store) -> RunAnalysis:
+        settings = self._settings
+        return RunAnalysis(
+            uow_factory=store.unit_of_work,
+            files=store.files,
+            analyzer=ChildAnalyzer(
+                bundle=settings.inference.bundle,
+                device=settings.inference.device,
+                threads=settings.inference.threads or None,
+                timeout_s=settings.inference.timeout_s,
+                memory_limit_mb=settings.inference.memory_limit_mb,
+            ),
+            encoder=ReportingEncoder(make_encoder(settings)),
+            peers=self._peers,
+            clock=self._clock,
+            counters=self._counters,
+            policy=AnalysisPolicy(retry=_analysis_retry(settings.analysis), lease_s=settings.scheduler.lease_s),
+            owner=self._owner,
+            randomness=random.random,
+        )
+
+    def _delivery(self, store: Store) -> DeliverResults:
+        settings = self._settings
+        return DeliverResults(
+            uow_factory=store.unit_of_work,
+            sender=DimseSender(
+                own_aet=settings.node.ae_title,
+                clock=self._clock,
+                timeouts=Timeouts(answer_s=settings.delivery.timeout_s),
+            ),
+            peers=self._peers,
+            clock=self._clock,
+            counters=self._counters,
+            policy=DeliveryPolicy(retry=_delivery_retry(settings.delivery), lease_s=settings.scheduler.lease_s),
+            owner=self._owner,
+            randomness=random.random,
+        )
+
+    def _web_server(self, store: Store, health: TickHealth) -> WebServer:
+        web = self._settings.web
+        live = self._live_peers
+        self._counters.watch_ticks(health.reports)
+        app = create_app(
+            unit_of_work=store.reading,
+            clock=self._clock,
+            health=health.reports,
+            peers=self._peers,
+            counters_registry=self._counters.registry,
+            job_folder=store.files.job_folder,
+            readiness=lambda: _why_not_ready(store),
+            peers_problem=lambda: live.problem if live else "",
+            ae_title=self._settings.node.ae_title,
+            version=version("cspine-node"),
+            allowed_hosts=hosts_for(web.host),
+        )
+        return WebServer(app, web)
+
+
+def _why_not_ready(store: Store) -> str:
+    try:
+        store.database.ping()
+    except StorageUnavailable as error:
+        return str(error)
+    return ""
+
+
+class _Stopping:
+    """Ticks are built before the scheduler that can be asked whether it stops."""
+
+    def __init__(self) -> None:
+        self.ask: Callable[[], bool] = lambda: False
+
+    def __call__(self) -> bool:
+        return self.ask()
+
+
+def _analysis_retry(settings: AnalysisSettings) -> RetryPolicy:
+    return RetryPolicy(
+        base_s=settings.backoff_initial_s,
+        factor=settings.backoff_factor,
+        cap_s=settings.backoff_maximum_s,
+        max_attempts=settings.attempts,
+    )
+
+
+def _delivery_retry(settings: DeliverySettings) -> RetryPolicy:
+    return RetryPolicy(
+        base_s=settings.backoff_initial_s,
+        factor=settings.backoff_factor,
+        cap_s=settings.backoff_maximum_s,
+        jitter=settings.backoff_jitter,
+        max_attempts=settings.attempts,
+    )

@@ -1,0 +1,104 @@
+"""The main job without a network: a folder of DICOM to SR, SEG, pictures and `result.json` for each study."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from config.settings import Settings
+from dicom_node.core.errors import BundleMismatch, EncodingInvalid, GeometryUnsupported
+from dicom_node.core.finding import Outcome
+from dicom_node.core.identifiers import study_key
+from dicom_node.ports import Clock, ResultEncoder
+
+Progress = Callable[[str, float], None]
+SOFTWARE_VERSION = version("cspine-node")
+
+
+def make_encoder(settings: Settings) -> ResultEncoder:
+    """The encoder with this node's identity."""
+    from dicom_node.results.encoder import DicomResultEncoder
+
+    return DicomResultEncoder(
+        manufacturer="cspine-node project",
+        software_version=SOFTWARE_VERSION,
+        device_serial=settings.node.ae_title,
+    )
+
+
+def analyse_folder(
+    folder: Path, out: Path, settings: Settings, device: str, progress: Progress | None, clock: Clock | None = None
+) -> list[dict[str, Any]]:
+    """Analyse every study under `folder`; one folder a study in `out`. Returns the contract's result of each.
+
+    A study that fails is a result with outcome "failed"; the others go on. Raises BundleMismatch.
+    """
+    from dicom_node.analysis.study import group_by_series
+    from dicom_node.bootstrap.store import SystemClock
+    from inference.bundle import BundleError, load_bundle
+    from inference.headers import scan_folder
+    from inference.pipeline import Pipeline, overall_device
+
+    clock = clock or SystemClock()
+    chosen_device = overall_device(device)
+    try:
+        bundle = load_bundle(settings.inference.bundle, chosen_device)
+    except BundleError as error:
+        raise BundleMismatch(str(error)) from error
+    pipeline = Pipeline(bundle, chosen_device, threads=settings.inference.threads or None)
+    scan = scan_folder(folder)
+    by_study: dict[str, list[Any]] = {}
+    for header in scan.instances:
+        by_study.setdefault(header.study_instance_uid, []).append(header)
+    return [
+        _analyse_one(
+            group_by_series(uid, headers),
+            pipeline=pipeline,
+            device=chosen_device,
+            encoder=make_encoder(settings),
+            out=out / study_key(uid) if len(by_study) > 1 else out,
+            progress=progress,
+            clock=clock,
+        )
+        for uid, headers in by_study.items()
+    ]
+
+
+def _analyse_one(
+    study: Any,
+    *,
+    pipeline: Any,
+    device: str,
+    encoder: ResultEncoder,
+    out: Path,
+    progress: Progress | None,
+    clock: Clock,
+) -> dict[str, Any]:
+    from dicom_node.analysis.study import analyse_study
+    from dicom_node.app.result_json import failed_json, result_json
+    from dicom_node.core.selection import SelectionRules
+    from dicom_node.results.pictures import write_pictures
+    from dicom_node.results.report import write_report
+
+    out.mkdir(parents=True, exist_ok=True)
+    started, started_at = time.perf_counter(), clock.now()
+    pictures: tuple[Path, ...] = ()
+    try:
+        result = analyse_study(
+            study, pipeline=pipeline, rules=SelectionRules(), device=device, work_dir=out, progress=progress
+        )
+        analysed = time.perf_counter()
+        objects = encoder.encode(result, revision=1, created_at=started_at, out_dir=out)
+        encoded = time.perf_counter()
+        if result.outcome is Outcome.ANALYSED and result.views_path is not None:
+            pictures = write_pictures(result.views_path, out)
+        report = result_json(result, objects, encode_s=encoded - analysed, total_s=time.perf_counter() - started)
+    except (GeometryUnsupported, EncodingInvalid) as error:
+        report = failed_json(study.study_instance_uid, str(error))
+    (out / "result.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_report(report, pictures, out / "report.html")
+    return report

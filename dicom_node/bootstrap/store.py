@@ -1,0 +1,96 @@
+"""Rows and files of a node, and the values that settings become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+from config.settings import PeerSettings, Settings
+from config.watch import LivePeers
+from dicom_node.core.identifiers import AETitle
+from dicom_node.core.peer import Peer
+from dicom_node.ports import Clock, UnitOfWorkFactory
+from storage.database import Database, open_database
+from storage.files import DiskFileStore
+
+
+class SystemClock:
+    """The machine's clock, in UTC."""
+
+    def now(self) -> datetime:
+        """Now, aware."""
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """What commands beside the node need: transactions, files, time."""
+
+    database: Database
+    files: DiskFileStore
+    clock: Clock
+
+    @property
+    def unit_of_work(self) -> UnitOfWorkFactory:
+        """Opens a transaction."""
+        return cast(UnitOfWorkFactory, self.database.unit_of_work)
+
+    @property
+    def reading(self) -> UnitOfWorkFactory:
+        """Opens a snapshot that is never committed and waits for no writer."""
+        return cast(UnitOfWorkFactory, self.database.reading)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+
+def open_store(settings: Settings, clock: Clock | None = None) -> Store:
+    """The rows and files under `settings`. Raises ConfigurationError where they cannot be opened."""
+    clock = clock or SystemClock()
+    data_dir = settings.node.data_dir
+    return Store(
+        database=open_database(settings.database.url, data_dir=data_dir),
+        files=DiskFileStore(data_dir, clock=clock),
+        clock=clock,
+    )
+
+
+def to_peer(settings: PeerSettings) -> Peer:
+    """The configured peer in the node's own type."""
+    return Peer(
+        name=settings.name,
+        ae_title=AETitle(settings.ae_title),
+        host=settings.host,
+        port=settings.port,
+        may_send=settings.may_send,
+        receives_results=settings.receives_results,
+        enabled=settings.enabled,
+    )
+
+
+class ConfiguredPeers:
+    """The PeerDirectory behind the configuration file; an accepted edit shows at the next call."""
+
+    def __init__(self, source: Callable[[], tuple[PeerSettings, ...]]) -> None:
+        self._source = source
+
+    @classmethod
+    def following(cls, live: LivePeers) -> ConfiguredPeers:
+        """Peers that follow the file."""
+        return cls(live.peers)
+
+    @classmethod
+    def fixed(cls, peers: tuple[PeerSettings, ...]) -> ConfiguredPeers:
+        """Peers that never change: where there is no file."""
+        return cls(lambda: peers)
+
+    def peers(self) -> tuple[Peer, ...]:
+        """All peers, disabled ones too."""
+        return tuple(to_peer(peer) for peer in self._source())
+
+    def by_name(self, name: str) -> Peer | None:
+        """The peer of that name; None where there is none."""
+        return next((peer for peer in self.peers() if peer.name == name), None)
