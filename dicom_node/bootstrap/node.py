@@ -38,11 +38,11 @@ from dicom_node.core.retry import RetryPolicy
 from dicom_node.dimse.requestor import Timeouts
 from dicom_node.dimse.sender import DimseSender
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
-from dicom_node.observability import Metrics, set_up_logging
+from dicom_node.observability import PrometheusCounters, configure_logging
 from dicom_node.ports import Clock
 from dicom_node.results.reporting import ReportingEncoder
 from dicom_node.scheduling import TickScheduler
-from dicom_node.web.app import create_app, hosts_for
+from dicom_node.web.app import WebSources, create_app, hosts_for
 from dicom_node.web.server import WebServer
 from storage.lock import hold_data_dir
 
@@ -70,7 +70,7 @@ class Node:
             if self._live_peers
             else ConfiguredPeers.fixed(self._settings.peers)
         )
-        self._counters = Metrics()
+        self._counters = PrometheusCounters()
         self._exit = contextlib.ExitStack()
         self._stop_asked = threading.Event()
         self._server: DicomServer | None = None
@@ -111,7 +111,7 @@ class Node:
 
     def _start(self, starting: contextlib.ExitStack) -> None:
         settings = self._settings
-        set_up_logging(settings.log.level, settings.log.format)
+        configure_logging(settings.log.level, settings.log.format)
         starting.enter_context(hold_data_dir(settings.node.data_dir))
         store = open_store(settings, self._clock)
         starting.callback(store.close)
@@ -248,7 +248,7 @@ class Node:
         web = self._settings.web
         live = self._live_peers
         self._counters.watch_ticks(health.reports)
-        app = create_app(
+        sources = WebSources(
             unit_of_work=store.reading,
             clock=self._clock,
             health=health.reports,
@@ -259,9 +259,8 @@ class Node:
             peers_problem=lambda: live.problem if live else "",
             ae_title=self._settings.node.ae_title,
             version=version("cspine-node"),
-            allowed_hosts=hosts_for(web.host),
         )
-        return WebServer(app, web)
+        return WebServer(create_app(sources, allowed_hosts=hosts_for(web.host)), host=web.host, port=web.port)
 
 
 def _why_not_ready(store: Store) -> str:
