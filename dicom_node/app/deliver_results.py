@@ -7,16 +7,17 @@ peer that cannot be reached rests for a while, so that a dead PACS does not keep
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from dicom_node.app import counting
 from dicom_node.app.leases import Heartbeat, failures_so_far
 from dicom_node.app.moves import move_delivery, note
+from dicom_node.app.peer_traffic import PeerTraffic
 from dicom_node.core.delivery import Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.errors import NodeError, PeerBusy, PeerRefused, PeerUnreachable, TransientError
 from dicom_node.core.finding import ResultObject
@@ -36,6 +37,8 @@ from dicom_node.ports import (
 
 log = structlog.get_logger(__name__)
 
+_LOST = "the lease went to another"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryPolicy:
@@ -51,36 +54,6 @@ class DeliveryPolicy:
 class _Failure:
     message: str
     policy: RetryPolicy | None  # None: trying again changes nothing
-
-
-class PeerTraffic:
-    """Which peers are being served or rest now. Process facts: a restart forgets them and loses nothing."""
-
-    def __init__(self) -> None:
-        self.claiming = threading.Lock()
-        self._serving: set[str] = set()
-        self._resting: dict[str, datetime] = {}
-
-    def busy(self, now: datetime) -> tuple[str, ...]:
-        """The peers to leave alone at `now`."""
-        resting = {peer for peer, until in self._resting.items() if until > now}
-        return tuple(sorted(self._serving | resting))
-
-    def serve(self, peer: str) -> None:
-        """Note that a worker talks to the peer."""
-        self._serving.add(peer)
-
-    def release(self, peer: str) -> None:
-        """Note that it no longer does."""
-        self._serving.discard(peer)
-
-    def rest(self, peer: str, until: datetime) -> None:
-        """Leave the peer alone until then."""
-        self._resting[peer] = until
-
-    def wake(self, peer: str) -> None:
-        """The peer answered."""
-        self._resting.pop(peer, None)
 
 
 class DeliverResults:
@@ -118,14 +91,15 @@ class DeliverResults:
         if delivery is None:
             return False
         try:
+            answers: list[ObjectStatus] = []
             with self._heartbeat(delivery) as heartbeat:
-                failure = self._attempt(delivery)
+                failure = self._attempt(delivery, answers)
             if heartbeat.is_lost:
-                self._count(delivery, "lost", why="the lease went to another")
+                self._count(delivery, "lost", why=_LOST)
             elif failure is None:
-                self._stored(delivery)
+                self._stored(delivery, answers)
             else:
-                self._failed(delivery, failure)
+                self._failed(delivery, failure, answers)
         finally:
             self._traffic.release(delivery.peer)
         return True
@@ -171,10 +145,10 @@ class DeliverResults:
             extend, clock=self._clock, lease_s=lease_s, until=until, name=f"delivery-{delivery.id}"
         )
 
-    def _attempt(self, delivery: Delivery) -> _Failure | None:
+    def _attempt(self, delivery: Delivery, answers: list[ObjectStatus]) -> _Failure | None:
         """The step runner: None where the peer holds every object now, else what happens next."""
         try:
-            self._send(delivery)
+            self._send(delivery, answers)
         except TransientError as error:
             return _Failure(message=_sentence(error), policy=self._policy.retry)
         except NodeError as error:
@@ -187,7 +161,7 @@ class DeliverResults:
             )
         return None
 
-    def _send(self, delivery: Delivery) -> None:
+    def _send(self, delivery: Delivery, answers: list[ObjectStatus]) -> None:
         peer = self._peers.by_name(delivery.peer)
         refusal = why_not_deliverable(peer, delivery.peer)
         if refusal or peer is None:
@@ -195,44 +169,36 @@ class DeliverResults:
         if not peer.enabled:
             raise PeerUnreachable(f"peer {peer.name} is disabled in the configuration")
         missing = _missing(delivery.objects, delivery.statuses)
-        if missing:
-            raise_for_answers(peer, missing, self._exchange(delivery, peer, missing))
-
-    def _exchange(
-        self, delivery: Delivery, peer: Peer, objects: tuple[ResultObject, ...]
-    ) -> tuple[ObjectStatus, ...]:
-        answers: list[ObjectStatus] = []
+        if not missing:
+            return
 
         def on_answer(status: ObjectStatus) -> None:
+            # Kept before it is written: where writing fails now, the end of this step may still write it.
+            answers.append(status)
             with self._uow() as uow:
                 uow.deliveries.record_answer(delivery.id, status)
                 uow.commit()
-            answers.append(status)
 
-        self._sender.send(peer, objects, on_answer=on_answer)
-        return tuple(answers)
+        self._sender.send(peer, missing, on_answer=on_answer)
+        raise_for_answers(peer, missing, answers)
 
-    def _stored(self, delivery: Delivery) -> None:
+    def _stored(self, delivery: Delivery, answers: list[ObjectStatus]) -> None:
         now = self._clock.now()
         with self._uow() as uow:
-            fresh = _fresh(uow, delivery)
-            moved = (
-                move_delivery(
-                    uow,
-                    fresh,
-                    DeliveryEvent.ALL_STORED,
-                    at=now,
-                    reason=f"{delivery.peer} holds {len(delivery.objects)} objects",
-                    actor=self._owner,
-                    failure="",
-                    next_attempt_at=None,
-                    finished_at=now,
-                )
-                if _is_ours(fresh, delivery)
-                else None
+            moved = move_delivery(
+                uow,
+                delivery,
+                DeliveryEvent.ALL_STORED,
+                at=now,
+                reason=f"{delivery.peer} holds {len(delivery.objects)} objects",
+                actor=self._owner,
+                statuses=_merged(uow, delivery, answers),
+                failure="",
+                next_attempt_at=None,
+                finished_at=now,
             )
             if moved is None:
-                self._count(delivery, "lost", why="the lease went to another")
+                self._count(delivery, "lost", why=_LOST)
                 return
             intake = uow.studies.get(delivery.study_instance_uid)
             uow.commit()
@@ -242,29 +208,21 @@ class DeliverResults:
             self._counters.observe(counting.RESULT_LATENCY_SECONDS, latency_s, peer=delivery.peer)
         self._count(delivery, "stored", why="")
 
-    def _failed(self, delivery: Delivery, failure: _Failure) -> None:
+    def _failed(self, delivery: Delivery, failure: _Failure, answers: list[ObjectStatus]) -> None:
         now = self._clock.now()
         with self._uow() as uow:
-            fresh = _fresh(uow, delivery)
             event, changes = self._next(uow, delivery, failure, now)
-            moved = (
-                move_delivery(
-                    uow, fresh, event, at=now, reason=str(changes["failure"]), actor=self._owner, **changes
-                )
-                if _is_ours(fresh, delivery)
-                else None
-            )
+            message = str(changes["failure"])
+            changes["statuses"] = _merged(uow, delivery, answers)
+            moved = move_delivery(uow, delivery, event, at=now, reason=message, actor=self._owner, **changes)
             if moved is None:
-                self._count(delivery, "lost", why="the lease went to another")
+                self._count(delivery, "lost", why=_LOST)
                 return
             uow.commit()
         if failure.policy is not None:
             self._rest(delivery.peer, moved.next_attempt_at, now)
-        self._count(
-            delivery,
-            "retry_wait" if event is DeliveryEvent.TRANSIENT_ERROR else "failed",
-            why=str(changes["failure"]),
-        )
+        outcome = "retry_wait" if event is DeliveryEvent.TRANSIENT_ERROR else "failed"
+        self._count(delivery, outcome, why=message)
 
     def _rest(self, peer: str, until: datetime | None, now: datetime) -> None:
         longest = now + timedelta(seconds=self._policy.longest_rest_s)
@@ -272,7 +230,7 @@ class DeliverResults:
 
     def _next(
         self, uow: UnitOfWork, delivery: Delivery, failure: _Failure, now: datetime
-    ) -> tuple[DeliveryEvent, dict[str, object]]:
+    ) -> tuple[DeliveryEvent, dict[str, Any]]:
         final = {"finished_at": now, "next_attempt_at": None}
         if failure.policy is None:
             return DeliveryEvent.PERMANENT_ERROR, {"failure": failure.message, **final}
@@ -332,14 +290,13 @@ def _missing(
     return tuple(entry for entry in objects if entry.sop_instance_uid not in stored)
 
 
-def _fresh(uow: UnitOfWork, delivery: Delivery) -> Delivery:
-    """The row with the answers written meanwhile."""
-    return uow.deliveries.get(delivery.id) or delivery
-
-
-def _is_ours(fresh: Delivery, claimed: Delivery) -> bool:
-    same_owner = (fresh.lease and fresh.lease.owner) == (claimed.lease and claimed.lease.owner)
-    return fresh.state is claimed.state and fresh.attempt == claimed.attempt and same_owner
+def _merged(uow: UnitOfWork, delivery: Delivery, answers: list[ObjectStatus]) -> tuple[ObjectStatus, ...]:
+    """The answers in the row, with those of this attempt in place of older ones."""
+    row = uow.deliveries.get(delivery.id) or delivery
+    by_uid = {status.sop_instance_uid: status for status in (*row.statuses, *answers)}
+    return tuple(
+        by_uid[entry.sop_instance_uid] for entry in delivery.objects if entry.sop_instance_uid in by_uid
+    )
 
 
 def _sentence(error: NodeError) -> str:

@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.app.node import Node
+from tests.unit.app.node import Node, silenced
+
+
+@pytest.fixture(autouse=True)
+def silence():
+    with silenced():
+        yield
 
 
 @pytest.fixture

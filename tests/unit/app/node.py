@@ -4,10 +4,13 @@ an analyzer, an encoder and PACS that do as they are told, and `restart` for a l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import structlog
 
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
@@ -46,6 +49,21 @@ STUDY = "1.2.3"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 BUNDLE = BundleIdentity(name="cspine", version="1", sha256="ab" * 32)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """No log lines: their rendering is slow, and a failing test tells more."""
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[_drop])
+    try:
+        yield
+    finally:
+        structlog.configure(processors=before)
+
+
+def _drop(*_: object) -> None:
+    raise structlog.DropEvent
 
 
 class FakeClock:

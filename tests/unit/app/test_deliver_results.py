@@ -2,7 +2,13 @@ import pytest
 
 from dicom_node.app.deliver_results import raise_for_answers
 from dicom_node.core.delivery import DeliveryState, ObjectStatus
-from dicom_node.core.errors import PeerBusy, PeerRefused, PeerUnreachable, SopClassNotAccepted
+from dicom_node.core.errors import (
+    PeerBusy,
+    PeerRefused,
+    PeerUnreachable,
+    SopClassNotAccepted,
+    StorageUnavailable,
+)
 from dicom_node.core.worklist import WorklistState
 from tests.unit.app.node import STUDY, Node, incoming, pacs
 
@@ -56,7 +62,7 @@ def test_a_kill_after_the_last_answer_sends_nothing_again(ready):
     class Killed(BaseException):
         pass
 
-    ready.delivery._stored = lambda delivery: (_ for _ in ()).throw(Killed())
+    ready.delivery._stored = lambda *_: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         ready.delivery.step()
     assert ready.deliveries()[0].state is DeliveryState.SENDING
@@ -64,6 +70,23 @@ def test_a_kill_after_the_last_answer_sends_nothing_again(ready):
     ready.turn()
     assert ready.deliveries()[0].state is DeliveryState.STORED
     assert ready.pacs.calls == [("pacs", 2)]
+
+
+def test_an_answer_that_could_not_be_written_at_once_is_written_at_the_end(ready, monkeypatch):
+    healthy, left = ready.database.unit_of_work, [1]
+
+    def is_away_once():
+        if left and ready.pacs.held:
+            left.pop()
+            raise StorageUnavailable("the database is away")
+        return healthy()
+
+    monkeypatch.setattr(ready.database, "unit_of_work", is_away_once)
+    ready.delivery.step()
+    assert ready.deliveries()[0].state is DeliveryState.RETRY_WAIT
+    ready.settle(turns=2)
+    assert ready.pacs.calls == [("pacs", 2), ("pacs", 1)]
+    assert list(ready.pacs.held.values()) == [1, 1]
 
 
 def test_a_peer_that_says_duplicate_holds_the_object(ready):

@@ -1,0 +1,136 @@
+import pytest
+
+from dicom_node.app.operator_actions import ActionRefused, UnknownDelivery, UnknownStudy
+from dicom_node.core.delivery import DeliveryState
+from dicom_node.core.errors import BundleMismatch, PeerRefused
+from dicom_node.core.job import JobState
+from dicom_node.core.study import StudyState
+from tests.unit.app.node import STUDY, incoming, not_applicable
+
+
+def test_an_operator_closes_a_study_despite_an_open_association(node):
+    node.open_association("stuck")
+    node.receive(incoming(association_id="stuck"))
+    job = node.operator.close_study(STUDY, actor="ana", reason="the scanner hangs")
+    assert (job.revision, job.state) == (1, JobState.QUEUED)
+    assert node.study().state is StudyState.CLOSED
+    assert node.study().close_reason == "closed by ana: the scanner hangs"
+    last = next(entry for entry in node.detail().history if entry.event == "operator_closed")
+    assert last.actor == "ana"
+
+
+def test_a_closed_study_is_not_closed_again(node):
+    node.receive_study(1)
+    node.close_now()
+    with pytest.raises(ActionRefused, match=r"1\.2\.3 is CLOSED already"):
+        node.operator.close_study(STUDY, actor="ana")
+    assert node.study().revision == 1
+
+
+@pytest.mark.parametrize("action", ["close_study", "retry_study", "cancel_study"])
+def test_a_study_nobody_sent_is_unknown(node, action):
+    with pytest.raises(UnknownStudy, match=r"there is no study 9\.9 on this node"):
+        getattr(node.operator, action)("9.9", actor="ana")
+
+
+@pytest.mark.parametrize("action", ["retry_study", "cancel_study"])
+def test_a_study_that_is_being_received_has_nothing_to_retry_or_cancel(node, action):
+    node.receive_study(1)
+    with pytest.raises(ActionRefused, match="still being received"):
+        getattr(node.operator, action)(STUDY, actor="ana")
+
+
+@pytest.mark.parametrize("first", [BundleMismatch("damaged"), not_applicable()])
+def test_a_failed_or_skipped_analysis_starts_afresh(node, first):
+    node.analyzer.script = [first]
+    node.receive_study(1)
+    node.close_now()
+    node.analysis.step()
+    job, deliveries = node.operator.retry_study(STUDY, actor="ana")
+    assert (job.state, job.attempt, job.failure, job.reason, job.result_json) == (
+        JobState.QUEUED,
+        0,
+        "",
+        "",
+        "",
+    )
+    assert deliveries == ()
+    node.turn()
+    assert node.job().state is JobState.DONE
+    assert node.deliveries()[0].state is DeliveryState.STORED
+
+
+def test_a_retry_by_an_operator_gives_every_attempt_back(node):
+    node.analyzer.script = [KeyError("x")] * 4
+    node.receive_study(1)
+    node.close_now()
+    node.settle(turns=4, seconds=60)
+    assert node.job().state is JobState.FAILED
+    node.operator.retry_study(STUDY, actor="ana")
+    node.analysis.step()
+    assert node.job().state is JobState.RETRY_WAIT
+
+
+def test_retrying_an_analysed_study_sends_its_failed_deliveries_again(node):
+    node.pacs.failures = [PeerRefused("not today")]
+    node.receive_study(1)
+    node.close_now()
+    node.turn()
+    job, deliveries = node.operator.retry_study(STUDY, actor="ana")
+    assert job.state is JobState.DONE
+    assert [delivery.state for delivery in deliveries] == [DeliveryState.PENDING]
+    node.turn()
+    assert node.deliveries()[0].state is DeliveryState.STORED
+    with pytest.raises(ActionRefused, match="nothing to retry"):
+        node.operator.retry_study(STUDY, actor="ana")
+
+
+def test_a_queued_analysis_needs_no_retry(node):
+    node.receive_study(1)
+    node.close_now()
+    with pytest.raises(ActionRefused, match="QUEUED: it needs no retry"):
+        node.operator.retry_study(STUDY, actor="ana")
+
+
+def test_a_cancelled_analysis_stays_so_until_it_is_retried(node):
+    node.receive_study(1)
+    node.close_now()
+    assert node.operator.cancel_study(STUDY, actor="ana").state is JobState.CANCELLED
+    node.settle(turns=3)
+    assert node.job().state is JobState.CANCELLED
+    with pytest.raises(ActionRefused, match="CANCELLED: nothing to cancel"):
+        node.operator.cancel_study(STUDY, actor="ana")
+    node.operator.retry_study(STUDY, actor="ana")
+    node.turn()
+    assert node.job().state is JobState.DONE
+
+
+def test_a_running_analysis_is_cancelled_and_its_result_thrown_away(node):
+    node.receive_study(1)
+    node.close_now()
+    node.analyzer.script = [lambda is_cancelled: node.operator.cancel_study(STUDY, actor="ana")]
+    node.analysis.step()
+    assert node.job().state is JobState.CANCELLED
+    assert node.deliveries() == ()
+
+
+def test_only_a_failed_delivery_is_retried(node):
+    node.receive_study(1)
+    node.close_now()
+    node.turn()
+    with pytest.raises(ActionRefused, match="delivery 1 is STORED, not FAILED"):
+        node.operator.retry_delivery(1, actor="ana")
+    with pytest.raises(UnknownDelivery, match="there is no delivery 7"):
+        node.operator.retry_delivery(7, actor="ana")
+
+
+def test_an_older_result_is_not_sent_after_a_newer_one(node):
+    node.pacs.failures = [PeerRefused("not today")]
+    node.receive_study(1)
+    node.close_now()
+    node.turn()
+    node.receive(incoming(2))
+    node.close_now()
+    node.turn()
+    with pytest.raises(ActionRefused, match="revision 1, revision 2 has a result"):
+        node.operator.retry_delivery(1, actor="ana")
