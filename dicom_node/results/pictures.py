@@ -69,7 +69,7 @@ def read_views(views_dir: Path) -> tuple[View, ...]:
     try:
         entries = json.loads((views_dir / "views.json").read_text())["views"]
         return tuple(_view(entry, views_dir) for entry in entries)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
         raise EncodingInvalid(f"the views of the analysis cannot be read: {error}") from error
 
 

@@ -188,7 +188,7 @@ def stamp_equipment(target: Dataset, equipment: Equipment, bundle: BundleIdentit
 
 
 def stamp_times(target: Dataset, created_at: datetime) -> None:
-    """Content, series and creation times of `target` are `created_at` on the study's clock.
+    """Content, series, creation and contribution times of `target` are `created_at` on the study's clock.
 
     That is the study's Timezone Offset From UTC (0008,0201) where it states one, else this machine's time zone:
     without the attribute a receiver reads all times of a study on one local clock.
@@ -197,6 +197,8 @@ def stamp_times(target: Dataset, created_at: datetime) -> None:
     date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")
     target.InstanceCreationDate = target.SeriesDate = target.ContentDate = date
     target.InstanceCreationTime = target.SeriesTime = target.ContentTime = time
+    for equipment in target.get("ContributingEquipmentSequence", []):
+        equipment.ContributionDateTime = local.strftime("%Y%m%d%H%M%S.%f%z")
 
 
 def write(target: Dataset, file: Path) -> None:

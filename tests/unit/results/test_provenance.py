@@ -83,7 +83,10 @@ def test_values_against_the_standard_are_copied_not_judged(tmp_path):
 
 
 def test_facts_for_the_page_are_decoded_and_leave_the_source_untouched():
-    elements = [("SpecificCharacterSet", "CS", b"ISO_IR 100"), ("PatientName", "PN", "Müller^Jürgen ".encode("latin-1"))]
+    elements = [
+        ("SpecificCharacterSet", "CS", b"ISO_IR 100"),
+        ("PatientName", "PN", "Müller^Jürgen ".encode("latin-1")),
+    ]
     source = as_sent(elements, ExplicitVRLittleEndian)
     assert dict(study_facts(source))["Patient"] == "Müller^Jürgen"
     assert source.get_item("PatientName").is_raw
@@ -105,9 +108,7 @@ def test_times_without_a_stated_clock_follow_the_machine():
 
 
 def test_the_device_uid_changes_with_the_weights_and_with_the_software():
-    old, new = (
-        Equipment(manufacturer="m", software_version=version, device_serial="1") for version in ("1.0", "1.1")
-    )
+    old, new = (Equipment(manufacturer="m", software_version=version, device_serial="1") for version in ("1.0", "1.1"))
     retrained = BundleIdentity(name="b", version="1", sha256="01")
     assert len({device_uid(old, BUNDLE), device_uid(new, BUNDLE), device_uid(old, retrained)}) == 3
 

@@ -1,0 +1,125 @@
+"""The report page: complete, self-contained, and honest about what it does not know."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.app.result_json import failed_json
+from dicom_node.core.finding import LEVELS
+from dicom_node.results.pictures import write_pictures
+from dicom_node.results.report import verdict, write_report
+from tests.builders.views import make_views
+
+
+def document(*, suspicious: tuple[str, ...] = (), unseen: tuple[str, ...] = (), overall: bool | None = None) -> dict:
+    found = bool(suspicious) if overall is None else overall
+    return failed_json("1.2.3", "") | {
+        "outcome": "analysed",
+        "series": {
+            "chosen": "1.2.3.4",
+            "rejected": [{"series_instance_uid": "1.2.3.5", "rule": "too_thick", "detail": "5 mm <thick>"}],
+        },
+        "bundle": {"name": "cspine", "version": "0.1", "sha256": "ab" * 32},
+        "patient_overall": {"probability": 0.9 if found else 0.1, "threshold": 0.4, "fracture": found},
+        "levels": [level(name, name in suspicious, name in unseen) for name in LEVELS],
+        "quality": ["a gap of 3 mm"],
+    }
+
+
+def level(name: str, suspicious: bool, unseen: bool) -> dict[str, Any]:
+    return {
+        "level": name,
+        "status": "partly_in_field_of_view" if unseen else "assessed",
+        "probability": None if unseen else (0.876 if suspicious else 0.021),
+        "threshold": 0.3,
+        "fracture": None if unseen else suspicious,
+        "location_mm_lps": None,
+    }
+
+
+def truth(**fractures: str) -> dict[str, Any]:
+    return {
+        "any_fracture": bool(fractures),
+        "levels": [
+            {
+                "level": name,
+                "status": "absent" if name == "C7" else "complete",
+                "fractured": name in fractures,
+                "fractures": [{"kind": fractures[name], "severity": 0.5}] if name in fractures else [],
+            }
+            for name in LEVELS
+        ],
+    }
+
+
+def text_of(page: str) -> str:
+    body = page.split("<main>")[1]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+def test_the_page_needs_no_other_file(tmp_path: Path):
+    images = write_pictures(make_views(tmp_path / "views"), tmp_path)
+    page = write_report(document(suspicious=("C2",)), images, tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert "http" not in page
+
+
+def test_every_level_stands_there_with_its_probability_or_the_reason(tmp_path: Path):
+    made = document(suspicious=("C2",), unseen=("C7",))
+    text = text_of(write_report(made, (), tmp_path / "report.html").read_text())
+    assert "C1 2.1 % 30.0 % no fracture" in text
+    assert "C2 87.6 % 30.0 % suspicious" in text
+    assert "C7 only partly in the field of view not assessed" in text
+    for words in ("1.2.3.4", "too thick", "a gap of 3 mm", "cspine 0.1", "ab" * 32):
+        assert words in text
+    assert "AI result, not a diagnosis. Trained on synthetic data." in text
+
+
+def test_text_from_outside_is_escaped(tmp_path: Path):
+    facts = (("Patient", "<script>^x"),)
+    page = write_report(document(), (), tmp_path / "report.html", study_facts=facts).read_text()
+    assert "&lt;script&gt;^x" in page
+    assert "5 mm &lt;thick&gt;" in page
+    assert "<script>" not in page
+
+
+def test_facts_that_the_study_does_not_have_are_left_out(tmp_path: Path):
+    facts = (("Patient", "Doe^Jane"), ("Born", ""))
+    text = text_of(write_report(document(), (), tmp_path / "report.html", study_facts=facts).read_text())
+    assert "Patient Doe^Jane" in text
+    assert "Born" not in text
+
+
+def test_truth_stands_beside_the_findings_and_says_where_they_differ(tmp_path: Path):
+    made = document(suspicious=("C2", "C5"))
+    page = write_report(made, (), tmp_path / "report.html", truth=truth(C2="odontoid-2", C6="lamina")).read_text()
+    text = text_of(page)
+    assert "C2 87.6 % 30.0 % suspicious fracture (odontoid-2) C3" in text
+    assert "suspicious no fracture false alarm C6" in text
+    assert "no fracture fracture (lamina) missed C7" in text
+    assert "not in the images" in text
+    assert "Truth" not in text_of(write_report(made, (), tmp_path / "without.html").read_text())
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "words"),
+    [
+        (document(), "negative", "No fracture found"),
+        (document(suspicious=("C2", "C7")), "positive", "Suspicious for fracture: C2, C7"),
+        (document(unseen=("C6", "C7")), "neither", "No fracture found; not assessed: C6, C7"),
+        (document(overall=True), "positive", "Suspicious for fracture, no single level stands out"),
+        (document(unseen=LEVELS), "neither", "No level could be assessed"),
+        (failed_json("1", "no memory"), "neither", "Failed: no memory"),
+        (document() | {"outcome": "not_applicable", "reason": "a chest"}, "neither", "Not applicable: a chest"),
+    ],
+)
+def test_the_verdict_never_calls_unseen_levels_free_of_fracture(made, kind, words):
+    assert verdict(made) == {"kind": kind, "text": words}
+
+
+def test_a_study_without_result_still_has_a_page(tmp_path: Path):
+    page = write_report(failed_json("1.2.3", "no memory"), (), tmp_path / "report.html").read_text()
+    assert "No series was analysed" in text_of(page)
