@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dicom_node.cli.options import AsJson, ConfigFile, load
 from dicom_node.cli.output import answer_json, progress_line, say, table
+from dicom_node.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dicom_node.demo.run import DemoResult
 
 NOT_APPLICABLE = 3
 
@@ -30,9 +34,13 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The whole chain once: phantom CT, node, stand-in PACS, results beside the truth."""
-    from dicom_node import bootstrap
+    from dicom_node.demo.run import run_demo
 
-    raise typer.Exit(bootstrap.run_demo(out, seed=seed, as_json=as_json))
+    outcome = run_demo(out, seed=seed, tell=(lambda _step: None) if as_json else (lambda step: say(f"- {step}")))
+    if as_json:
+        answer_json(outcome)
+    else:
+        _show_demo(outcome)
 
 
 def analyse(
@@ -81,10 +89,11 @@ def phantom(
         str | None, typer.Option(help="cspine, neck, head, wholebody, chest or abdomen. Else cspine.")
     ] = None,
     matrix: Annotated[int | None, typer.Option(min=64, max=1024, help="Rows and columns.")] = None,
+    header_style: Annotated[str | None, typer.Option(help="scanner, rsna or minimal. Else scanner.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """A synthetic CT study with its truth."""
-    from dicom_node import bootstrap
+    from dicom_node.demo.phantom_study import phantom_to_folder
 
     wishes: dict[str, Any] = {
         "fractures": () if healthy else tuple(fracture) if fracture else None,
@@ -95,14 +104,46 @@ def phantom(
         "tilt_deg": tilt,
         "coverage": coverage,
         "matrix": matrix,
+        "header_style": header_style,
     }
     given = {key: value for key, value in wishes.items() if value is not None}
-    with progress_line() as progress:
-        truth = bootstrap.phantom(out, seed=seed, progress=progress, **given)
+    try:
+        truth = phantom_to_folder(out, seed=seed, **given)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
     if as_json:
         answer_json(truth)
     else:
         say(f"{out}: {truth.get('slices', 'a study of')} slices, truth in {out / 'truth.json'}")
+
+
+def _show_demo(outcome: DemoResult) -> None:
+    truth = {entry["level"]: entry for entry in outcome.truth["levels"]}
+    say()
+    rows = [
+        (
+            level["level"],
+            _true_words(truth[level["level"]]),
+            level["status"].replace("_", " "),
+            "" if level["probability"] is None else f"{level['probability']:.2f}",
+            "FRACTURE" if level["fracture"] else "no fracture" if level["fracture"] is False else "",
+        )
+        for level in outcome.result["levels"]
+    ]
+    table(("level", "truth", "status", "probability", "finding"), rows, empty="no levels")
+    overall = outcome.result["patient_overall"]
+    say(f"any fracture: {overall['probability']:.2f} (threshold {overall['threshold']:.2f})")
+    say(f"from the last image to the stored result: {outcome.seconds_to_result:.1f} s")
+    for name, path in (("SEG", outcome.objects[0]), ("SR", outcome.objects[1]), ("report", outcome.report)):
+        say(f"{name:8}{path}")
+    say(f"pictures {', '.join(str(picture) for picture in outcome.pictures)}")
+    say("The weights are trained on synthetic CT only: these findings say nothing about patients.")
+
+
+def _true_words(entry: dict[str, Any]) -> str:
+    if not entry["fractured"]:
+        return "no fracture"
+    return "fracture: " + ", ".join(fracture["kind"] for fracture in entry["fractures"])
 
 
 def _status(results: list[dict[str, Any]]) -> int:
