@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -259,10 +260,17 @@ def incoming(
 class Node:
     """The use cases of one node. What survives a kill is `database` and `files`; `restart` makes the rest anew."""
 
-    def __init__(self, root: Path, *, peers: tuple[Peer, ...] = (pacs(),)) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        peers: tuple[Peer, ...] = (pacs(),),
+        database: Any = None,
+        files: Callable[[Path, FakeClock], Any] = lambda root, clock: MemoryFileStore(root, clock=clock),
+    ) -> None:
         self.clock = FakeClock()
-        self.database = MemoryDatabase()
-        self.files = MemoryFileStore(root, clock=self.clock)
+        self.database = database or MemoryDatabase()
+        self.files = files(root, self.clock)
         self.peers = FakePeers(*peers)
         self.pacs = FakePacs(self.clock)
         self.analyzer = FakeAnalyzer()
