@@ -87,9 +87,22 @@ def make_phantom(spec: PhantomSpec, *, grid: Grid | None = None, workers: int = 
     anatomy = build_anatomy(spec)
     grid = default_grid(spec, anatomy) if grid is None else grid
     out = render(anatomy, grid, workers=workers)
+    if spec.scanner.circle:
+        outside = ~reconstruction_circle(grid)
+        out.hu[:, outside] = -1024
+        out.labels[:, outside] = 0
+        out.fracture_mask[:, outside] = 0
     volume = Volume(hu=out.hu, affine_lps=np.asarray(grid.affine_lps, float), notes=("synthetic",))
     return Phantom(spec=spec, volume=volume, labels=out.labels, fracture_mask=out.fracture_mask,
                    truth=_truth(spec, anatomy, volume, out.labels, out.fracture_mask))
+
+
+def reconstruction_circle(grid: Grid) -> NDArray[np.bool_]:
+    """The pixels [y, x] inside the circle that the scanner reconstructs."""
+    _, ny, nx = grid.shape_zyx
+    y, x = np.ogrid[:ny, :nx]
+    inside: NDArray[np.bool_] = (y - (ny - 1) / 2) ** 2 + (x - (nx - 1) / 2) ** 2 <= (min(nx, ny) / 2) ** 2
+    return inside
 
 
 def _box(volume: Volume, where: Array) -> dict[str, Any]:
