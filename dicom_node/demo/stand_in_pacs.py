@@ -123,9 +123,7 @@ class StandInPacs:
         accept_proposals(association)
         refused = self.faults.refused_sop_classes
         association.acceptor.supported_contexts = [
-            context
-            for context in association.acceptor.supported_contexts
-            if context.abstract_syntax not in refused
+            context for context in association.acceptor.supported_contexts if context.abstract_syntax not in refused
         ]
         with self._changed:
             self.associations += 1

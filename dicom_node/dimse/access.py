@@ -129,9 +129,7 @@ def _calling(rule: str, why: str) -> Refused:
 
 
 def _permanent(reason: int, rule: str, why: str) -> Refused:
-    return Refused(
-        result=Result.REJECTED_PERMANENT, source=Source.SERVICE_USER, reason=reason, rule=rule, why=why
-    )
+    return Refused(result=Result.REJECTED_PERMANENT, source=Source.SERVICE_USER, reason=reason, rule=rule, why=why)
 
 
 def _limit(rule: str, why: str) -> Refused:

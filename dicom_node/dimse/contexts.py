@@ -30,9 +30,7 @@ _JPIP_DEFLATE = ("1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 
 
 def _of_type(kind: str, word: str = "") -> frozenset[str]:
-    return frozenset(
-        uid for uid, (name, type_, *_rest) in UID_dictionary.items() if type_ == kind and word in name
-    )
+    return frozenset(uid for uid, (name, type_, *_rest) in UID_dictionary.items() if type_ == kind and word in name)
 
 
 NON_PATIENT_OBJECTS: frozenset[str] = frozenset(_NON_PATIENT_OBJECT_CLASSES.values())

@@ -98,9 +98,7 @@ class StoreHandler:
                 f"SOP Class {request.sop_class_uid or 'missing'} in a context for {request.abstract_syntax}",
             )
         if not is_uid(request.sop_instance_uid):
-            self._refuse(
-                statuses.INVALID_SOP_INSTANCE, "missing_uid", "Affected SOP Instance UID is missing or no UID"
-            )
+            self._refuse(statuses.INVALID_SOP_INSTANCE, "missing_uid", "Affected SOP Instance UID is missing or no UID")
         if not len(request.data_set):
             self._refuse(statuses.CANNOT_UNDERSTAND, "empty", "the data set is empty")
 

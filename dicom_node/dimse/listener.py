@@ -75,9 +75,7 @@ class Listener(AssociationServer):
         host: ConnectionHost,
     ) -> None:
         self.host = host
-        super().__init__(
-            ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=_Connection
-        )
+        super().__init__(ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=_Connection)
         ae._servers.append(self)  # type: ignore[arg-type]
         self._thread = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": 0.1}, name="dicom-listener", daemon=True
@@ -119,4 +117,3 @@ class Listener(AssociationServer):
 
     def service_actions(self) -> None:
         """Nothing: pynetdicom's forced garbage collection stops every thread of a process that holds a model."""
-

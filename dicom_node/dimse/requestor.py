@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from pynetdicom import build_context, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
@@ -56,6 +56,18 @@ class StoreAnswer:
     comment: str = ""
 
 
+class _Answers(DIMSEServiceProvider):
+    """Keeps responses for the one who waits for them.
+
+    pynetdicom's reactor thread polls the same queue without blocking. It is to be paused while somebody waits, but
+    the pause has a gap in which the reactor takes the response and throws it away (observed):
+    the object is stored, and we would send it again. Here a poll finds nothing.
+    """
+
+    def get_msg(self, block: bool = False) -> Any:
+        return super().get_msg(block=True) if block else (None, None)
+
+
 @dataclass(kw_only=True)
 class _Progress:
     """How far the request came, noted by pynetdicom's events."""
@@ -65,6 +77,7 @@ class _Progress:
 
     def note_connection(self, event: evt.Event) -> None:
         self.connected = True
+        event.assoc.dimse = _Answers(event.assoc)
         connection: Any = event.assoc.dul.socket
         connection = connection.socket
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -111,18 +124,11 @@ class Session:
         return StoreAnswer(status=int(response.Status), comment=str(response.ErrorComment or ""))
 
     def _exchange(self, request: C_STORE, context_id: int) -> object:
-        """Send and wait, with pynetdicom's reactor paused so that it does not take the answer."""
-        association = self._association
-        if not association.is_established:
+        """The response; None where the association ended or the time is up."""
+        if not self._association.is_established:
             return None
-        association._reactor_checkpoint.clear()
-        while not association._is_paused:
-            time.sleep(0.0001)
-        try:
-            association.dimse.send_msg(request, context_id)
-            _context_id, response = association.dimse.get_msg(block=True)
-        finally:
-            association._reactor_checkpoint.set()
+        self._association.dimse.send_msg(request, context_id)
+        _context_id, response = self._association.dimse.get_msg(block=True)
         return response
 
     def _next_message_id(self) -> int:
@@ -140,9 +146,7 @@ class Session:
 
 
 @contextmanager
-def associated(
-    peer: Peer, *, own_aet: str, proposals: Iterable[Proposal], timeouts: Timeouts
-) -> Iterator[Session]:
+def associated(peer: Peer, *, own_aet: str, proposals: Iterable[Proposal], timeouts: Timeouts) -> Iterator[Session]:
     """An established association that is released at the end of the block, or aborted where it raises.
 
     Raises PeerUnreachable, PeerBusy (rejected for now), PeerRefused (rejected for good), SopClassNotAccepted (none

@@ -43,9 +43,7 @@ class DimseSender:
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
 
-    def send(
-        self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]
-    ) -> None:
+    def send(self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]) -> None:
         """Every object stored by the peer (with a warning counts), told one by one to `on_answer`.
 
         An object that is refused does not keep the others back: the error comes after all were tried. A busy peer
@@ -185,9 +183,7 @@ def _send_one(session: Session, peer: Peer, file: Part10File) -> StoreAnswer:
         sop_instance_uid=file.sop_instance_uid,
         data_set=data_set_in(file, syntax),
     )
-    log.info(
-        "instance_sent", peer=peer.name, sop_instance_uid=file.sop_instance_uid, status=f"0x{answer.status:04X}"
-    )
+    log.info("instance_sent", peer=peer.name, sop_instance_uid=file.sop_instance_uid, status=f"0x{answer.status:04X}")
     return answer
 
 
@@ -202,9 +198,7 @@ def _failure(peer: Peer, file: Part10File, answer: StoreAnswer) -> NodeError | N
             return PeerRefused(what)
 
 
-def _send_batch(
-    peer: Peer, batch: tuple[Part10File, ...], own_aet: str, timeouts: Timeouts
-) -> Iterator[FileAnswer]:
+def _send_batch(peer: Peer, batch: tuple[Part10File, ...], own_aet: str, timeouts: Timeouts) -> Iterator[FileAnswer]:
     with associated(peer, own_aet=own_aet, proposals=proposals_for(batch), timeouts=timeouts) as session:
         for file in batch:
             try:

@@ -195,9 +195,7 @@ class DicomServer:
         with self._state:
             self._serving.discard(association)
 
-    def store(
-        self, association: NodeAssociation, request: C_STORE, context: PresentationContext
-    ) -> tuple[int, str]:
+    def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
         return self._handler(
             StoreRequest(
                 sop_class_uid=str(request.AffectedSOPClassUID or ""),

@@ -72,9 +72,7 @@ class AssociationHost(Protocol):
         """Whether a request may still be served; False while the server stops."""
 
     def end_request(self, association: NodeAssociation) -> None: ...
-    def store(
-        self, association: NodeAssociation, request: C_STORE, context: PresentationContext
-    ) -> tuple[int, str]:
+    def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
         """The status and the Error Comment to answer a C-STORE-RQ with. Never raises."""
 
     def ended(self, association: NodeAssociation) -> None:
