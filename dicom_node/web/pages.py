@@ -17,6 +17,7 @@ from dicom_node.web.shown import (
     Leftovers,
     ago,
     leftovers_of,
+    person,
     shown_row,
     shown_study,
     urgency,
@@ -37,7 +38,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters |= {"when": when, "ago": ago}
+_environment.filters |= {"when": when, "ago": ago, "person": person}
 _templates = Jinja2Templates(env=_environment)
 
 

@@ -141,6 +141,13 @@ def leftovers_of(job_folder: Path) -> Leftovers:
     return Leftovers(pictures=tuple(pictures), report=reports[-1] if reports else None)
 
 
+def person(name: str) -> str:
+    """A person name (PS3.5 6.2.1.1) as people write it: the first component group, then the others in brackets."""
+    groups = [_one_group(group) for group in name.split("=")]
+    spoken = [group for group in groups if group]
+    return spoken[0] + "".join(f" ({group})" for group in spoken[1:]) if spoken else ""
+
+
 def when(moment: datetime | None) -> str:
     """UTC to the second; a dash for None."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "–"
@@ -153,6 +160,12 @@ def ago(moment: datetime | None, now: datetime) -> str:
     passed = now - moment
     words = _span(abs(passed))
     return f"in {words}" if passed < timedelta(0) else f"{words} ago"
+
+
+def _one_group(group: str) -> str:
+    family, *given = [part.strip() for part in group.split("^")]
+    rest = " ".join(part for part in given[:2] if part)
+    return ", ".join(part for part in (family, rest) if part)
 
 
 def _span(span: timedelta) -> str:
