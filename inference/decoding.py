@@ -1,8 +1,9 @@
 """The stored pixels of a file, frame by frame, as bit patterns.
 
 Uncompressed pixels are read straight from their place in the file; encapsulated ones are cut into frames here and
-decoded by pydicom's plugins. Which plugin goes first is measured (`tests/benchmarks/bench_reading.py`). None of
-them releases the interpreter lock, so threads gain where a file is read or converted, not where it is decoded.
+decoded by pydicom's plugins, RLE by its segments. Which plugin goes first is measured
+(`tests/benchmarks/bench_reading.py`). None of them releases the interpreter lock, so threads gain where a file is
+read or converted, not where it is decoded; for JPEG 2000 GDCM brings threads of its own.
 
 What is missing is an error: a file that ends before its pixels do is never filled up with zeros.
 """
@@ -39,10 +40,11 @@ from pydicom.uid import (
 
 from inference.errors import PixelDataUnreadable
 from inference.headers import UNDEFINED_LENGTH, InstanceHeader, PixelDescription
+from inference.jpeg_marker import jpeg_fault
+from inference.rle_segments import decode_rle
 
 # Fastest first; a plugin that is not installed or fails is followed by the next.
 PLUGINS: dict[str, tuple[str, ...]] = {
-    RLELossless: ("pylibjpeg", "pydicom"),
     JPEGBaseline8Bit: ("gdcm", "pylibjpeg", "pillow"),
     JPEGExtended12Bit: ("pylibjpeg", "gdcm"),
     JPEGLossless: ("gdcm", "pylibjpeg"),
@@ -56,6 +58,7 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     HTJ2K: ("pylibjpeg",),
 }
 
+_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
 
@@ -195,7 +198,10 @@ def _joined_frames(header: InstanceHeader, pixels: PixelDescription, value: byte
 
 
 def _decode(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> NDArray[np.unsignedinteger]:
+    if header.transfer_syntax_uid == RLELossless:
+        return _decode_rle(header, pixels, frame)
     decoder = _decoder(header)
+    _check_markers(header, pixels, frame)
     installed = decoder.available_plugins
     failures = []
     for plugin in PLUGINS.get(header.transfer_syntax_uid, installed):
@@ -211,6 +217,24 @@ def _decode(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> N
         size = pixels.bits_allocated // 8
         return decoded.astype(f"i{size}", copy=False).view(f"u{size}")
     raise _unreadable(header, "; ".join(["cannot be decoded", *failures, *_missing(decoder)]))
+
+
+def _decode_rle(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> NDArray[np.unsignedinteger]:
+    rows, columns, size = header.rows or 0, header.columns or 0, pixels.bits_allocated // 8
+    try:
+        unpacked = decode_rle(frame, pixels=rows * columns, bytes_each=size)
+    except ValueError as error:
+        raise _unreadable(header, f"damaged: {error}") from error
+    return unpacked.view(f"<u{size}").reshape(rows, columns)
+
+
+def _check_markers(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> None:
+    if header.transfer_syntax_uid not in _JPEG:
+        return
+    rows, columns = header.rows or 0, header.columns or 0
+    fault = jpeg_fault(frame, rows=rows, columns=columns, bits_allocated=pixels.bits_allocated)
+    if fault:
+        raise _unreadable(header, f"damaged: {fault}")
 
 
 def _options(header: InstanceHeader, pixels: PixelDescription) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -35,7 +35,7 @@ _PIXEL_DATA_TAG = (0x7FE0, 0x0010)
 # What pydicom's parser is seen to raise on bytes that are no DICOM or only part of it; there is no common root.
 _PARSER_ERRORS = (
     *(EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RecursionError),
-    *(struct.error, zlib.error),
+    *(struct.error, zlib.error, BytesLengthException, InvalidDicomError, OSError),
 )
 
 
@@ -122,10 +122,14 @@ def read_header(path: Path | str) -> InstanceHeader:
     try:
         with file.open("rb") as stream:
             dataset = _parse(file, stream)
-            place = _pixel_data_place(dataset, stream)
+            return _header(file, dataset, _pixel_data_place(dataset, stream))
+    except UnreadableInstance:
+        raise
     except OSError as error:
         raise UnreadableInstance(file, f"cannot be read: {error.strerror or error}") from error
-    return _header(file, dataset, place)
+    except _PARSER_ERRORS as error:
+        # Sequences are parsed when they are looked at, so this may come late.
+        raise UnreadableInstance(file, f"not readable as DICOM: {error}") from error
 
 
 def scan_folder(path: Path | str) -> Scan:
@@ -159,17 +163,13 @@ def _files_below(root: Path) -> Iterator[Path]:
 def _parse(file: Path, stream: BinaryIO) -> FileDataset:
     try:
         dataset = _read_before_pixels(stream)
-        # A file meta group without a data set is what is left of a file cut off early.
-        series, instance = elements.text(dataset, "SeriesInstanceUID"), _sop_instance_uid(dataset)
     except InvalidDicomError as error:
         raise UnreadableInstance(file, "not a DICOM file") from error
-    except _PARSER_ERRORS as error:
-        raise UnreadableInstance(file, f"not readable as DICOM: {error}") from error
     if _meta(dataset, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         raise UnreadableInstance(file, "a DICOMDIR, not an instance")
-    if not instance:
+    if not _sop_instance_uid(dataset):
         raise UnreadableInstance(file, "has no SOP Instance UID (0008,0018)")
-    if not series:
+    if not elements.text(dataset, "SeriesInstanceUID"):
         raise UnreadableInstance(file, "has no Series Instance UID (0020,000E)")
     return dataset
 

@@ -30,11 +30,11 @@ from pydicom.uid import (
 )
 
 from inference.decoding import FrameSource
-from inference.errors import PixelDataUnreadable
+from inference.errors import PixelDataUnreadable, ReadingError
 from inference.headers import read_header
 from inference.reading import read_series
 from tests.builders import htj2k_frames
-from tests.builders.stored_ct import enhanced_ct, to_jpeg_lossless, write, write_encapsulated, write_slices
+from tests.builders.stored_ct import ct_slice, enhanced_ct, to_jpeg_lossless, write, write_encapsulated, write_slices
 
 
 def noisy(dtype: type, bits: int, count: int = 3) -> NDArray[np.generic]:
@@ -212,3 +212,21 @@ def test_files_that_pydicom_ships_decode_as_pydicom_decodes_them(name: str) -> N
     frame = FrameSource(header).frame(0)
     assert frame.dtype == np.uint16
     np.testing.assert_array_equal(frame, expected.astype(np.uint16))
+
+
+@pytest.mark.parametrize("syntax", ["RLE", "JPEG Lossless SV1", "JPEG-LS", "JPEG 2000", "deflated"])
+def test_damage_within_a_file_is_an_error_of_ours_or_other_voxels_never_a_crash(tmp_path: Path, syntax: str) -> None:
+    """Each byte around the start of the encoded pixels, changed: decoders of native code must not end the process."""
+    source = write(ct_slice(noisy(np.int16, 12)[0], 0), tmp_path / "a.dcm")
+    CONVERSIONS[syntax](source, tmp_path / "b.dcm")
+    content = (tmp_path / "b.dcm").read_bytes()
+    start = content.index(b"\xe0\x7f\x10\x00") if syntax != "deflated" else len(content) // 2
+    file = tmp_path / "damaged.dcm"
+    refused = 0
+    for at in range(start, start + 130):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 0xA5]) + content[at + 1 :])
+        try:
+            FrameSource(read_header(file)).frame(0)
+        except ReadingError:
+            refused += 1
+    assert refused > 0
