@@ -159,8 +159,9 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA synchronous=NORMAL")  # see group_commit
     (mode,) = cursor.execute("PRAGMA journal_mode=WAL").fetchone()
+    # Without a log `group_commit` has nothing to sync, so each commit must.
+    cursor.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'wal' else 'FULL'}")
     if mode != "wal":
         _log.warning("sqlite_without_wal", journal_mode=mode, effect="readers and writers wait for each other")
     cursor.close()

@@ -10,12 +10,14 @@ at once do it once. A database of a later version is refused, so an older progra
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection, Engine, inspect, text
 
-from dicom_node.core.errors import ConfigurationError
+from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -98,5 +100,11 @@ def _keep_copy(engine: Engine, revision: str) -> None:
     copy = Path(f"{engine.url.database}.schema-{revision}")
     if copy.exists():
         return
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as reader:
-        reader.execute(text("VACUUM INTO :copy"), {"copy": str(copy)})
+    unfinished = copy.with_name(f"{copy.name}.part")
+    try:
+        # Outside SQLAlchemy: the upgrade's own connection holds the write lock, and this one only reads.
+        with closing(sqlite3.connect(engine.url.database)) as source, closing(sqlite3.connect(unfinished)) as target:
+            source.backup(target)
+        unfinished.rename(copy)
+    except (sqlite3.Error, OSError) as error:
+        raise StorageUnavailable(f"the database cannot be copied to {copy} before its upgrade: {error}") from error

@@ -1,0 +1,134 @@
+"""Rows, revisions and databases of other versions."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from dicom_node.core.errors import ConfigurationError, StorageUnavailable
+from storage import schema
+from storage.database import SQLITE_FILE, open_database
+from storage.rows import Row
+from storage.schema import HEAD, current_revision, migration_config, upgrade
+from tests.contract.postgres_server import postgres_url
+
+
+def test_the_revisions_make_the_tables_that_the_rows_describe() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        upgrade(connection)
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Row.metadata) == []
+
+
+@pytest.mark.peer("postgresql")
+def test_the_revisions_make_the_tables_on_postgresql_too(tmp_path: Path) -> None:
+    with postgres_url() as url:
+        database = open_database(url, data_dir=tmp_path)
+        with database.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, Row.metadata) == []
+            assert current_revision(connection) == HEAD
+        database.ping()
+        database.close()
+        open_database(url.replace("postgresql+psycopg://", "postgresql://"), data_dir=tmp_path).close()
+
+
+def test_head_is_the_last_revision_and_the_line_does_not_fork() -> None:
+    assert ScriptDirectory.from_config(migration_config()).get_heads() == [HEAD]
+
+
+def test_a_new_database_is_made_in_the_data_folder(tmp_path: Path) -> None:
+    database = open_database("sqlite", data_dir=tmp_path / "not" / "yet")
+    database.ping()
+    database.close()
+    assert (tmp_path / "not" / "yet" / SQLITE_FILE).exists()
+
+
+def test_a_database_of_a_later_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    open_database("sqlite", data_dir=tmp_path).close()
+    _set_revision(tmp_path, "9999")
+    with pytest.raises(ConfigurationError, match="9999"):
+        open_database("sqlite", data_dir=tmp_path)
+    assert _revision(tmp_path) == "9999"
+
+
+def test_an_older_database_is_copied_and_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one revision there is nothing older yet, so the upgrade itself is a stand-in."""
+    open_database("sqlite", data_dir=tmp_path).close()
+
+    def add_a_table(connection: object, revision: str = "head") -> None:
+        connection.exec_driver_sql("CREATE TABLE later (id INTEGER)")  # type: ignore[attr-defined]
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "upgrade", add_a_table)
+    open_database("sqlite", data_dir=tmp_path).close()
+    assert _revision(tmp_path) == "0002"
+    copy = tmp_path / f"{SQLITE_FILE}.schema-0001"
+    with sqlite3.connect(copy) as kept:
+        assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_database("sqlite", data_dir=tmp_path).close()
+
+    def fail_half_way(connection: object, revision: str = "head") -> None:
+        connection.exec_driver_sql("CREATE TABLE later (id INTEGER)")  # type: ignore[attr-defined]
+        connection.exec_driver_sql("CREATE TABLE study (id INTEGER)")  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "upgrade", fail_half_way)
+    with pytest.raises(StorageUnavailable):
+        open_database("sqlite", data_dir=tmp_path)
+    with sqlite3.connect(tmp_path / SQLITE_FILE) as left:
+        assert left.execute("SELECT count(*) FROM sqlite_master WHERE name = 'later'").fetchone() == (0,)
+    assert _revision(tmp_path) == "0001"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite://", "memory"),
+        ("sqlite:///:memory:", "memory"),
+        ("node.db", "neither"),
+        ("mysql://host/node", "only SQLite and PostgreSQL"),
+        ("postgresql+nodriver://host/node", "nodriver"),
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_with_the_key(tmp_path: Path, url: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why) as caught:
+        open_database(url, data_dir=tmp_path)
+    assert caught.value.key == "database.url"
+
+
+def test_a_password_in_the_url_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_database("mysql://node:secret@host/node", data_dir=tmp_path)
+    assert "secret" not in f"{caught.value} {caught.value.value}"
+
+
+def test_a_server_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable):
+        open_database(f"postgresql://node@/node?host={tmp_path}", data_dir=tmp_path)
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / SQLITE_FILE).write_bytes(b"not a database, but long enough to look at" * 100)
+    with pytest.raises(StorageUnavailable, match="not a database"):
+        open_database("sqlite", data_dir=tmp_path)
+
+
+def _revision(folder: Path) -> str:
+    with sqlite3.connect(folder / SQLITE_FILE) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def _set_revision(folder: Path, revision: str) -> None:
+    with sqlite3.connect(folder / SQLITE_FILE) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
