@@ -17,7 +17,14 @@ from pydicom.uid import UID, CTImageStorage
 
 HEADER_STYLES: Final = ("scanner", "rsna", "minimal")
 # Family, given; the third is written in ISO_IR 192, like every name here.
-_NAMES: Final = ("Testmann^Anna", "Proband^Karl Otto", "Łąckięć^Žofia Ñandú", "Phantom^Åse", "Muster^Zoë", "Ersatz^Ivan")
+_NAMES: Final = (
+    "Testmann^Anna",
+    "Proband^Karl Otto",
+    "Łąckięć^Žofia Ñandú",
+    "Phantom^Åse",
+    "Muster^Zoë",
+    "Ersatz^Ivan",
+)
 _NON_ASCII: Final = "Gössl-Дмитриева^Jürgen Šimon=Βασίλης^Άννα"
 _MAKERS: Final = (
     ("Example Imaging", "Ring 64", {"bone": "BONEPLUS", "soft": "STANDARD"}),
@@ -73,17 +80,30 @@ def study_header(seed: int, spec_text: str, sex: str, age: int, style: str, non_
     day = f"20{rng.integers(10, 26):02d}{rng.integers(1, 13):02d}{rng.integers(1, 29):02d}"
     name = _NON_ASCII if non_ascii else _NAMES[int(rng.integers(len(_NAMES)))]
     return StudyHeader(
-        study_instance_uid=uid_of("study", seed, spec_text), frame_of_reference_uid=uid_of("frame", seed, spec_text),
-        patient_name=digits if style == "rsna" else name, patient_id=digits if style == "rsna" else f"PH{seed:06d}",
-        patient_sex=sex, patient_age=age, study_date=day,
+        study_instance_uid=uid_of("study", seed, spec_text),
+        frame_of_reference_uid=uid_of("frame", seed, spec_text),
+        patient_name=digits if style == "rsna" else name,
+        patient_id=digits if style == "rsna" else f"PH{seed:06d}",
+        patient_sex=sex,
+        patient_age=age,
+        study_date=day,
         study_time=f"{rng.integers(0, 24):02d}{rng.integers(0, 60):02d}{rng.integers(0, 60):02d}",
-        accession_number=f"A{rng.integers(10**6, 10**7)}", maker=int(rng.integers(len(_MAKERS))), style=style,
+        accession_number=f"A{rng.integers(10**6, 10**7)}",
+        maker=int(rng.integers(len(_MAKERS))),
+        style=style,
     )
 
 
 def image_header(
-    study: StudyHeader, series: SeriesHeader, *, sop_instance_uid: UID, number: int, position_mm: NDArray[np.floating],
-    row_mm: NDArray[np.floating], column_mm: NDArray[np.floating], spacing_mm: tuple[float, float],
+    study: StudyHeader,
+    series: SeriesHeader,
+    *,
+    sop_instance_uid: UID,
+    number: int,
+    position_mm: NDArray[np.floating],
+    row_mm: NDArray[np.floating],
+    column_mm: NDArray[np.floating],
+    spacing_mm: tuple[float, float],
 ) -> Dataset:
     """One image's data set without pixels. `row_mm` and `column_mm` are the directions of rows and columns (unit).
 
@@ -115,18 +135,41 @@ def _complete(ds: Dataset, study: StudyHeader, series: SeriesHeader) -> None:
     maker, model, kernels = _MAKERS[study.maker]
     birth = int(study.study_date[:4]) - study.patient_age
     values: dict[str, Any] = {
-        "PatientBirthDate": f"{birth}0115", "PatientSex": study.patient_sex, "PatientAge": f"{study.patient_age:03d}Y",
-        "StudyDate": study.study_date, "StudyTime": study.study_time, "SeriesDate": study.study_date,
-        "SeriesTime": study.study_time, "AcquisitionDate": study.study_date, "AcquisitionTime": study.study_time,
-        "AccessionNumber": study.accession_number, "ReferringPhysicianName": "", "StudyID": "1",
-        "StudyDescription": "CT CERVICAL SPINE (SYNTHETIC)", "SeriesNumber": series.number,
-        "SeriesDescription": series.description, "BodyPartExamined": "CSPINE", "PatientPosition": "HFS",
-        "PositionReferenceIndicator": "", "Manufacturer": maker, "ManufacturerModelName": model, "StationName": "PHANTOM",
-        "InstitutionName": "No hospital", "SoftwareVersions": "1", "DeviceSerialNumber": "0",
-        "AcquisitionNumber": 1, "KVP": "120", "DataCollectionDiameter": "500",
-        "ReconstructionDiameter": _ds(series.fov_mm), "GantryDetectorTilt": _ds(series.gantry_tilt_deg),
-        "ConvolutionKernel": kernels[series.kernel], "ExposureTime": 800, "XRayTubeCurrent": 240, "Exposure": 192,
-        "RotationDirection": "CW", "BurnedInAnnotation": "NO",
+        "PatientBirthDate": f"{birth}0115",
+        "PatientSex": study.patient_sex,
+        "PatientAge": f"{study.patient_age:03d}Y",
+        "StudyDate": study.study_date,
+        "StudyTime": study.study_time,
+        "SeriesDate": study.study_date,
+        "SeriesTime": study.study_time,
+        "AcquisitionDate": study.study_date,
+        "AcquisitionTime": study.study_time,
+        "AccessionNumber": study.accession_number,
+        "ReferringPhysicianName": "",
+        "StudyID": "1",
+        "StudyDescription": "CT CERVICAL SPINE (SYNTHETIC)",
+        "SeriesNumber": series.number,
+        "SeriesDescription": series.description,
+        "BodyPartExamined": "CSPINE",
+        "PatientPosition": "HFS",
+        "PositionReferenceIndicator": "",
+        "Manufacturer": maker,
+        "ManufacturerModelName": model,
+        "StationName": "PHANTOM",
+        "InstitutionName": "No hospital",
+        "SoftwareVersions": "1",
+        "DeviceSerialNumber": "0",
+        "AcquisitionNumber": 1,
+        "KVP": "120",
+        "DataCollectionDiameter": "500",
+        "ReconstructionDiameter": _ds(series.fov_mm),
+        "GantryDetectorTilt": _ds(series.gantry_tilt_deg),
+        "ConvolutionKernel": kernels[series.kernel],
+        "ExposureTime": 800,
+        "XRayTubeCurrent": 240,
+        "Exposure": 192,
+        "RotationDirection": "CW",
+        "BurnedInAnnotation": "NO",
     }
     for keyword, value in values.items():
         setattr(ds, keyword, value)
@@ -141,7 +184,9 @@ def _ds(value: float) -> str:
     raise ValueError(f"{value!r} does not fit a decimal string")
 
 
-def describe_pixels(ds: Dataset, hu: NDArray[np.int16], outside: NDArray[np.bool_] | None, padding_hu: int) -> NDArray[Any]:
+def describe_pixels(
+    ds: Dataset, hu: NDArray[np.int16], outside: NDArray[np.bool_] | None, padding_hu: int
+) -> NDArray[Any]:
     """Set the Image Pixel and rescale elements; returns the stored values [y, x] for `hu`.
 
     With padding below -1024 HU values are signed 16-bit with Pixel Padding Value, as some scanners write; else they

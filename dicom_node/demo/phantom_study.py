@@ -31,7 +31,7 @@ from pydicom.uid import (
 from scipy.ndimage import gaussian_filter1d
 
 from dicom_node.demo.ct_headers import SeriesHeader, StudyHeader, describe_pixels, image_header, study_header, uid_of
-from inference.synthetic import Fracture, Grid, Phantom, build_anatomy, draw_spec, make_phantom
+from inference.synthetic import Fracture, Grid, Phantom, draw_spec, make_phantom
 from inference.synthetic.phantom import reconstruction_circle
 
 SYNTAXES: Final[dict[str, UID]] = {
@@ -100,7 +100,12 @@ def phantom_to_folder(
     phantom = make_phantom(spec, workers=workers)
     tell("writing DICOM", 0.6)
     study = write_phantom_study(
-        phantom, Path(out) / "dicom", syntax=syntax, header_style=header_style, seed=seed, soft_series=soft_series,
+        phantom,
+        Path(out) / "dicom",
+        syntax=syntax,
+        header_style=header_style,
+        seed=seed,
+        soft_series=soft_series,
         non_ascii=non_ascii,
     )
     tell("writing the truth", 0.95)
@@ -111,7 +116,7 @@ _SPAN_MM: Final = {"cspine": 165.0, "neck": 190.0}
 
 
 def parse_fracture(text: str | Fracture) -> Fracture:
-    """"C2:odontoid-2" or "C2:odontoid-2:0.4" as a Fracture. Raises ValueError where it is neither."""
+    """ "C2:odontoid-2" or "C2:odontoid-2:0.4" as a Fracture. Raises ValueError where it is neither."""
     if isinstance(text, Fracture):
         return text
     parts = text.split(":")
@@ -155,7 +160,9 @@ def write_phantom_study(
         scout, uid = _write_localizer(phantom, study, seed, text, out_dir)
         files.append(scout)
         uids.append(str(uid))
-    return PhantomStudy(study_instance_uid=str(study.study_instance_uid), series_instance_uids=tuple(uids), files=tuple(files))
+    return PhantomStudy(
+        study_instance_uid=str(study.study_instance_uid), series_instance_uids=tuple(uids), files=tuple(files)
+    )
 
 
 def write_truth(phantom: Phantom, out_dir: Path, study: PhantomStudy | None = None) -> dict[str, Any]:
@@ -173,7 +180,7 @@ def write_truth(phantom: Phantom, out_dir: Path, study: PhantomStudy | None = No
 
 
 def write_nifti(path: Path, voxels: NDArray[np.uint8], affine_lps: NDArray[np.floating]) -> None:
-    """uint8 [z, y, x] as gzipped NIfTI-1 with its sform in RAS, which unlike a qform can hold a tilted stack's shear."""
+    """uint8 [z, y, x] as gzipped NIfTI-1 with its sform in RAS, which can hold a tilted stack's shear."""
     ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps
     nz, ny, nx = voxels.shape
     spacing = np.linalg.norm(affine_lps[:3, :3], axis=0)
@@ -195,8 +202,13 @@ def write_nifti(path: Path, voxels: NDArray[np.uint8], affine_lps: NDArray[np.fl
 def _series(seed: int, text: str, spec: Any, kernel: str, number: int) -> SeriesHeader:
     sc = spec.scanner
     return SeriesHeader(
-        series_instance_uid=uid_of("series", seed, text, number), number=number, description=f"C-SPINE {sc.slice_mm:g} {kernel}".upper(),
-        kernel=kernel, image_type=("ORIGINAL", "PRIMARY", "AXIAL"), slice_thickness_mm=sc.slice_mm, gantry_tilt_deg=sc.tilt_deg,
+        series_instance_uid=uid_of("series", seed, text, number),
+        number=number,
+        description=f"C-SPINE {sc.slice_mm:g} {kernel}".upper(),
+        kernel=kernel,
+        image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
+        slice_thickness_mm=sc.slice_mm,
+        gantry_tilt_deg=sc.tilt_deg,
         fov_mm=spec.fov_mm,
     )
 
@@ -210,7 +222,14 @@ def _smoothed(phantom: Phantom) -> NDArray[np.int16]:
 
 
 def _write_series(
-    phantom: Phantom, hu: NDArray[np.int16], study: StudyHeader, series: SeriesHeader, out_dir: Path, syntax: UID, *, falling: bool
+    phantom: Phantom,
+    hu: NDArray[np.int16],
+    study: StudyHeader,
+    series: SeriesHeader,
+    out_dir: Path,
+    syntax: UID,
+    *,
+    falling: bool,
 ) -> list[Path]:
     affine, count = phantom.volume.affine_lps, hu.shape[0]
     grid = Grid(shape_zyx=(count, hu.shape[1], hu.shape[2]), affine_lps=affine)
@@ -222,8 +241,13 @@ def _write_series(
     for k in range(count):
         number = count - k if falling else k + 1
         ds = image_header(
-            study, series, sop_instance_uid=uid_of("image", series.series_instance_uid, k), number=number,
-            position_mm=(affine @ np.array([0, 0, k, 1.0]))[:3], row_mm=affine[:3, 0] / step_x, column_mm=affine[:3, 1] / step_y,
+            study,
+            series,
+            sop_instance_uid=uid_of("image", series.series_instance_uid, k),
+            number=number,
+            position_mm=(affine @ np.array([0, 0, k, 1.0]))[:3],
+            row_mm=affine[:3, 0] / step_x,
+            column_mm=affine[:3, 1] / step_y,
             spacing_mm=(float(step_y), float(step_x)),
         )
         stored = describe_pixels(ds, hu[k], outside, phantom.spec.scanner.padding_hu)
@@ -238,13 +262,25 @@ def _write_localizer(phantom: Phantom, study: StudyHeader, seed: int, text: str,
     picture = np.clip(volume.hu.mean(axis=2)[::-1], -1024, 3071).astype(np.int16)
     uid = uid_of("series", seed, text, "scout")
     series = SeriesHeader(
-        series_instance_uid=uid, number=1, description="SCOUT", kernel="soft", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"),
-        slice_thickness_mm=2.0, gantry_tilt_deg=0.0, fov_mm=phantom.spec.fov_mm,
+        series_instance_uid=uid,
+        number=1,
+        description="SCOUT",
+        kernel="soft",
+        image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"),
+        slice_thickness_mm=2.0,
+        gantry_tilt_deg=0.0,
+        fov_mm=phantom.spec.fov_mm,
     )
     top = volume.to_lps_mm(np.array([volume.hu.shape[0] - 1, 0, (volume.hu.shape[2] - 1) / 2]))
     ds = image_header(
-        study, series, sop_instance_uid=uid_of("image", uid, 0), number=1, position_mm=top, row_mm=np.array([0.0, 1, 0]),
-        column_mm=np.array([0.0, 0, -1]), spacing_mm=(z, y),
+        study,
+        series,
+        sop_instance_uid=uid_of("image", uid, 0),
+        number=1,
+        position_mm=top,
+        row_mm=np.array([0.0, 1, 0]),
+        column_mm=np.array([0.0, 0, -1]),
+        spacing_mm=(z, y),
     )
     stored = describe_pixels(ds, picture, None, -1024)
     folder = out_dir / "series-1"
@@ -258,8 +294,8 @@ def write_image(ds: Dataset, stored: NDArray[Any], path: Path, syntax: UID) -> P
     ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = syntax if not syntax.is_encapsulated else ExplicitVRLittleEndian
-    order = ">" if syntax == ExplicitVRBigEndian else "<"
-    ds.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+    swapped = stored.astype(stored.dtype.newbyteorder(">"))
+    ds.PixelData = (swapped if syntax == ExplicitVRBigEndian else stored).tobytes()
     ds["PixelData"].VR = "OW"
     if syntax == JPEGLosslessSV1:
         _encode_with_gdcm(ds)

@@ -11,19 +11,22 @@ from numpy.typing import NDArray
 from inference.synthetic.breaks import Breaks
 from inference.synthetic.curve import ALL_LEVELS, SpineCurve, build_curve
 from inference.synthetic.decoys import Decoration, decorate
-from inference.synthetic.field import bar, bounds_of, ellipsoid, placed
+from inference.synthetic.field import bar, bounds_of, chain, ellipsoid, placed
 from inference.synthetic.fractures import break_vertebra, squash_of
 from inference.synthetic.neck import Neck
-from inference.synthetic.skull import OCCIPUT, Head
+from inference.synthetic.skull import Head
 from inference.synthetic.solid import Layer, Solid, bone_layers, solid
 from inference.synthetic.spec import LEVELS, PhantomSpec
 from inference.synthetic.trunk import Trunk
 from inference.synthetic.vertebra import Vertebra, build_vertebra
 
 Array = NDArray[Any]
-LABELS = {f"C{i}": i for i in range(1, 8)} | {f"T{i}": 7 + i for i in range(1, 5)} | {f"T{i}": 12 for i in range(5, 13)} | {
-    f"L{i}": 12 for i in range(1, 6)
-}
+LABELS = (
+    {f"C{i}": i for i in range(1, 8)}
+    | {f"T{i}": 7 + i for i in range(1, 5)}
+    | {f"T{i}": 12 for i in range(5, 13)}
+    | {f"L{i}": 12 for i in range(1, 6)}
+)
 _LOWEST = {"cspine": "T6", "neck": "T6", "head": "T3", "chest": "L4", "abdomen": "L5", "wholebody": "L5"}
 
 
@@ -61,7 +64,9 @@ def _vertebrae(spec: PhantomSpec, curve: SpineCurve) -> tuple[list[Solid], dict[
     solids, shapes, extras = [], {}, {}
     for i, level in enumerate(ALL_LEVELS[: lowest + 1]):
         rng = np.random.default_rng([spec.seed, 202, i])
-        shape = build_vertebra(level, rng, spec.scale, spec.width_scale, curve.heights.get(level, 0.0), squash_of(spec, level))
+        shape = build_vertebra(
+            level, rng, spec.scale, spec.width_scale, curve.heights.get(level, 0.0), squash_of(spec, level)
+        )
         extra = decorate(spec, level, shape) if level in LEVELS else Decoration()
         prims = placed(shape.prims + extra.prims, curve.frames[level])
         hu = _marrow_hu(spec, level)
@@ -72,9 +77,8 @@ def _vertebrae(spec: PhantomSpec, curve: SpineCurve) -> tuple[list[Solid], dict[
     return solids, shapes, extras
 
 
-def _surroundings(spec: PhantomSpec, neck: Neck, curve: SpineCurve, flesh: Solid) -> list[Solid]:
+def _surroundings(spec: PhantomSpec, neck: Neck, curve: SpineCurve) -> list[Solid]:
     """Table, collar, pillow or board."""
-    rng = np.random.default_rng([spec.seed, 606])
     c4, c7 = curve.frames["C4"][:3, 3], curve.frames["C7"][:3, 3]
     back = c7[1] + (125 if spec.coverage in ("cspine", "neck", "head") else 150) * spec.scale + spec.fat_mm
     table = [bar([c4[0] - 190, back + 12, c4[2]], [c4[0] + 190, back + 12, c4[2]], 5.0, 1200.0, up=(0, 0, 1))]
@@ -85,18 +89,17 @@ def _surroundings(spec: PhantomSpec, neck: Neck, curve: SpineCurve, flesh: Solid
         g = 68 * spec.neck_girth * spec.scale
         mid = 0.5 * (c4 + neck.ahead("C5", 4))
         ring = [mid + np.array([g * np.cos(t), g * np.sin(t), -6 * np.sin(t)]) for t in np.linspace(0, 2 * np.pi, 13)]
-        from inference.synthetic.field import chain
-
         wall = 9.0 if spec.collar == "soft" else 1.6
         hu = -880.0 if spec.collar == "soft" else 60.0
         out.append(solid("collar", chain(ring, wall, 32.0), hu, step_mm=1.2))
     elif spec.collar == "pillow":
         at = head + np.array([0, 95, 30])
-        out.append(solid("pillow", [ellipsoid(at, (110, 28, 90))], (Layer(depth_mm=0, hu=-940.0, texture_hu=30),), step_mm=2.0))
+        out.append(
+            solid("pillow", [ellipsoid(at, (110, 28, 90))], (Layer(depth_mm=0, hu=-940.0, texture_hu=30),), step_mm=2.0)
+        )
     elif spec.collar == "board":
         plate = [bar([c4[0] - 140, back - 14, c4[2]], [c4[0] + 140, back - 14, c4[2]], 7.0, 900.0, up=(0, 0, 1))]
         out.append(solid("board", plate, (Layer(depth_mm=0, hu=-80.0), Layer(depth_mm=3.0, hu=-900.0)), step_mm=2.0))
-    _ = rng, flesh
     return out
 
 
@@ -107,29 +110,54 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
     vertebrae, shapes, extras = _vertebrae(spec, curve)
     low = spec.coverage in ("wholebody", "chest", "abdomen")
     skin = head.flesh() + neck.flesh() + trunk.flesh()
-    flesh = solid("flesh", skin, (
-        Layer(depth_mm=0, hu=15), Layer(depth_mm=1.8, hu=spec.fat_hu, texture_hu=14, cell_mm=6),
-        Layer(depth_mm=1.8 + spec.fat_mm, hu=0.4 * spec.fat_hu + 0.6 * spec.muscle_hu, texture_hu=48, cell_mm=9),
-    ), step_mm=2.5, seed=spec.seed)
+    flesh = solid(
+        "flesh",
+        skin,
+        (
+            Layer(depth_mm=0, hu=15),
+            Layer(depth_mm=1.8, hu=spec.fat_hu, texture_hu=14, cell_mm=6),
+            Layer(depth_mm=1.8 + spec.fat_mm, hu=0.4 * spec.fat_hu + 0.6 * spec.muscle_hu, texture_hu=48, cell_mm=9),
+        ),
+        step_mm=2.5,
+        seed=spec.seed,
+    )
     skull, face, brain = head.bones()
-    soft = [*(trunk.abdomen() if low else []), *trunk.lungs(), *neck.muscles(), *neck.viscera(), *head.mouth(), *neck.airway(),
-            *neck.discs(), *neck.canal(), *neck.vessels()]
+    soft = [
+        *(trunk.abdomen() if low else []),
+        *trunk.lungs(),
+        *neck.muscles(),
+        *neck.viscera(),
+        *head.mouth(),
+        *neck.airway(),
+        *neck.discs(),
+        *neck.canal(),
+        *neck.vessels(),
+    ]
     other = [*trunk.ribs(), *trunk.girdle(), *(trunk.pelvis() if low else [])]
     over = [face, brain, *head.air(), *head.jaw(), *neck.cartilages(), *other, *neck.tubes()]
     over += [solid_ for lv, e in extras.items() for solid_ in e.placed(curve.frames[lv], spec)]
     breaks = {lv: break_vertebra(spec, lv, shapes[lv], curve.frames[lv]) for lv in LEVELS}
     breaks = {lv: b for lv, b in breaks.items() if b}
     return Anatomy(
-        spec=spec, curve=curve, flesh=flesh, soft=tuple(soft), bones=(skull, *vertebrae), over=tuple(over),
-        outside=tuple(_surroundings(spec, neck, curve, flesh)), breaks=breaks, shapes=shapes,
-        centres_lps_mm={v.name: tuple(float(c) for c in curve.frames[v.name][:3, 3]) for v in vertebrae},
+        spec=spec,
+        curve=curve,
+        flesh=flesh,
+        soft=tuple(soft),
+        bones=(skull, *vertebrae),
+        over=tuple(over),
+        outside=tuple(_surroundings(spec, neck, curve)),
+        breaks=breaks,
+        shapes=shapes,
+        centres_lps_mm={v.name: _point(curve.frames[v.name][:3, 3]) for v in vertebrae},
         boxes_lps_mm={v.name: bounds_of(v.prims) for v in vertebrae},
         fracture_boxes=_fracture_boxes(breaks, {v.name: bounds_of(v.prims) for v in vertebrae}),
         metal_lps_mm=_metal(over),
     )
 
 
-def _fracture_boxes(breaks: dict[str, Breaks], boxes: dict[str, tuple[Array, Array]]) -> dict[str, list[tuple[Array, Array]]]:
+def _fracture_boxes(
+    breaks: dict[str, Breaks], boxes: dict[str, tuple[Array, Array]]
+) -> dict[str, list[tuple[Array, Array]]]:
     """A rough box per break (the exact one is the mask's): 14 mm about its surfaces' centres, inside the bone."""
     out: dict[str, list[tuple[Array, Array]]] = {}
     for level, broken in breaks.items():
@@ -138,6 +166,10 @@ def _fracture_boxes(breaks: dict[str, Breaks], boxes: dict[str, tuple[Array, Arr
         at += [np.asarray(b.centre) for b in broken.bruises if b.marks]
         out[level] = [(np.maximum(p - 14, lo), np.minimum(p + 14, hi)) for p in at]
     return out
+
+
+def _point(at: Array) -> tuple[float, float, float]:
+    return float(at[0]), float(at[1]), float(at[2])
 
 
 def _metal(solids: list[Solid]) -> Array:

@@ -16,16 +16,20 @@ from inference.synthetic.field import frame, rotation
 from inference.synthetic.spec import PhantomSpec
 
 Array = NDArray[Any]
-ALL_LEVELS = tuple(f"C{i}" for i in range(1, 8)) + tuple(f"T{i}" for i in range(1, 13)) + tuple(
-    f"L{i}" for i in range(1, 6)
+ALL_LEVELS = (
+    tuple(f"C{i}" for i in range(1, 8)) + tuple(f"T{i}" for i in range(1, 13)) + tuple(f"L{i}" for i in range(1, 6))
 )
 # Half height of the body below C2, and the disc under each level (mm, mid-sagittal mean of front and back).
-_HEIGHT = {"C2": 19.0, "C3": 13.05, "C4": 12.65, "C5": 12.15, "C6": 12.15, "C7": 13.15} | {
-    f"T{i}": 14.5 + 0.85 * (i - 1) for i in range(1, 13)
-} | {f"L{i}": 25.5 + 0.5 * i for i in range(1, 6)}
-_DISC = {"C2": 3.9, "C3": 3.9, "C4": 3.8, "C5": 3.7, "C6": 3.9, "C7": 4.0} | {
-    f"T{i}": 3.8 + 0.2 * i for i in range(1, 13)
-} | {f"L{i}": 8.0 + i * 0.6 for i in range(1, 6)}
+_HEIGHT = (
+    {"C2": 19.0, "C3": 13.05, "C4": 12.65, "C5": 12.15, "C6": 12.15, "C7": 13.15}
+    | {f"T{i}": 14.5 + 0.85 * (i - 1) for i in range(1, 13)}
+    | {f"L{i}": 25.5 + 0.5 * i for i in range(1, 6)}
+)
+_DISC = (
+    {"C2": 3.9, "C3": 3.9, "C4": 3.8, "C5": 3.7, "C6": 3.9, "C7": 4.0}
+    | {f"T{i}": 3.8 + 0.2 * i for i in range(1, 13)}
+    | {f"L{i}": 8.0 + i * 0.6 for i in range(1, 6)}
+)
 DENS_AXIS_Y = -0.3
 C1_ABOVE_C2 = 14.5
 C1_BEHIND_DENS = 5.9
@@ -96,9 +100,7 @@ def build_curve(spec: PhantomSpec) -> SpineCurve:
         centres[b] = joint + turns[b] @ np.array([slip[b], slip[b], (heights[b] + gaps[b]) / 2])
     dens = centres["C2"] + turns["C2"] @ np.array([0, DENS_AXIS_Y * s, C1_ABOVE_C2 * s])
     centres["C1"] = dens + turns["C1"] @ np.array([0, C1_BEHIND_DENS * s, 0])
-    centres["skull"] = centres["C1"] + turns["C1"] @ np.array([0, 5.5, 9.0]) * s + turns["skull"] @ (
-        np.array([0, 0, 6.5]) * s
+    centres["skull"] = (
+        centres["C1"] + turns["C1"] @ np.array([0, 5.5, 9.0]) * s + turns["skull"] @ (np.array([0, 0, 6.5]) * s)
     )
-    return SpineCurve(
-        frames={k: frame(centres[k], turns[k]) for k in turns}, heights=heights, gaps=gaps
-    )
+    return SpineCurve(frames={k: frame(centres[k], turns[k]) for k in turns}, heights=heights, gaps=gaps)

@@ -22,14 +22,17 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoration:
-    """What a vertebra wears: primitives of its own bone, and separate things in its frame (name, primitives, layers)."""
+    """What a vertebra wears: more of its own bone, and separate things (name, primitives, layers) in its frame."""
 
     prims: list[Prim] = field(default_factory=list)
     things: list[tuple[str, list[Prim], tuple[Layer, ...]]] = field(default_factory=list)
 
     def placed(self, frame: Array, spec: PhantomSpec) -> list[Solid]:
         """The separate things as solids in patient mm; they carry no label."""
-        return [solid(name, placed(prims, frame), layers, step_mm=0.7, seed=spec.seed) for name, prims, layers in self.things]
+        return [
+            solid(name, placed(prims, frame), layers, step_mm=0.7, seed=spec.seed)
+            for name, prims, layers in self.things
+        ]
 
 
 def decorate(spec: PhantomSpec, level: str, shape: Vertebra) -> Decoration:
@@ -48,7 +51,16 @@ def _channels(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random
     s = spec.scale
     if "rear-wall" in m and rng.random() < 0.7:
         at = m["rear-wall"] + np.array([rng.normal(0, 1), 0.5, rng.normal(0, 1)]) * s
-        out.prims.append(bar(at, at - np.array([0, rng.uniform(4, 7), 0]) * s, rng.uniform(0.8, 2.5) * s, rng.uniform(0.5, 0.9) * s, op="-", k=0.6))
+        out.prims.append(
+            bar(
+                at,
+                at - np.array([0, rng.uniform(4, 7), 0]) * s,
+                rng.uniform(0.8, 2.5) * s,
+                rng.uniform(0.5, 0.9) * s,
+                op="-",
+                k=0.6,
+            )
+        )
     for name in ("pillar-left", "pillar-right", "lamina-left", "lamina-right", "pars-left", "pars-right"):
         if name in m and rng.random() < 0.3:
             way = rng.normal(0, 1, 3)
@@ -70,13 +82,24 @@ def _osteophytes(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.ran
             out.prims.append(ellipsoid(at, rng.uniform(2, 4, 3) * s, k=2))
 
 
-def _chronic_spinous(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration) -> None:
+def _chronic_spinous(
+    spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration
+) -> None:
     """An old avulsed tip: a wide smooth gap between rounded, corticated ends."""
     if level != ("C6" if rng.random() < 0.3 else "C7"):
         return
     base, tip = m["spinous-base"], m["spinous-tip"]
     at = base + (tip - base) * rng.uniform(0.5, 0.75)
-    out.prims.append(box(at, (9 * spec.scale, rng.uniform(1.2, 2.2) * spec.scale, 12 * spec.scale), 1.0, rotation(rng.uniform(-25, 25)), op="-", k=2.5))
+    out.prims.append(
+        box(
+            at,
+            (9 * spec.scale, rng.uniform(1.2, 2.2) * spec.scale, 12 * spec.scale),
+            1.0,
+            rotation(rng.uniform(-25, 25)),
+            op="-",
+            k=2.5,
+        )
+    )
 
 
 def _cleft(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration) -> None:
@@ -91,26 +114,46 @@ def _ossicle(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.
     """Small rounded bones beside the vertebra: nuchal, below the anterior arch, at a facet."""
     if rng.random() > 0.3:
         return
-    places = [m[k] + d for k, d in (("spinous-tip", np.array([0, 7.0, -1])), ("corner", np.array([2.0, -3.5, -2.5])),
-                                    ("front", np.array([0, -2.0, -7.5])), ("tp-tip-left", np.array([3.5, 0, -2.0]))) if k in m]
+    places = [
+        m[k] + d
+        for k, d in (
+            ("spinous-tip", np.array([0, 7.0, -1])),
+            ("corner", np.array([2.0, -3.5, -2.5])),
+            ("front", np.array([0, -2.0, -7.5])),
+            ("tp-tip-left", np.array([3.5, 0, -2.0])),
+        )
+        if k in m
+    ]
     at = places[int(rng.integers(len(places)))]
     layers = bone_layers(spec.cortex_hu, 0.8, spec.bone_hu, 40)
-    out.things.append(("ossicle", [ellipsoid(at, rng.uniform(1.4, 3.2, 3), rotation(*rng.uniform(-40, 40, 3)))], layers))
+    out.things.append(
+        ("ossicle", [ellipsoid(at, rng.uniform(1.4, 3.2, 3), rotation(*rng.uniform(-40, 40, 3)))], layers)
+    )
 
 
-def _calcification(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration) -> None:
+def _calcification(
+    spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration
+) -> None:
     """Calcified plaques in vertebral and carotid arteries, and in the longus colli or ligaments."""
     prims = []
     for side, x in (("left", 1), ("right", -1)):
         if rng.random() < 0.5:
-            prims.append(ellipsoid(m[f"foramen-{side}"] + rng.normal(0, 1, 3) * [1, 1, 5], rng.uniform(0.7, 1.6, 3), k=0.4))
+            prims.append(
+                ellipsoid(m[f"foramen-{side}"] + rng.normal(0, 1, 3) * [1, 1, 5], rng.uniform(0.7, 1.6, 3), k=0.4)
+            )
         if level in ("C3", "C4", "C5") and rng.random() < 0.8:
             at = np.array([x * 25, -20, 0]) + rng.normal(0, 1, 3) * [2.5, 2.5, 5]
             prims += [ellipsoid(at + rng.normal(0, 1.8, 3), rng.uniform(0.8, 2.4, 3), k=0.4) for _ in range(3)]
     if rng.random() < 0.15:
-        prims.append(ellipsoid(m.get("corner", m["canal"]) + np.array([rng.normal(0, 4), -3, 2]), (1.5, 1.0, rng.uniform(2, 5)), k=0.4))
+        prims.append(
+            ellipsoid(
+                m.get("corner", m["canal"]) + np.array([rng.normal(0, 4), -3, 2]), (1.5, 1.0, rng.uniform(2, 5)), k=0.4
+            )
+        )
     if prims:
-        out.things.append(("calcification", prims, (Layer(depth_mm=0, hu=float(rng.uniform(350, 900)), texture_hu=300, cell_mm=1.5),)))
+        out.things.append(
+            ("calcification", prims, (Layer(depth_mm=0, hu=float(rng.uniform(350, 900)), texture_hu=300, cell_mm=1.5),))
+        )
 
 
 def _hardware(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration) -> None:
@@ -126,22 +169,34 @@ def _hardware(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random
     out.things.append(("hardware", prims, (Layer(depth_mm=0, hu=5500.0),)))
 
 
-def _os_odontoideum(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration) -> None:
+def _os_odontoideum(
+    spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration
+) -> None:
     """A dens that never fused: a smooth, corticated gap above its base."""
     if level == "C2":
         at = m["dens-base"] + np.array([0, 0, rng.uniform(4.5, 7)]) * spec.scale
-        out.prims.append(box(at, (8 * spec.scale, 9 * spec.scale, rng.uniform(1.0, 2.0) * spec.scale), 0.8, op="-", k=3.0))
+        out.prims.append(
+            box(at, (8 * spec.scale, 9 * spec.scale, rng.uniform(1.0, 2.0) * spec.scale), 0.8, op="-", k=3.0)
+        )
 
 
 def _schmorl(spec: PhantomSpec, level: str, m: dict[str, Array], rng: np.random.Generator, out: Decoration) -> None:
     """Rounded dents in the endplates."""
     if "upper-corner" in m and rng.random() < 0.5:
         z = m["upper-corner" if rng.random() < 0.5 else "corner"][2]
-        out.prims.append(ellipsoid([rng.normal(0, 3), rng.normal(0, 2), z], rng.uniform(2.0, 4.0, 3) * spec.scale, op="-", k=1.2))
+        out.prims.append(
+            ellipsoid([rng.normal(0, 3), rng.normal(0, 2), z], rng.uniform(2.0, 4.0, 3) * spec.scale, op="-", k=1.2)
+        )
 
 
 _ADDERS = {
-    "nutrient-foramina": _channels, "osteophytes": _osteophytes, "chronic-spinous": _chronic_spinous, "c1-posterior-cleft": _cleft,
-    "ossicle": _ossicle, "vascular-calcification": _calcification, "hardware": _hardware, "os-odontoideum": _os_odontoideum,
+    "nutrient-foramina": _channels,
+    "osteophytes": _osteophytes,
+    "chronic-spinous": _chronic_spinous,
+    "c1-posterior-cleft": _cleft,
+    "ossicle": _ossicle,
+    "vascular-calcification": _calcification,
+    "hardware": _hardware,
+    "os-odontoideum": _os_odontoideum,
     "schmorl-node": _schmorl,
 }

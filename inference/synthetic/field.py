@@ -10,6 +10,7 @@ field holds at most `FAR_MM`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,15 +181,33 @@ def chain(points: Any, a: Any, b: Any = None, *, up: Any = (0, 0, 1), k: float =
     n = len(points) - 1
     first = np.broadcast_to(np.asarray(a, float), n)
     second = first if b is None else np.broadcast_to(np.asarray(b, float), n)
-    return [
-        bar(points[i], points[i + 1], float(first[i]), float(second[i]), up=up, k=k)
-        for i in range(n)
-    ]
+    return [bar(points[i], points[i + 1], float(first[i]), float(second[i]), up=up, k=k) for i in range(n)]
+
+
+def curved(points: Any, a: Any, b: Any = None, *, up: Any = (0, 0, 1), k: float = 1.5) -> list[Prim]:
+    """`chain` along a Catmull-Rom curve through the points: two bars for each segment."""
+    p = np.asarray(points, float)
+    n = len(p) - 1
+    ends = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
+    middle = (9 * (ends[1:-2] + ends[2:-1]) - ends[:-3] - ends[3:]) / 16
+    path = np.empty((2 * n + 1, 3))
+    path[::2], path[1::2] = p, middle
+    twice = [None if v is None else np.repeat(np.broadcast_to(np.asarray(v, float), n), 2) for v in (a, b)]
+    return chain(path, twice[0], twice[1], up=up, k=k)
 
 
 def vertebral_body(
-    centre: Any, *, width: float, depth: float, height: float, flare: float, waist: float, arch: float,
-    wedge_mm: float = 0.0, dip_mm: float = 0.0, k: float = 1.5,
+    centre: Any,
+    *,
+    width: float,
+    depth: float,
+    height: float,
+    flare: float,
+    waist: float,
+    arch: float,
+    wedge_mm: float = 0.0,
+    dip_mm: float = 0.0,
+    k: float = 1.5,
 ) -> Prim:
     """A vertebral body: superelliptic section, waisted, flared upwards, arched below.
 
@@ -245,8 +264,17 @@ def _tube(u: Array, v: Array, w: Array, a: float, b: float, half: float) -> Arra
 
 
 def _body(
-    u: Array, v: Array, w: Array,
-    a: float, b: float, h: float, flare: float, waist: float, arch: float, wedge: float, dip: float,
+    u: Array,
+    v: Array,
+    w: Array,
+    a: float,
+    b: float,
+    h: float,
+    flare: float,
+    waist: float,
+    arch: float,
+    wedge: float,
+    dip: float,
 ) -> Array:
     t = np.clip(w * np.float32(1 / h), -1.2, 1.2)
     tt = t * t
@@ -266,7 +294,13 @@ def _body(
     return smooth_max(side, ends, 2.0)
 
 
-_DISTANCE = {"ellipsoid": _ellipsoid, "box": _box, "bar": _bar, "tube": _tube, "body": _body}
+_DISTANCE: dict[str, Callable[..., Array]] = {
+    "ellipsoid": _ellipsoid,
+    "box": _box,
+    "bar": _bar,
+    "tube": _tube,
+    "body": _body,
+}
 
 
 def smooth_min(a: Array, b: Array, k: float) -> Array:

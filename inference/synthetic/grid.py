@@ -19,9 +19,7 @@ class Grid:
     affine_lps: Array
 
     @classmethod
-    def around(
-        cls, centre_lps_mm: Any, size_mm_xyz: Any, spacing_mm_xyz: Any, turn: Array | None = None
-    ) -> Grid:
+    def around(cls, centre_lps_mm: Any, size_mm_xyz: Any, spacing_mm_xyz: Any, turn: Array | None = None) -> Grid:
         """A grid centred on a point; the columns of the 3 x 3 `turn` are its axes (default: LPS's)."""
         spacing = np.broadcast_to(np.asarray(spacing_mm_xyz, float), 3)
         shape = np.maximum(np.round(np.broadcast_to(np.asarray(size_mm_xyz, float), 3) / spacing).astype(int), 1)

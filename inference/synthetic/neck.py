@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,19 @@ from inference.synthetic.solid import Layer, Solid, bone_layers, solid
 from inference.synthetic.spec import PhantomSpec
 
 Array = NDArray[Any]
-_HALF_DEPTH = {"C1": 14.0, "C2": 7.0, "C3": 7.0, "C4": 7.2, "C5": 7.5, "C6": 7.8, "C7": 7.6, "T1": 8.2, "T2": 9.0, "T3": 9.5, "T4": 10}
+_HALF_DEPTH = {
+    "C1": 14.0,
+    "C2": 7.0,
+    "C3": 7.0,
+    "C4": 7.2,
+    "C5": 7.5,
+    "C6": 7.8,
+    "C7": 7.6,
+    "T1": 8.2,
+    "T2": 9.0,
+    "T3": 9.5,
+    "T4": 10,
+}
 
 
 class Neck:
@@ -37,7 +50,13 @@ class Neck:
         """Skin outline of the neck, in patient mm."""
         g, s = self.spec.neck_girth, self.s
         wide = 56 * g * s
-        points = [self.ahead("C1", -8), self.ahead("C3", 0), self.ahead("C5", 4), self.ahead("C7", 0), self.ahead("T2", -12)]
+        points = [
+            self.ahead("C1", -8),
+            self.ahead("C3", 0),
+            self.ahead("C5", 4),
+            self.ahead("C7", 0),
+            self.ahead("T2", -12),
+        ]
         a = np.array([0.98, 0.98, 1.0, 1.25]) * wide
         b = np.array([56, 54, 55, 60]) * g * s
         prims = chain(points, a, b, up=(0, 1, 0), k=25)
@@ -49,13 +68,24 @@ class Neck:
     def muscles(self) -> list[Solid]:
         """Muscle bellies with fat between them; the deep ones hug the spine."""
         m, s, g = self.spec.muscle_hu, self.s, 0.6 + 0.4 * self.spec.neck_girth
-        out, bellies = [], []
+        bellies: list[Solid] = []
         for side in (-1, 1):
-            def path(points: list[tuple[str, float, float]], a: float, b: float, side: int = side, k: float = 1.0) -> None:
+
+            def path(
+                points: list[tuple[str, float, float]], a: float, b: float, side: int = side, k: float = 1.0
+            ) -> None:
                 at = [self.at(lv, side * x, y) for lv, x, y in points]
                 jitter = float(np.clip(self.rng.normal(1, 0.1), 0.75, 1.3)) * g * s
-                bellies.append(solid("muscle", chain(at, a * jitter, b * jitter, up=(0, 1, 0), k=4),
-                                     (Layer(depth_mm=0, hu=m, texture_hu=22, cell_mm=4.5),), soft_mm=1.2, seed=self.spec.seed + len(bellies)))
+                bellies.append(
+                    solid(
+                        "muscle",
+                        chain(at, a * jitter, b * jitter, up=(0, 1, 0), k=4),
+                        (Layer(depth_mm=0, hu=m, texture_hu=22, cell_mm=4.5),),
+                        soft_mm=1.2,
+                        seed=self.spec.seed + len(bellies),
+                    )
+                )
+
             path([("C1", 8, 26), ("C3", 9, 30), ("C5", 10, 31), ("C7", 12, 32), ("T3", 15, 34)], 8, 9)
             path([("C1", 15, 33), ("C3", 17, 40), ("C5", 18, 41), ("C7", 18, 42), ("T3", 18, 44)], 11, 8)
             path([("C1", 28, 28), ("C3", 27, 36), ("C5", 26, 38), ("C7", 24, 44), ("T2", 22, 50)], 11, 6)
@@ -65,24 +95,49 @@ class Neck:
             path([("C1", 48, 12), ("C3", 50, -8), ("C5", 42, -28), ("C7", 26, -46), ("T2", 16, -58)], 9, 13)
             path([("C3", 22, 48), ("C5", 30, 48), ("C7", 52, 46), ("T2", 90, 34)], 22, 5)
             path([("T1", 30, 40), ("T4", 30, 42), ("T8", 28, 42), ("T12", 30, 44), ("L4", 30, 46)], 18, 14)
-        out += bellies
-        return out
+        return bellies
 
     def viscera(self) -> list[Solid]:
         """Pharyngeal wall, gullet, thyroid, glands and fat pads."""
         spec, s = self.spec, self.s
         m = spec.muscle_hu
-        wall = [self.ahead("C1", 5), self.ahead("C2", 9), self.ahead("C3", 10), self.ahead("C4", 12), self.ahead("C5", 17), self.ahead("C6", 19)]
-        gullet = [self.ahead("C5", 6), self.ahead("C6", 7), self.ahead("C7", 7, 3), self.ahead("T2", 8, 5), self.ahead("T4", 9, 5)]
+        wall = [
+            self.ahead("C1", 5),
+            self.ahead("C2", 9),
+            self.ahead("C3", 10),
+            self.ahead("C4", 12),
+            self.ahead("C5", 17),
+            self.ahead("C6", 19),
+        ]
+        gullet = [
+            self.ahead("C5", 6),
+            self.ahead("C6", 7),
+            self.ahead("C7", 7, 3),
+            self.ahead("T2", 8, 5),
+            self.ahead("T4", 9, 5),
+        ]
         out = [
             solid("pharynx", chain(wall, 16 * s, 12 * s, up=(0, 1, 0), k=4), m + 6, soft_mm=1.5),
             solid("gullet", chain(gullet, 8 * s, 5.5 * s, up=(0, 1, 0), k=3), m + 2, soft_mm=1.0),
         ]
         for side in (-1, 1):
             iodine = 60 + 0.25 * spec.contrast_hu
-            out.append(solid("thyroid", [ellipsoid(self.ahead("C7", 16, side * 17, 8), (9 * s, 11 * s, 22 * s))], 45 + iodine, soft_mm=1))
-            out.append(solid("gland", [ellipsoid(self.ahead("C3", 24, side * 32, -4), (11 * s, 16 * s, 17 * s))], 30 + 0.1 * spec.contrast_hu,
-                             soft_mm=2))
+            out.append(
+                solid(
+                    "thyroid",
+                    [ellipsoid(self.ahead("C7", 16, side * 17, 8), (9 * s, 11 * s, 22 * s))],
+                    45 + iodine,
+                    soft_mm=1,
+                )
+            )
+            out.append(
+                solid(
+                    "gland",
+                    [ellipsoid(self.ahead("C3", 24, side * 32, -4), (11 * s, 16 * s, 17 * s))],
+                    30 + 0.1 * spec.contrast_hu,
+                    soft_mm=2,
+                )
+            )
         return out
 
     def airway(self) -> list[Solid]:
@@ -90,8 +145,10 @@ class Neck:
         s, r = self.s, self.rng
         n = [float(np.clip(r.normal(1, 0.22), 0.4, 1.6)) for _ in range(6)]
         swell = self.spec_swelling()
+
         def a(level: str, gap: float, z: float = 0.0) -> Array:
             return self.ahead(level, gap + swell, 0, z)
+
         points = [a("C1", 20, 16), a("C1", 10, 2), a("C2", 11), a("C3", 12), a("C4", 16), a("C5", 24)]
         wide = np.array([13, 12, 12, 13, 9]) * s * np.array(n[:5])
         deep = np.array([8, 5.5, 6, 6.5, 7]) * s * np.array(n[1:6])
@@ -109,23 +166,33 @@ class Neck:
     def canal(self) -> list[Solid]:
         """Thecal sac and cord from the medulla to L1, and epidural fat by omission."""
         points = [(self.curve.frames["skull"] @ np.array([0, 0, 12 * self.s, 1]))[:3]]
-        back = {"C1": 7.5, "C2": 15.5} | {f"C{i}": 15.0 for i in range(3, 8)} | {f"T{i}": 16.5 + 0.6 * i for i in range(1, 13)}
+        back = (
+            {"C1": 7.5, "C2": 15.5}
+            | {f"C{i}": 15.0 for i in range(3, 8)}
+            | {f"T{i}": 16.5 + 0.6 * i for i in range(1, 13)}
+        )
         back |= {f"L{i}": 26.0 for i in range(1, 6)}
         points += [self.at(lv, 0, back[lv]) for lv in ALL_LEVELS]
         s, r = self.s, self.rng
         cord = points[:20]
         return [
             solid("csf", chain(points, 8.5 * s, 6.4 * s, up=(0, 1, 0), k=3), 12.0, soft_mm=0.8),
-            solid("cord", chain(cord, 6.2 * s * float(r.normal(1, 0.06)), 3.9 * s, up=(0, 1, 0), k=3), 42.0, soft_mm=1.0),
+            solid(
+                "cord", chain(cord, 6.2 * s * float(r.normal(1, 0.06)), 3.9 * s, up=(0, 1, 0), k=3), 42.0, soft_mm=1.0
+            ),
         ]
 
     def discs(self) -> list[Solid]:
         """Discs fill what the bodies leave."""
         out = []
-        chain_ = ALL_LEVELS[1:]
-        for above, below in zip(chain_[:-1], chain_[1:], strict=True):
+        for above, below in pairwise(ALL_LEVELS[1:]):
             up, down = self.curve.frames[above], self.curve.frames[below]
-            centre = (up[:3, 3] - up[:3, 2] * self.curve.heights[above] / 2 + down[:3, 3] + down[:3, 2] * self.curve.heights[below] / 2) / 2
+            centre = (
+                up[:3, 3]
+                - up[:3, 2] * self.curve.heights[above] / 2
+                + down[:3, 3]
+                + down[:3, 2] * self.curve.heights[below] / 2
+            ) / 2
             i = ALL_LEVELS.index(below)
             deep = 7.0 * self.s if i < 7 else (8 + 0.62 * (i - 7)) * self.s
             wide = 10.5 * self.s if i < 7 else (13 + 0.6 * (i - 7)) * self.s
@@ -140,11 +207,27 @@ class Neck:
         spec, s = self.spec, self.s
         bone = bone_layers(spec.cortex_hu * 0.8, 0.8, spec.bone_hu * 0.6, 40)
         body = self.ahead("C3", 36, 0, -10)
-        horns = [self.ahead("C3", 10, -24, -8), self.ahead("C3", 28, -17, -10), body, self.ahead("C3", 28, 17, -10), self.ahead("C3", 10, 24, -8)]
-        out = [solid("hyoid", chain(horns, np.array([1.8, 2.6, 2.6, 1.8]) * s, np.array([2.2, 4, 4, 2.2]) * s), bone, step_mm=0.8)]
+        horns = [
+            self.ahead("C3", 10, -24, -8),
+            self.ahead("C3", 28, -17, -10),
+            body,
+            self.ahead("C3", 28, 17, -10),
+            self.ahead("C3", 10, 24, -8),
+        ]
+        out = [
+            solid(
+                "hyoid",
+                chain(horns, np.array([1.8, 2.6, 2.6, 1.8]) * s, np.array([2.2, 4, 4, 2.2]) * s),
+                bone,
+                step_mm=0.8,
+            )
+        ]
         ossified = float(np.clip(self.rng.normal((spec.age - 20) / 60, 0.25), 0, 1))
         hu = 110 + 330 * ossified
-        shell = (Layer(depth_mm=0, hu=hu + 250 * ossified, texture_hu=250 * ossified, cell_mm=4), Layer(depth_mm=1.0, hu=hu * 0.7))
+        shell = (
+            Layer(depth_mm=0, hu=hu + 250 * ossified, texture_hu=250 * ossified, cell_mm=4),
+            Layer(depth_mm=1.0, hu=hu * 0.7),
+        )
         wings = []
         front, back = self.ahead("C5", 42, 0, 2), 8
         for side in (-1, 1):
@@ -166,25 +249,76 @@ class Neck:
             route = [self.ahead(lv, y[lv], side * x[lv]) for lv in y]
             out.append(solid("carotid", chain(route, 3.4 * s), blood, soft_mm=0.5, step_mm=1.0))
             route = [p + np.array([side * 9, 5, 0]) * s for p in route]
-            out.append(solid("jugular", chain(route, float(self.rng.uniform(3, 7)) * s, 4.5 * s, up=(0, 1, 0)), venous, soft_mm=0.5, step_mm=1.0))
-            xs = {"C1": (28.2, 0.7), "C2": (17, 3.8), "C3": (14.2, 2.4), "C4": (15.2, 2.4), "C5": (15.9, 2.4), "C6": (16.7, 2.4), "C7": (18, -7)}
+            out.append(
+                solid(
+                    "jugular",
+                    chain(route, float(self.rng.uniform(3, 7)) * s, 4.5 * s, up=(0, 1, 0)),
+                    venous,
+                    soft_mm=0.5,
+                    step_mm=1.0,
+                )
+            )
+            xs = {
+                "C1": (28.2, 0.7),
+                "C2": (17, 3.8),
+                "C3": (14.2, 2.4),
+                "C4": (15.2, 2.4),
+                "C5": (15.9, 2.4),
+                "C6": (16.7, 2.4),
+                "C7": (18, -7),
+            }
             route = [self.at("C1", side * 15, 12, 8), *(self.at(lv, side * p[0], p[1]) for lv, p in xs.items())]
-            out.append(solid("vertebral-artery", chain(route, float(self.rng.uniform(1.3, 2.3)) * s), blood, soft_mm=0.5, step_mm=0.8))
+            out.append(
+                solid(
+                    "vertebral-artery",
+                    chain(route, float(self.rng.uniform(1.3, 2.3)) * s),
+                    blood,
+                    soft_mm=0.5,
+                    step_mm=0.8,
+                )
+            )
         return out
 
     def tubes(self) -> list[Solid]:
         """Endotracheal and gastric tubes."""
         out = []
-        mouth = (self.curve.frames["skull"] @ np.array([8, -98, -20, 1]) )[:3]
+        mouth = (self.curve.frames["skull"] @ np.array([8, -98, -20, 1]))[:3]
         swell = self.spec_swelling()
         if self.spec.tube in ("ett", "both"):
-            route = [mouth + [0, -40, 0], mouth, self.ahead("C2", 15 + swell), self.ahead("C4", 17 + swell), self.ahead("C6", 25 + swell),
-                     self.ahead("T2", 26)]
-            out.append(solid("ett", chain(route, 4.8, k=2), (Layer(depth_mm=0, hu=260), Layer(depth_mm=1.2, hu=-1000)), step_mm=0.8))
+            route = [
+                mouth + np.array([0, -40, 0]),
+                mouth,
+                self.ahead("C2", 15 + swell),
+                self.ahead("C4", 17 + swell),
+                self.ahead("C6", 25 + swell),
+                self.ahead("T2", 26),
+            ]
+            out.append(
+                solid(
+                    "ett",
+                    chain(route, 4.8, k=2),
+                    (Layer(depth_mm=0, hu=260), Layer(depth_mm=1.2, hu=-1000)),
+                    step_mm=0.8,
+                )
+            )
         if self.spec.tube in ("ngt", "both"):
             nose = (self.curve.frames["skull"] @ np.array([7, -104, 8, 1]))[:3]
-            route = [nose + [0, -30, -10], nose, self.ahead("C1", 14, 4, 8), self.ahead("C3", 10, 5), self.ahead("C6", 8, 4), self.ahead("T4", 9, 5)]
-            out.append(solid("ngt", chain(route, 2.3, k=2), (Layer(depth_mm=0, hu=420), Layer(depth_mm=0.8, hu=-600)), step_mm=0.7))
+            route = [
+                nose + np.array([0, -30, -10]),
+                nose,
+                self.ahead("C1", 14, 4, 8),
+                self.ahead("C3", 10, 5),
+                self.ahead("C6", 8, 4),
+                self.ahead("T4", 9, 5),
+            ]
+            out.append(
+                solid(
+                    "ngt",
+                    chain(route, 2.3, k=2),
+                    (Layer(depth_mm=0, hu=420), Layer(depth_mm=0.8, hu=-600)),
+                    step_mm=0.7,
+                )
+            )
         return out
 
 

@@ -27,9 +27,7 @@ def value_noise(seed: int, coordinates: tuple[Array, ...], cell_mm: float) -> Ar
     return map_coordinates(_table(seed % _TABLES, len(coordinates)), at, order=1, mode="grid-wrap", output=np.float32)
 
 
-def fractal_noise(
-    seed: int, coordinates: tuple[Array, ...], cell_mm: float, octaves: int, hurst: float = 0.7
-) -> Array:
+def fractal_noise(seed: int, coordinates: tuple[Array, ...], cell_mm: float, octaves: int, hurst: float = 0.7) -> Array:
     """Octaves of value noise whose amplitude falls with 2 ** -hurst each: a jagged surface for hurst 0.7."""
     out = np.zeros(np.broadcast_shapes(*(c.shape for c in coordinates)), dtype=np.float32)
     for octave in range(octaves):

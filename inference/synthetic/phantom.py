@@ -33,6 +33,7 @@ class Phantom:
 def z_range(spec: PhantomSpec, anatomy: Anatomy) -> tuple[float, float]:
     """Lowest and highest slice position of the coverage, LPS z mm."""
     f = anatomy.curve.frames
+
     def z(name: str) -> float:
         return float(f[name][2, 3])
 
@@ -77,8 +78,14 @@ def default_grid(spec: PhantomSpec, anatomy: Anatomy) -> Grid:
     affine[:3, :3] = rotation(sc.tilt_deg) @ np.diag([pixel, pixel, 1.0])
     # With a tilted gantry the couch still moves along z: slices are sheared, not the stack rotated.
     affine[:3, 2] = [0, 0, sc.spacing_mm]
-    middle = np.array([centre[0] + spec.fov_shift_mm[0], centre[1] + ahead + spec.fov_shift_mm[1], low + (count - 1) / 2 * sc.spacing_mm])
-    affine[:3, 3] = middle - affine[:3, :3] @ np.array([(spec.matrix - 1) / 2, (spec.matrix - 1) / 2, (count - 1) / 2])
+    corner = np.array(
+        [
+            centre[0] + spec.fov_shift_mm[0],
+            centre[1] + ahead + spec.fov_shift_mm[1],
+            low + (count - 1) / 2 * sc.spacing_mm,
+        ]
+    )
+    affine[:3, 3] = corner - affine[:3, :3] @ np.array([(spec.matrix - 1) / 2, (spec.matrix - 1) / 2, (count - 1) / 2])
     return Grid(shape_zyx=(count, spec.matrix, spec.matrix), affine_lps=affine)
 
 
@@ -93,8 +100,13 @@ def make_phantom(spec: PhantomSpec, *, grid: Grid | None = None, workers: int = 
         out.labels[:, outside] = 0
         out.fracture_mask[:, outside] = 0
     volume = Volume(hu=out.hu, affine_lps=np.asarray(grid.affine_lps, float), notes=("synthetic",))
-    return Phantom(spec=spec, volume=volume, labels=out.labels, fracture_mask=out.fracture_mask,
-                   truth=_truth(spec, anatomy, volume, out.labels, out.fracture_mask))
+    return Phantom(
+        spec=spec,
+        volume=volume,
+        labels=out.labels,
+        fracture_mask=out.fracture_mask,
+        truth=_truth(spec, anatomy, volume, out.labels, out.fracture_mask),
+    )
 
 
 def reconstruction_circle(grid: Grid) -> NDArray[np.bool_]:
@@ -125,16 +137,21 @@ def _truth(spec: PhantomSpec, anatomy: Anatomy, volume: Volume, labels: Array, m
         present = int(bone.sum())
         inside = bool(np.all(at >= 0) and np.all(at <= shape - 1))
         edges = present and any(bone.take(i, axis=a).any() for a in range(3) for i in (0, -1))
-        levels.append({
-            "level": level,
-            "status": "absent" if not present else ("partial" if edges or not inside else "complete"),
-            "fractured": bool(kinds) and bool(gap.any()),
-            "fractures": kinds,
-            "centre_lps_mm": list(centre),
-            "bone_box": _box(volume, bone) if present else None,
-            "fracture_box": _box(volume, gap) if gap.any() else None,
-        })
+        levels.append(
+            {
+                "level": level,
+                "status": "absent" if not present else ("partial" if edges or not inside else "complete"),
+                "fractured": bool(kinds) and bool(gap.any()),
+                "fractures": kinds,
+                "centre_lps_mm": list(centre),
+                "bone_box": _box(volume, bone) if present else None,
+                "fracture_box": _box(volume, gap) if gap.any() else None,
+            }
+        )
     return {
-        "synthetic": True, "any_fracture": any(lv["fractured"] for lv in levels), "levels": levels,
-        "decoys": list(spec.decoys), "spec": json.loads(spec.to_json()),
+        "synthetic": True,
+        "any_fracture": any(lv["fractured"] for lv in levels),
+        "levels": levels,
+        "decoys": list(spec.decoys),
+        "spec": json.loads(spec.to_json()),
     }

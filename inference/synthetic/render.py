@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,16 @@ class _Canvas:
         out[shows] += np.float32(layer.texture_hu) * noise
         return out
 
-    def paint(self, item: Solid, box: Box, coarse: Lattice, steps: tuple[int, int, int], field: Array,
-              cut: Array | None = None, extra: Array | None = None) -> Array:
+    def paint(
+        self,
+        item: Solid,
+        box: Box,
+        coarse: Lattice,
+        steps: tuple[int, int, int],
+        field: Array,
+        cut: Array | None = None,
+        extra: Array | None = None,
+    ) -> Array:
         """Paint a solid's layers from its coarse field; returns the voxel distances."""
         d = self.fine(field, steps, box)
         here = self.hu[box]
@@ -171,8 +180,8 @@ class _Joints:
             part = self.coarse.part(box)
             self.parts[bone.name] = (box, [evaluate(v, part) for v in variants])
         names = [b.name for b in anatomy.bones if b.name in self.parts]
-        for a, b in zip(names[:-1], names[1:], strict=True):
-            self._keep_apart(a, b)
+        for above, below in pairwise(names):
+            self._keep_apart(above, below)
 
     def _keep_apart(self, a: str, b: str) -> None:
         gap = np.float32(_FUSED_MM if self.anatomy.spec.fused == f"{a}-{b}" else _JOINT_MM)
@@ -233,7 +242,12 @@ def _bruises(broken: Breaks, lattice: Lattice) -> tuple[Array, Array]:
 
 
 def _paint_broken(
-    bone: Solid, broken: Breaks, fields: list[Array], voxels: Box, coarse: Lattice, steps: tuple[int, int, int],
+    bone: Solid,
+    broken: Breaks,
+    fields: list[Array],
+    voxels: Box,
+    coarse: Lattice,
+    steps: tuple[int, int, int],
     canvas: _Canvas,
 ) -> Array:
     """Paint a bone piece by piece; returns where bone is, and marks the gaps in the mask."""
@@ -269,7 +283,14 @@ def _paint_broken(
 
 
 def _piece(
-    cut: Cut, field: Array, here: Lattice, opening: Array, extra: Array, canvas: _Canvas, steps: tuple[int, int, int], voxels: Box
+    cut: Cut,
+    field: Array,
+    here: Lattice,
+    opening: Array,
+    extra: Array,
+    canvas: _Canvas,
+    steps: tuple[int, int, int],
+    voxels: Box,
 ) -> tuple[Array, Array, Array]:
     moved = cut.distance(here, cut.move)
     d = canvas.fine(field, steps, voxels)
@@ -292,7 +313,9 @@ def _paint_slab(anatomy: Anatomy, lattice: Lattice, spacing: Array, blur_mm: flo
     return canvas
 
 
-def render(anatomy: Anatomy, grid: Grid, *, scanner: Scanner | None = None, ideal: bool = False, workers: int = 1) -> Rendered:
+def render(
+    anatomy: Anatomy, grid: Grid, *, scanner: Scanner | None = None, ideal: bool = False, workers: int = 1
+) -> Rendered:
     """Render any grid. `scanner` None is the spec's own; `ideal` leaves out noise, streaks and kernel altogether.
 
     On a grid coarser than the scanner's own voxels the noise is what averaging would leave. Slices thicker than

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from inference.synthetic.anatomy import Anatomy
 
 Array = NDArray[Any]
-# (f0 in cycles per mm, exponent): lag-1..4 correlations .46 -.14 -.10 .04 (bone, 0.31 mm), .81 .45 .11 -.08 (soft, 0.29 mm)
+# (f0 in cycles per mm, exponent) for lag-1 to lag-4 correlations of .46 -.14 -.10 .04 (bone kernel at 0.31 mm) and
+# .81 .45 .11 -.08 (soft kernel at 0.29 mm).
 _SPECTRUM = {"bone": (1.0, 3.0), "soft": (0.47, 2.0)}
 
 
@@ -77,7 +78,9 @@ def apply_scanner(hu: Array, anatomy: Anatomy, scanner: Scanner, grid: Grid, fir
     sx, sy, sz = (float(v) for v in grid.spacing_mm_xyz)
     nz, ny, nx = hu.shape
     if scanner.overshoot and max(sx, sy) < 0.6:
-        smooth = gaussian_filter1d(gaussian_filter1d(hu, 0.6 / sy, axis=1, truncate=2.5), 0.6 / sx, axis=2, truncate=2.5)
+        smooth = gaussian_filter1d(
+            gaussian_filter1d(hu, 0.6 / sy, axis=1, truncate=2.5), 0.6 / sx, axis=2, truncate=2.5
+        )
         hu += np.float32(scanner.overshoot) * (hu - smooth)
     shape = _noise_filter(scanner.kernel, round(scanner.pixel_mm, 4), ny, nx, round(sy, 4), round(sx, 4))
     sd = scanner.noise_sd * min(1.0, (scanner.slice_mm / sz) ** 0.5)
@@ -98,8 +101,13 @@ def apply_scanner(hu: Array, anatomy: Anatomy, scanner: Scanner, grid: Grid, fir
         if len(metal):
             near = metal[np.abs(metal[:, 2] - centre[2]) < 3.0 + sz / 2]
             if len(near):
-                x, y = a[0, 0] * ix + a[0, 1] * iy + a[0, 3] + a[0, 2] * (first + k), a[1, 0] * ix + a[1, 1] * iy + a[1, 3] + a[1, 2] * (first + k)
-                noise += _metal_rays(rng, x.astype(np.float32), y.astype(np.float32), near[:, :2], scanner.dental_streaks)
+                x, y = (
+                    a[0, 0] * ix + a[0, 1] * iy + a[0, 3] + a[0, 2] * (first + k),
+                    a[1, 0] * ix + a[1, 1] * iy + a[1, 3] + a[1, 2] * (first + k),
+                )
+                noise += _metal_rays(
+                    rng, x.astype(np.float32), y.astype(np.float32), near[:, :2], scanner.dental_streaks
+                )
         hu[k] += noise
         if scanner.motion_mm:
             _move(hu[k], anatomy.spec.seed, float(centre[2]), scanner.motion_mm, sx, sy)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.synthetic.field import Prim, bar, box, chain, ellipsoid, placed, rotation, tube
+from inference.synthetic.field import Prim, bar, box, chain, curved, ellipsoid, placed, rotation, tube
 from inference.synthetic.solid import Layer, Solid, bone_layers, solid
 from inference.synthetic.spec import PhantomSpec
 
@@ -43,8 +43,10 @@ class Head:
     def _brain(self, grow: float) -> list[Prim]:
         """Cranial cavity grown by `grow` mm: a vault cut by the rising skull base, and the posterior fossa."""
         r = self.vault_r + grow
-        base = self._p(0, -48, 22) + [0, 0, -grow]
-        floor = box(base - self._p(0, 0, 50) @ rotation(-14).T, np.array([90, 64, 50]) * self.s, 8, rotation(-14), op="-", k=10)
+        base = self._p(0, -48, 22) + np.array([0, 0, -grow])
+        floor = box(
+            base - self._p(0, 0, 50) @ rotation(-14).T, np.array([90, 64, 50]) * self.s, 8, rotation(-14), op="-", k=10
+        )
         return [
             ellipsoid(self.vault_c, r, k=4),
             floor,
@@ -66,8 +68,11 @@ class Head:
                 ellipsoid(self._p(side * 52, 4, 3), self._r(10.5, 13, 19), k=6),
                 bar(self._p(side * 27, -44, 12), self._p(side * 24, -50, -12), *self._r(2.5, 6), up=(0, 1, 0), k=3),
                 bar(self._p(side * 27, -21, 4), self._p(side * 29, -24, -20), *self._r(1.8, 1.8), k=1),
-                *chain([self._p(side * 57, -22, 15), self._p(side * 65, -44, 12), self._p(side * 50, -72, 9)],
-                       float(self._r(2.6)[0]), float(self._r(4.5)[0])),
+                *chain(
+                    [self._p(side * 57, -22, 15), self._p(side * 65, -44, 12), self._p(side * 50, -72, 9)],
+                    float(self._r(2.6)[0]),
+                    float(self._r(4.5)[0]),
+                ),
                 bar(self._p(side * 50, -72, 9), self._p(side * 53, -71, 42), *self._r(4.5, 4.5), k=3),
                 bar(self._p(side * 50, -72, 9), self._p(side * 26, -82, -2), *self._r(5.5, 6), k=5),
                 bar(self._p(side * 10, -92, 38), self._p(side * 16, -90, 2), *self._r(3, 4), k=4),
@@ -83,13 +88,26 @@ class Head:
         prims.append(tube(low - self._p(0, 0, 22), low + self._p(0, 4, 24), *self._r(15.0, 18.0), k=4))
         cell = float(self.rng.uniform(2.5, 5))
         return [
-            self._solid(OCCIPUT, prims, (
-                Layer(depth_mm=0, hu=spec.cortex_hu), Layer(depth_mm=1.6, hu=self.dense, texture_hu=150, cell_mm=cell),
-            ), step_mm=0.9),
+            self._solid(
+                OCCIPUT,
+                prims,
+                (
+                    Layer(depth_mm=0, hu=spec.cortex_hu),
+                    Layer(depth_mm=1.6, hu=self.dense, texture_hu=150, cell_mm=cell),
+                ),
+                step_mm=0.9,
+            ),
             self._solid("face-cavities", self._face_soft(), spec.muscle_hu, step_mm=1.2),
-            self._solid("brain", [*self._brain(0.0)[:1], *self._brain(0.0)[1:],
-                                  tube(low - self._p(0, 0, 8), low + self._p(0, 3, 16), 13.5 * s, 16.5 * s, op="+", k=5)],
-                        (Layer(depth_mm=0, hu=12), Layer(depth_mm=2.0, hu=36, texture_hu=8, cell_mm=9)), step_mm=1.6),
+            self._solid(
+                "brain",
+                [
+                    *self._brain(0.0)[:1],
+                    *self._brain(0.0)[1:],
+                    tube(low - self._p(0, 0, 8), low + self._p(0, 3, 16), 13.5 * s, 16.5 * s, op="+", k=5),
+                ],
+                (Layer(depth_mm=0, hu=12), Layer(depth_mm=2.0, hu=36, texture_hu=8, cell_mm=9)),
+                step_mm=1.6,
+            ),
         ]
 
     def _arch_bone(self, z: float, shift: float, a: float, b: float) -> list[Prim]:
@@ -141,16 +159,20 @@ class Head:
         points += [p * np.array([-1, 1, 1]) for p in points[-2::-1]]
         a = [3.4, 3.6, 5.2, 5.8, 6.2]
         b = [7.0, 12.5, 10.0, 10.0, 11.0]
-        prims = chain(points[:6], np.array(a) * s, np.array(b) * s, k=4)
-        prims += chain(points[5:], np.array(a[::-1]) * s, np.array(b[::-1]) * s, k=4)
+        prims = curved(points[:6], np.array(a) * s, np.array(b) * s, k=4)
+        prims += curved(points[5:], np.array(a[::-1]) * s, np.array(b[::-1]) * s, k=4)
         prims += self._arch_bone(-33 + d, 2.0, 5.0, 7.0)
         for side in (-1, 1):
-            prims.append(bar(self._p(side * 49, -33, -12 + d), self._p(side * 49, -48, 2 + d * 0.6), *self._r(2.2, 5), k=4))
+            prims.append(
+                bar(self._p(side * 49, -33, -12 + d), self._p(side * 49, -48, 2 + d * 0.6), *self._r(2.2, 5), k=4)
+            )
         layers = bone_layers(spec.cortex_hu * 1.05, 2.2, spec.bone_hu * 0.7 + 60, 160)
         return [self._solid("mandible", prims, layers, step_mm=0.9), *self._teeth()]
 
     def _teeth(self) -> list[Solid]:
-        enamel, roots, metal = [], [], []
+        enamel: list[Prim] = []
+        roots: list[Prim] = []
+        metal: list[Prim] = []
         arch = _arch_points(15)
         for row, z, way in ((0, -17.5, 1.0), (1, -25.5 + self.jaw_drop, -1.0)):
             for i, (x, y) in enumerate(arch):
@@ -160,13 +182,19 @@ class Head:
                 at = self._p(x, y + row * 2.0, z) + self.rng.normal(0, 0.4, 3)
                 wide, deep = (4.6, 4.6) if molar else (3.1, 3.0)
                 enamel.append(ellipsoid(at, self._r(wide, deep, 4.6), k=0.4))
-                roots.append(bar(at, at + self._p(0, 1.5, way * 13), *self._r(wide * 0.72, deep * 0.72), taper=0.55, k=0.5))
+                roots.append(
+                    bar(at, at + self._p(0, 1.5, way * 13), *self._r(wide * 0.72, deep * 0.72), taper=0.55, k=0.5)
+                )
                 if len(metal) < self.spec.metal_teeth and self.rng.random() < 0.5 and abs(i - 7) >= 2:
                     metal.append(ellipsoid(at - self._p(0, 0, way), self._r(wide * 0.8, deep * 0.8, 2.6), k=0.3))
         out = []
         if enamel:
-            out.append(self._solid("roots", roots, (Layer(depth_mm=0, hu=1450), Layer(depth_mm=1.8, hu=700)), step_mm=0.8))
-            out.append(self._solid("teeth", enamel, (Layer(depth_mm=0, hu=2350), Layer(depth_mm=1.3, hu=1600)), step_mm=0.8))
+            out.append(
+                self._solid("roots", roots, (Layer(depth_mm=0, hu=1450), Layer(depth_mm=1.8, hu=700)), step_mm=0.8)
+            )
+            out.append(
+                self._solid("teeth", enamel, (Layer(depth_mm=0, hu=2350), Layer(depth_mm=1.3, hu=1600)), step_mm=0.8)
+            )
         if metal:
             out.append(self._solid("dental-metal", metal, 6000.0, step_mm=0.8))
         return out
@@ -177,24 +205,40 @@ class Head:
         prims = [
             ellipsoid(self.vault_c, self.vault_r + 7 + g, k=10),
             ellipsoid(self._p(0, 22, 24), (60 * s + g, 52 * s + g, 42 * s), k=14),
-            bar(self._p(0, -62, 26), self._p(0, -70, -34), 58 * s + g * 0.5, 36 * s + g, up=(0, 1, 0), taper=0.78, k=25),
+            bar(
+                self._p(0, -62, 26), self._p(0, -70, -34), 58 * s + g * 0.5, 36 * s + g, up=(0, 1, 0), taper=0.78, k=25
+            ),
             bar(self._p(0, -100, 30), self._p(0, -118, 4), *self._r(7, 9), taper=1.5, k=8),
             ellipsoid(self._p(0, -92, -44 + self.jaw_drop), self._r(24, 17, 15), k=16),
             ellipsoid(self._p(0, -62, -40 + self.jaw_drop), self._r(46, 34, 16), k=16),
         ]
         for side in (-1, 1):
-            prims.append(ellipsoid(self._p(side * 73, -2, 14), self._r(5, 15, 28), rotation(0, side * -10, side * 25), k=4))
+            prims.append(
+                ellipsoid(self._p(side * 73, -2, 14), self._r(5, 15, 28), rotation(0, side * -10, side * 25), k=4)
+            )
         return placed(prims, self.place)
 
     def mouth(self) -> list[Solid]:
         """Tongue and floor of the mouth, with a slit of air in some."""
         s = self.spec.muscle_hu
-        out = [self._solid("tongue", [ellipsoid(self._p(0, -64, -22 + 0.6 * self.jaw_drop), self._r(22, 27, 16), k=4)], s + 8,
-                           soft_mm=1.0)]
+        out = [
+            self._solid(
+                "tongue",
+                [ellipsoid(self._p(0, -64, -22 + 0.6 * self.jaw_drop), self._r(22, 27, 16), k=4)],
+                s + 8,
+                soft_mm=1.0,
+            )
+        ]
         if self.spec.mouth_open_mm > 0 or self.rng.random() < 0.4:
             at = self._p(0, -70, -8)
-            out.append(self._solid("mouth-air", [ellipsoid(at, self._r(20, 24, 1.5 + 0.35 * self.spec.mouth_open_mm), k=1)],
-                                   -1000.0, step_mm=1.0))
+            out.append(
+                self._solid(
+                    "mouth-air",
+                    [ellipsoid(at, self._r(20, 24, 1.5 + 0.35 * self.spec.mouth_open_mm), k=1)],
+                    -1000.0,
+                    step_mm=1.0,
+                )
+            )
         return out
 
 

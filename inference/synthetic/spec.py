@@ -35,16 +35,37 @@ FRACTURE_KINDS: dict[str, tuple[str, ...]] = {
 _KIND_WEIGHT: dict[str, dict[str, float]] = {
     "C1": {"jefferson": 4, "c1-posterior-arch": 4, "c1-lateral-mass": 2, "transverse-process": 1},
     "C2": {
-        "odontoid-1": 0.6, "odontoid-2": 4, "odontoid-3": 2.5, "hangman": 3, "extension-teardrop": 1,
-        "lamina": 1, "pedicle": 0.7, "transverse-process": 1.2, "spinous": 0.5,
+        "odontoid-1": 0.6,
+        "odontoid-2": 4,
+        "odontoid-3": 2.5,
+        "hangman": 3,
+        "extension-teardrop": 1,
+        "lamina": 1,
+        "pedicle": 0.7,
+        "transverse-process": 1.2,
+        "spinous": 0.5,
     },
     "upper": {
-        "compression": 2, "burst": 1, "flexion-teardrop": 1, "extension-teardrop": 1.5, "facet": 2, "lamina": 2,
-        "pedicle": 1, "transverse-process": 1.5, "spinous": 1,
+        "compression": 2,
+        "burst": 1,
+        "flexion-teardrop": 1,
+        "extension-teardrop": 1.5,
+        "facet": 2,
+        "lamina": 2,
+        "pedicle": 1,
+        "transverse-process": 1.5,
+        "spinous": 1,
     },
     "lower": {
-        "compression": 2, "burst": 1, "flexion-teardrop": 1, "extension-teardrop": 0.7, "facet": 2.5, "lamina": 2,
-        "pedicle": 1.2, "transverse-process": 4, "spinous": 3,
+        "compression": 2,
+        "burst": 1,
+        "flexion-teardrop": 1,
+        "extension-teardrop": 0.7,
+        "facet": 2.5,
+        "lamina": 2,
+        "pedicle": 1.2,
+        "transverse-process": 4,
+        "spinous": 3,
     },
 }
 
@@ -52,19 +73,40 @@ _KIND_WEIGHT: dict[str, dict[str, float]] = {
 _LEVEL_COUNT = (623, 239, 64, 26, 7, 2)
 _ISOLATED = {"C1": 64, "C2": 180, "C3": 18, "C4": 28, "C5": 28, "C6": 83, "C7": 224}
 _PAIRS = {
-    ("C1", "C2"): 56, ("C2", "C3"): 24, ("C3", "C4"): 29, ("C4", "C5"): 51, ("C5", "C6"): 90, ("C6", "C7"): 130,
-    ("C2", "C7"): 34, ("C1", "C7"): 21,
+    ("C1", "C2"): 56,
+    ("C2", "C3"): 24,
+    ("C3", "C4"): 29,
+    ("C4", "C5"): 51,
+    ("C5", "C6"): 90,
+    ("C6", "C7"): 130,
+    ("C2", "C7"): 34,
+    ("C1", "C7"): 21,
 }
 _OTHER_PAIR = 12
 _POSITIVE_SHARE = 0.476
 
 DECOYS = (
-    "nutrient-foramina", "osteophytes", "chronic-spinous", "c1-posterior-cleft", "ossicle", "vascular-calcification",
-    "hardware", "motion", "os-odontoideum", "schmorl-node",
+    "nutrient-foramina",
+    "osteophytes",
+    "chronic-spinous",
+    "c1-posterior-cleft",
+    "ossicle",
+    "vascular-calcification",
+    "hardware",
+    "motion",
+    "os-odontoideum",
+    "schmorl-node",
 )
 _DECOY_SHARE = {
-    "nutrient-foramina": 0.45, "osteophytes": 0.35, "chronic-spinous": 0.06, "c1-posterior-cleft": 0.05,
-    "ossicle": 0.1, "vascular-calcification": 0.25, "hardware": 0.03, "motion": 0.05, "os-odontoideum": 0.01,
+    "nutrient-foramina": 0.45,
+    "osteophytes": 0.35,
+    "chronic-spinous": 0.06,
+    "c1-posterior-cleft": 0.05,
+    "ossicle": 0.1,
+    "vascular-calcification": 0.25,
+    "hardware": 0.03,
+    "motion": 0.05,
+    "os-odontoideum": 0.01,
     "schmorl-node": 0.06,
 }
 
@@ -218,11 +260,19 @@ def _draw_scanner(rng: np.random.Generator, fov_mm: float, matrix: int, coverage
     thin = (0.6 / slice_mm) ** 0.5
     sd = rng.uniform(60, 120) * thin if bone else rng.uniform(8, 16) * max(thin, 0.6)
     return Scanner(
-        kernel="bone" if bone else "soft", noise_sd=float(sd), pixel_mm=fov_mm / matrix, slice_mm=slice_mm,
-        spacing_mm=spacing, psf_mm=float(rng.uniform(0.22, 0.34) if bone else rng.uniform(0.4, 0.7)),
-        overshoot=float(rng.uniform(0.2, 0.7)) if bone else 0.0, shoulder_streaks=float(rng.uniform(0.4, 1.4)),
-        dental_streaks=float(rng.uniform(0.3, 1.2)), motion_mm=0.0, cupping_hu=float(rng.uniform(0, 25)),
-        padding_hu=int(rng.choice([-1024, -1024, -3024, -2000])), circle=bool(rng.random() < 0.7),
+        kernel="bone" if bone else "soft",
+        noise_sd=float(sd),
+        pixel_mm=fov_mm / matrix,
+        slice_mm=slice_mm,
+        spacing_mm=spacing,
+        psf_mm=float(rng.uniform(0.22, 0.34) if bone else rng.uniform(0.4, 0.7)),
+        overshoot=float(rng.uniform(0.2, 0.7)) if bone else 0.0,
+        shoulder_streaks=float(rng.uniform(0.4, 1.4)),
+        dental_streaks=float(rng.uniform(0.3, 1.2)),
+        motion_mm=0.0,
+        cupping_hu=float(rng.uniform(0, 25)),
+        padding_hu=int(rng.choice([-1024, -1024, -3024, -2000])),
+        circle=bool(rng.random() < 0.7),
         tilt_deg=float(rng.uniform(-18, 18)) if rng.random() < 0.06 else 0.0,
     )
 
@@ -243,13 +293,17 @@ def _draw_person(rng: np.random.Generator) -> dict[str, Any]:
     age = int(np.clip(rng.normal(52, 22), 16, 98))
     bone = rng.normal(430, 70) - 2.4 * max(age - 30, 0) + (15 if sex == "F" else 0)
     return {
-        "sex": sex, "age": age,
+        "sex": sex,
+        "age": age,
         "scale": float(np.clip(rng.normal(1.0 if sex == "F" else 1.06, 0.05), 0.86, 1.22)),
         "width_scale": float(np.clip(rng.normal(1.0, 0.05), 0.86, 1.16)),
-        "bone_hu": float(np.clip(bone, 140, 580)), "cortex_hu": float(rng.uniform(1150, 1750)),
+        "bone_hu": float(np.clip(bone, 140, 580)),
+        "cortex_hu": float(rng.uniform(1150, 1750)),
         "cortex_mm": float(np.clip(rng.normal(0.75 - 0.003 * max(age - 50, 0), 0.15), 0.4, 1.2)),
-        "marrow_texture_hu": float(rng.uniform(40, 190)), "muscle_hu": float(rng.uniform(38, 65)),
-        "fat_hu": float(rng.uniform(-115, -75)), "fat_mm": float(rng.uniform(2, 15)),
+        "marrow_texture_hu": float(rng.uniform(40, 190)),
+        "muscle_hu": float(rng.uniform(38, 65)),
+        "fat_hu": float(rng.uniform(-115, -75)),
+        "fat_mm": float(rng.uniform(2, 15)),
         "neck_girth": float(np.clip(rng.normal(1.0, 0.1), 0.78, 1.35)),
     }
 
@@ -259,12 +313,18 @@ def _draw_posture(rng: np.random.Generator, age: int) -> dict[str, Any]:
     worn = 0.012 * max(age - 40, 0)
     fused = str(rng.choice(["C2-C3", "C3-C4", "C4-C5", "C5-C6", "C6-C7"])) if rng.random() < 0.04 else ""
     return {
-        "lordosis_deg": float(rng.normal(10, 12)), "slope_deg": float(rng.normal(17, 6)),
-        "kyphosis_deg": float(rng.normal(35, 7)), "scoliosis_deg": float(rng.normal(0, 3)),
-        "scoliosis_phase": float(rng.uniform(0, 6.28)), "neck_turn_deg": float(rng.normal(0, 9 if turned else 2.5)),
-        "neck_bend_deg": float(rng.normal(0, 4)), "head_turn_deg": float(rng.normal(0, 16 if turned else 4)),
+        "lordosis_deg": float(rng.normal(10, 12)),
+        "slope_deg": float(rng.normal(17, 6)),
+        "kyphosis_deg": float(rng.normal(35, 7)),
+        "scoliosis_deg": float(rng.normal(0, 3)),
+        "scoliosis_phase": float(rng.uniform(0, 6.28)),
+        "neck_turn_deg": float(rng.normal(0, 9 if turned else 2.5)),
+        "neck_bend_deg": float(rng.normal(0, 4)),
+        "head_turn_deg": float(rng.normal(0, 16 if turned else 4)),
         "head_nod_deg": float(rng.normal(0, 9)),
-        "disc_scale": tuple(float(np.clip(rng.normal(1 - worn * rng.uniform(0, 0.8), 0.1), 0.35, 1.25)) for _ in range(6)),
+        "disc_scale": tuple(
+            float(np.clip(rng.normal(1 - worn * rng.uniform(0, 0.8), 0.1), 0.35, 1.25)) for _ in range(6)
+        ),
         "fused": fused,
     }
 
@@ -274,9 +334,12 @@ def _draw_setting(rng: np.random.Generator) -> dict[str, Any]:
         "contrast_hu": float(rng.uniform(180, 420)) if rng.random() < 0.25 else 0.0,
         "tube": str(rng.choice(["ett", "ngt", "both"])) if rng.random() < 0.15 else "",
         "collar": str(rng.choice(["", "", "soft", "hard", "pillow", "board"])),
-        "metal_teeth": int(rng.choice([0, 0, 0, 1, 2, 4, 7])), "missing_teeth": float(rng.choice([0, 0.05, 0.3, 1.0])),
-        "mouth_open_mm": float(rng.choice([0, 0, 1, 3, 10])), "arms_up": bool(rng.random() < 0.5),
-        "cut_top": float(rng.random()), "cut_bottom": float(rng.random()),
+        "metal_teeth": int(rng.choice([0, 0, 0, 1, 2, 4, 7])),
+        "missing_teeth": float(rng.choice([0, 0.05, 0.3, 1.0])),
+        "mouth_open_mm": float(rng.choice([0, 0, 1, 3, 10])),
+        "arms_up": bool(rng.random() < 0.5),
+        "cut_top": float(rng.random()),
+        "cut_bottom": float(rng.random()),
         "origin_lps_mm": (float(rng.normal(0, 8)), float(rng.normal(-20, 30)), float(rng.uniform(-900, 300))),
     }
 
@@ -313,8 +376,12 @@ def draw_spec(
     if "scanner" in overrides and isinstance(overrides["scanner"], dict):
         overrides["scanner"] = dataclasses.replace(scanner, **overrides["scanner"])
     values: dict[str, Any] = {
-        "seed": seed, "fractures": drawn_fractures if fractures is None else tuple(fractures), "decoys": decoys,
-        "coverage": coverage, "slices": 0, "scanner": scanner,
+        "seed": seed,
+        "fractures": drawn_fractures if fractures is None else tuple(fractures),
+        "decoys": decoys,
+        "coverage": coverage,
+        "slices": 0,
+        "scanner": scanner,
     }
     values |= person | view | _draw_posture(rng[6], person["age"]) | _draw_setting(rng[0])
     return PhantomSpec(**(values | overrides))
