@@ -92,11 +92,9 @@ class DeliverResults:
             return False
         try:
             answers: list[ObjectStatus] = []
-            with self._heartbeat(delivery) as heartbeat:
+            with self._heartbeat(delivery):
                 failure = self._attempt(delivery, answers)
-            if heartbeat.is_lost:
-                self._count(delivery, "lost", why=_LOST)
-            elif failure is None:
+            if failure is None:
                 self._stored(delivery, answers)
             else:
                 self._failed(delivery, failure, answers)
@@ -202,7 +200,6 @@ class DeliverResults:
                 return
             intake = uow.studies.get(delivery.study_instance_uid)
             uow.commit()
-        self._traffic.wake(delivery.peer)
         if intake is not None:
             latency_s = (now - intake.last_received_at).total_seconds()
             self._counters.observe(counting.RESULT_LATENCY_SECONDS, latency_s, peer=delivery.peer)

@@ -1,9 +1,8 @@
 """Leases: a worker keeps a row by renewing its lease, and a row whose lease has run out goes back to waiting.
 
 A heartbeat thread renews while the worker is busy elsewhere (a child process, a network peer). A lease that cannot be
-renewed counts as lost once its time has passed by our own clock: another worker may hold the row by then, so the
-result must be thrown away. The conditional update at the end is what makes that safe; the heartbeat only makes it
-early.
+renewed counts as lost once its time has passed by our own clock: another worker may hold the row by then, and going on
+is likely to be in vain. Whether the outcome may be written is decided by the conditional update at the end alone.
 """
 
 from __future__ import annotations

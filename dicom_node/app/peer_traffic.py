@@ -30,7 +30,3 @@ class PeerTraffic:
     def rest(self, peer: str, until: datetime) -> None:
         """Leave the peer alone until then."""
         self._resting[peer] = until
-
-    def wake(self, peer: str) -> None:
-        """The peer answered."""
-        self._resting.pop(peer, None)

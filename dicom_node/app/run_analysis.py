@@ -17,16 +17,16 @@ import structlog
 
 from dicom_node.app import counting
 from dicom_node.app.leases import Heartbeat, failures_so_far
-from dicom_node.app.moves import NODE, move_delivery, move_job, note
+from dicom_node.app.moves import move_job, note
+from dicom_node.app.outbox import add_delivery, predecessor_of, replace_older_deliveries
 from dicom_node.app.result_json import ResultJson, failed_json, result_json
-from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.errors import NodeError, PermanentError, TransientError
 from dicom_node.core.finding import AnalysisResult, Outcome, ResultObject
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.retry import GiveUp, RetryAt, RetryPolicy, next_attempt
 from dicom_node.core.routing import route
-from dicom_node.core.transitions import DeliveryEvent, JobEvent
+from dicom_node.core.transitions import JobEvent
 from dicom_node.ports import (
     AnalysisRequest,
     Analyzer,
@@ -105,9 +105,8 @@ class RunAnalysis:
         started_at = self._clock.now()
         with self._heartbeat(job) as heartbeat:
             outcome = self._attempt(job, started_at, lambda: heartbeat.is_lost or is_stopping())
-        if heartbeat.is_lost:
-            self._throw_away(job)
-        elif isinstance(outcome, _Answer):
+        # A lease that seemed lost may still be ours; the conditional update of the outcome knows.
+        if isinstance(outcome, _Answer):
             self._settle(job, outcome)
         elif is_stopping():
             self._give_back(job)
@@ -175,7 +174,7 @@ class RunAnalysis:
         work_dir.mkdir(parents=True, exist_ok=True)
         with self._uow() as uow:
             instances = uow.studies.instances(job.study_instance_uid)
-            predecessor = _predecessor(uow, job)
+            predecessor = predecessor_of(uow, job)
         request = AnalysisRequest(
             study_instance_uid=job.study_instance_uid,
             revision=job.revision,
@@ -233,9 +232,9 @@ class RunAnalysis:
                 self._throw_away(job)
                 return
             if is_analysed:
-                _replace_older_deliveries(uow, job, now, self._owner)
+                replace_older_deliveries(uow, job, now, self._owner)
                 for peer in destinations.peers:
-                    _add_delivery(uow, job, peer, answer.objects, now)
+                    add_delivery(uow, job, peer, answer.objects, now)
             uow.commit()
         self._count(job, "done" if is_analysed else "skipped", why=destinations.why if is_analysed else "")
 
@@ -301,59 +300,6 @@ def _final(job: AnalysisJob, message: str, now: datetime) -> dict[str, object]:
         "next_attempt_at": None,
         "result_json": json.dumps(failed_json(job.study_instance_uid, message)),
     }
-
-
-def _predecessor(uow: UnitOfWork, job: AnalysisJob) -> tuple[ResultObject, ...]:
-    """The objects of the newest earlier revision of which any peer holds one."""
-    held = [
-        delivery
-        for delivery in uow.deliveries.of_study(job.study_instance_uid)
-        if delivery.revision < job.revision and any(status.is_stored for status in delivery.statuses)
-    ]
-    if not held:
-        return ()
-    return max(held, key=lambda delivery: delivery.revision).objects
-
-
-def _replace_older_deliveries(uow: UnitOfWork, job: AnalysisJob, now: datetime, actor: str) -> None:
-    """An older result that still waits is not sent after a newer one; one on its way is let go on."""
-    for delivery in uow.deliveries.of_study(job.study_instance_uid):
-        is_waiting = delivery.state in (DeliveryState.PENDING, DeliveryState.RETRY_WAIT)
-        if delivery.revision < job.revision and is_waiting:
-            move_delivery(
-                uow,
-                delivery,
-                DeliveryEvent.SUPERSEDED,
-                at=now,
-                reason=f"revision {job.revision} has a result",
-                actor=actor,
-                next_attempt_at=None,
-                finished_at=now,
-            )
-
-
-def _add_delivery(
-    uow: UnitOfWork, job: AnalysisJob, peer: str, objects: tuple[ResultObject, ...], now: datetime
-) -> None:
-    delivery = uow.deliveries.add(
-        job_id=job.id,
-        study_instance_uid=job.study_instance_uid,
-        revision=job.revision,
-        peer=peer,
-        objects=objects,
-        created_at=now,
-    )
-    note(
-        uow,
-        f"delivery:{delivery.id}",
-        "queued",
-        at=now,
-        from_state="",
-        to_state=DeliveryState.PENDING.value,
-        reason=f"results go to {peer}",
-        actor=NODE,
-        study_instance_uid=job.study_instance_uid,
-    )
 
 
 def _sentence(error: NodeError) -> str:

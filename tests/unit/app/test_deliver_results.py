@@ -72,6 +72,19 @@ def test_a_kill_after_the_last_answer_sends_nothing_again(ready):
     assert ready.pacs.calls == [("pacs", 2)]
 
 
+def test_a_delivery_that_loses_every_worker_is_not_fed_for_ever(ready):
+    for _ in range(25):
+        with ready.uow() as uow:
+            uow.deliveries.claim(owner="doomed", now=ready.clock.now(), lease_until=ready.clock.now())
+            uow.commit()
+        ready.clock.advance(1)
+        ready.requeue.tick()
+        ready.requeue.tick()
+    (delivery,) = ready.deliveries()
+    assert delivery.state is DeliveryState.FAILED
+    assert "gave up after 20 lost workers" in delivery.failure
+
+
 def test_an_answer_that_could_not_be_written_at_once_is_written_at_the_end(ready, monkeypatch):
     healthy, left = ready.database.unit_of_work, [1]
 

@@ -144,6 +144,22 @@ def test_a_heartbeat_keeps_the_lease_of_a_long_analysis(closed):
     assert closed.job().state is JobState.DONE
 
 
+def test_a_lease_that_ran_out_unnoticed_by_others_still_keeps_the_result(closed, monkeypatch):
+    healthy = closed.database.unit_of_work
+
+    def takes_long_without_a_database(is_cancelled):
+        monkeypatch.setattr(closed.database, "unit_of_work", _fails)
+        closed.clock.advance(61)
+        closed.heart.beat()
+        assert is_cancelled()
+        monkeypatch.setattr(closed.database, "unit_of_work", healthy)
+
+    _remember_heartbeat(closed)
+    closed.analyzer.script = [takes_long_without_a_database]
+    closed.analysis.step()
+    assert (closed.job().state, closed.job().attempt) == (JobState.DONE, 1)
+
+
 def test_a_superseded_job_cancels_its_analysis_at_the_next_heartbeat(closed):
     def is_superseded(is_cancelled):
         closed.receive(incoming(4))
@@ -165,7 +181,10 @@ def test_a_stop_gives_the_job_back_without_counting_it_as_a_failure(closed):
         assert closed.job().state is JobState.RETRY_WAIT
         closed.restart()
         assert closed.requeue.tick() == 1
+    closed.analyzer.script = [GpuOutOfMemory("no memory")]
     closed.analysis.step()
+    assert closed.job().state is JobState.RETRY_WAIT
+    closed.settle(turns=2)
     assert closed.job().state is JobState.DONE
 
 
