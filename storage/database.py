@@ -102,16 +102,25 @@ class Database:
 
 def _parsed(url: str, data_dir: Path) -> URL:
     if url == "sqlite":
-        return URL.create("sqlite+pysqlite", database=str(data_dir / SQLITE_FILE))
+        return _sqlite_file(URL.create("sqlite+pysqlite", database=str(data_dir / SQLITE_FILE)), url)
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise _refused(url, "it is neither 'sqlite' nor a SQLAlchemy URL") from error
-    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise _refused(url, "a database in memory would be empty after a restart; give a file")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_file(parsed, url)
+    if parsed.get_backend_name() != "postgresql":
         raise _refused(parsed.render_as_string(), "only SQLite and PostgreSQL are supported")
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _sqlite_file(parsed: URL, url: str) -> URL:
+    """With the path SQLite itself will use: its log lies there, and `group_commit` must sync that one."""
+    if parsed.database in (None, "", ":memory:"):
+        raise _refused(url, "a database in memory would be empty after a restart; give a file")
+    if str(parsed.database).startswith("file:"):
+        raise _refused(url, "give the path of a file, not a file: URI")
+    return parsed.set(database=str(Path(str(parsed.database)).resolve()))
 
 
 def _engine(url: URL) -> Engine:
@@ -132,7 +141,9 @@ def _engine(url: URL) -> Engine:
     except (NoSuchModuleError, ArgumentError) as error:
         raise _refused(url.render_as_string(), str(error)) from error
     except ModuleNotFoundError as error:
-        remedy = "pip install 'cspine-node[postgresql]'" if error.name == "psycopg" else f"install {error.name}"
+        remedy = (
+            "pip install 'cspine-node[postgresql]'" if error.name == "psycopg" else f"install {error.name}"
+        )
         raise _refused(url.render_as_string(), f"its driver {error.name} is missing: {remedy}") from error
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
@@ -163,7 +174,9 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Without a log `group_commit` has nothing to sync, so each commit must.
     cursor.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'wal' else 'FULL'}")
     if mode != "wal":
-        _log.warning("sqlite_without_wal", journal_mode=mode, effect="readers and writers wait for each other")
+        _log.warning(
+            "sqlite_without_wal", journal_mode=mode, effect="readers and writers wait for each other"
+        )
     cursor.close()
 
 
@@ -176,7 +189,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from error
+        raise StorageUnavailable(
+            f"the database's folder {folder} cannot be made: {error.strerror}"
+        ) from error
 
 
 def _refused(url: str, why: str) -> ConfigurationError:

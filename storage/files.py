@@ -27,7 +27,12 @@ from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import Clock, StoredFile
 from storage.disk import Disk
 
-_INCOMING, _RECEIVED, _QUARANTINE, _JOBS = Path("incoming"), Path("received"), Path("quarantine"), Path("jobs")
+_INCOMING, _RECEIVED, _QUARANTINE, _JOBS = (
+    Path("incoming"),
+    Path("received"),
+    Path("quarantine"),
+    Path("jobs"),
+)
 SWEEP_DAYS = 3
 
 

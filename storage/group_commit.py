@@ -78,6 +78,7 @@ class GroupSync:
             self._is_running = False
             self._changed.notify_all()
 
+
 def sync_log_of(database: Path) -> None:
     """The write-ahead log of an SQLite database is on the disk. Raises OSError."""
     with suppress(FileNotFoundError):

@@ -97,8 +97,15 @@ class LeasedTable:
         return self._rows(transaction, self._working, earlier, order=table.c.id)
 
     def _rows(
-        self, transaction: Transaction, state: str, condition: ColumnElement[bool], *, order: ColumnElement[Any]
+        self,
+        transaction: Transaction,
+        state: str,
+        condition: ColumnElement[bool],
+        *,
+        order: ColumnElement[Any],
     ) -> tuple[RowMapping, ...]:
         table = self._table
-        statement = select(table).where(table.c.state == state, condition).order_by(order.nulls_first(), table.c.id)
+        statement = (
+            select(table).where(table.c.state == state, condition).order_by(order.nulls_first(), table.c.id)
+        )
         return tuple(transaction.read(statement).mappings())

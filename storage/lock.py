@@ -27,7 +27,9 @@ def hold_data_dir(data_dir: Path) -> Iterator[Path]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise ConfigurationError(
-            f"node.data_dir {data_dir} cannot be written: {error.strerror}", key="node.data_dir", value=str(data_dir)
+            f"node.data_dir {data_dir} cannot be written: {error.strerror}",
+            key="node.data_dir",
+            value=str(data_dir),
         ) from error
     try:
         _lock(descriptor, data_dir)

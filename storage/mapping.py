@@ -78,7 +78,10 @@ def job_values(job: AnalysisJob) -> Values:
 
 def job_from(row: RowMapping) -> AnalysisJob:
     return AnalysisJob(
-        **_leased_from(row), state=JobState(row["state"]), reason=row["reason"], result_json=row["result_json"]
+        **_leased_from(row),
+        state=JobState(row["state"]),
+        reason=row["reason"],
+        result_json=row["result_json"],
     )
 
 

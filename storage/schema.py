@@ -103,8 +103,13 @@ def _keep_copy(engine: Engine, revision: str) -> None:
     unfinished = copy.with_name(f"{copy.name}.part")
     try:
         # Outside SQLAlchemy: the upgrade's own connection holds the write lock, and this one only reads.
-        with closing(sqlite3.connect(engine.url.database)) as source, closing(sqlite3.connect(unfinished)) as target:
+        with (
+            closing(sqlite3.connect(engine.url.database)) as source,
+            closing(sqlite3.connect(unfinished)) as target,
+        ):
             source.backup(target)
         unfinished.rename(copy)
     except (sqlite3.Error, OSError) as error:
-        raise StorageUnavailable(f"the database cannot be copied to {copy} before its upgrade: {error}") from error
+        raise StorageUnavailable(
+            f"the database cannot be copied to {copy} before its upgrade: {error}"
+        ) from error

@@ -24,7 +24,6 @@ _association = table_of(AssociationRow)
 _carried = table_of(CarriedStudyRow)
 
 
-
 def _insert_or_update(statement: Any) -> Any:
     key, count = _study.c.study_instance_uid, _study.c.instance_count
     kept = {column.name: statement.excluded[column.name] for column in _study.c if column not in (key, count)}
@@ -39,7 +38,10 @@ _GET_AND_LOCK = _GET.with_for_update()
 _OPEN_ASSOCIATIONS = (
     select(_carried.c.study_instance_uid, _carried.c.association_id)
     .join(_association, _association.c.association_id == _carried.c.association_id)
-    .where(_association.c.closed_at.is_(None), _carried.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
+    .where(
+        _association.c.closed_at.is_(None),
+        _carried.c.study_instance_uid.in_(bindparam("uids", expanding=True)),
+    )
     .order_by(_association.c.opened_at, _association.c.association_id)
 )
 _SAVE_NEW = {name: _insert_or_update(upsert(_study)) for name, upsert in UPSERT.items()}
@@ -56,7 +58,9 @@ _RECOUNT = (
 _COUNT_ONE_MORE = update(_study).where(_OF_STUDY).values(instance_count=_study.c.instance_count + 1)
 _FIND_INSTANCE = select(_instance).where(_instance.c.sop_instance_uid == bindparam("uid"))
 _ADD_INSTANCE = insert(_instance)
-_INSTANCES = select(_instance).where(_instance.c.study_instance_uid == bindparam("uid")).order_by(_instance.c.id)
+_INSTANCES = (
+    select(_instance).where(_instance.c.study_instance_uid == bindparam("uid")).order_by(_instance.c.id)
+)
 _HAS_FILE = select(_instance.c.id).where(_instance.c.file == bindparam("path"))
 _CARRY = {name: upsert(_carried).on_conflict_do_nothing() for name, upsert in UPSERT.items()}
 _CLOSE = update(_association).where(_association.c.closed_at.is_(None))

@@ -16,7 +16,9 @@ import pytest
 
 def find_program(name: str) -> str | None:
     """Debian keeps initdb and pg_ctl out of the path."""
-    found = shutil.which(name) or next(iter(sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)), None)
+    found = shutil.which(name) or next(
+        iter(sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)), None
+    )
     return os.path.realpath(found) if found else None
 
 
@@ -41,7 +43,10 @@ def postgres_url() -> Iterator[str]:
     quick = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c max_connections=60"
     try:
         _run([initdb, "-D", str(cluster), "-A", "trust", "-U", "node", "-E", "UTF8", "--no-sync"], user)
-        _run([pg_ctl, "-D", str(cluster), "-o", quick, "-l", str(folder / "log"), "-w", "-t", "60", "start"], user)
+        _run(
+            [pg_ctl, "-D", str(cluster), "-o", quick, "-l", str(folder / "log"), "-w", "-t", "60", "start"],
+            user,
+        )
         try:
             yield f"postgresql+psycopg://node@/postgres?host={folder}"
         finally:
@@ -52,7 +57,13 @@ def postgres_url() -> Iterator[str]:
 
 def _run(command: list[str], user: str | None) -> None:
     done = subprocess.run(
-        command, user=user, cwd="/tmp", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=90
+        command,
+        user=user,
+        cwd="/tmp",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=90,
     )
     if done.returncode != 0:
         pytest.fail(f"{Path(command[0]).name} failed: {done.stderr}")

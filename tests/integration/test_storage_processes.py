@@ -204,7 +204,11 @@ def test_text_that_a_database_refuses_is_cleaned(tmp_path: Path) -> None:
 def test_the_database_file_is_beside_its_log_only(tmp_path: Path) -> None:
     database = open_database("sqlite", data_dir=tmp_path)
     database.ping()
-    assert {path.name for path in tmp_path.iterdir()} <= {SQLITE_FILE, f"{SQLITE_FILE}-wal", f"{SQLITE_FILE}-shm"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        SQLITE_FILE,
+        f"{SQLITE_FILE}-wal",
+        f"{SQLITE_FILE}-shm",
+    }
     database.close()
 
 
@@ -247,3 +251,23 @@ def test_a_data_folder_that_cannot_be_made_is_a_configuration_error(tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="Not a directory"), hold_data_dir(tmp_path / "file" / "var"):
         pass
+
+
+def test_the_log_that_is_synced_is_the_one_sqlite_writes_even_through_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tmp_path / "disk"
+    open_database("sqlite", data_dir=real).close()
+    (tmp_path / "linked.sqlite3").symlink_to(real / SQLITE_FILE)
+    synced: list[bool] = []
+    monkeypatch.setattr(
+        database_module, "sync_log_of", lambda path: synced.append(Path(f"{path}-wal").stat().st_size > 0)
+    )
+    monkeypatch.chdir(tmp_path)
+    database = open_database("sqlite:///linked.sqlite3", data_dir=tmp_path)
+    monkeypatch.chdir("/")
+    with database.unit_of_work() as uow:
+        uow.studies.save(intake())
+        uow.commit()
+    database.close()
+    assert synced == [True]
