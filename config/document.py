@@ -18,8 +18,8 @@ One TOML file, `config/node.toml` by default, given with `--config FILE`. Each v
 that has it: command line, environment, file, default.
 
 - **Environment**: `CSPINE_NODE__SECTION__KEY`, as in `CSPINE_NODE__NODE__PORT=11113`. Peers stand in the file only.
-- **Relative folders** in the file count from the file's own folder, so that a command finds the same data from wherever
-  it is called; those from the environment or the command line count from the working directory.
+- **Relative folders** count from the configuration file's own folder, so that a command finds the same data from
+  wherever it is called; those from the environment or the command line count from the working directory.
 - **Refusals**: an unknown key, a wrong type, an AE title over 16 characters, a duplicate peer name or a port in use is
   refused at start with one line that names the key, the value and where it came from.
 - **Peers** may be edited while the node runs, in the file or with `cspine-node peers`; the change is in use with the

@@ -285,9 +285,8 @@ def _refuse_twins(peers: list[PeerSettings], origin: Any) -> None:
 
 def _with_absolute_paths(settings: Settings, given: Mapping[str, _Given], file: Path | None) -> Settings:
     def absolute(key: str, path: Path) -> Path:
-        source = given[key].source if key in given else "default"
-        in_file = file is not None and source.startswith(f"{file}")
-        base = file.resolve().parent if in_file and file is not None else Path.cwd()
+        from_here = key in given and given[key].source.startswith(("environment ", "command line"))
+        base = Path.cwd() if file is None or from_here else file.resolve().parent
         return Path(os.path.abspath(base / path.expanduser()))
 
     node = settings.node.model_copy(update={"data_dir": absolute("node.data_dir", settings.node.data_dir)})

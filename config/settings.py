@@ -59,8 +59,8 @@ class NodeSettings(Section):
     port: ListeningPort = Field(default=11112, description="TCP port the receiver listens on; 0 takes a free one.")
     data_dir: Path = Field(
         default=Path("var"),
-        description="Received files, database, results, history of this file. A relative path in a file counts from "
-        "that file's folder; from the environment or the command line it counts from the working directory.",
+        description="Received files, database, results, history of this file. A relative path counts from the "
+        "configuration file's folder; from the environment or the command line, from the working directory.",
     )
     maximum_associations: int = Field(
         default=64,

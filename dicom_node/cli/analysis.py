@@ -108,7 +108,8 @@ def phantom(
     }
     given = {key: value for key, value in wishes.items() if value is not None}
     try:
-        truth = phantom_to_folder(out, seed=seed, **given)
+        with progress_line() as progress:
+            truth = phantom_to_folder(out, seed=seed, progress=progress, **given)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     if as_json:

@@ -25,9 +25,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 
 
 def load(config: Path | None, overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
-    """The configuration a command works with. Raises ConfigError."""
-    from config.load import DEFAULT_FILE, load_settings
+    """The configuration a command works with. Raises ConfigError.
 
+    From here on log events below a warning stay silent, and the others go to standard error; `serve` says more.
+    """
+    from config.load import DEFAULT_FILE, load_settings
+    from dicom_node.observability import configure_logging
+
+    configure_logging(level="warning")
     return load_settings(config or DEFAULT_FILE, overrides=overrides)
 
 

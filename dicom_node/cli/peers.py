@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,8 @@ from dicom_node.cli.output import answer_json, say, table
 
 if TYPE_CHECKING:
     from config.editing import Change, PeerEditor
+
+_HISTORY = "config-history"
 
 app = typer.Typer(help="The remote AEs: who may send to us, who gets results.", no_args_is_help=True)
 
@@ -128,23 +131,30 @@ def rollback(
 
 def _editor(config: Path | None) -> PeerEditor:
     from config.editing import PeerEditor
-    from config.load import DEFAULT_FILE, load_settings
+    from config.load import DEFAULT_FILE
 
     file = config or DEFAULT_FILE
-    return PeerEditor(file=file, history_dir=_history_dir(file, load_settings), now=lambda: datetime.now(UTC))
+    return PeerEditor(file=file, history_dir=_history_dir(file), now=lambda: datetime.now(UTC))
 
 
-def _history_dir(file: Path, load_settings: Any) -> Path:
+def _history_dir(file: Path) -> Path:
     from config.errors import ConfigError
+    from config.load import load_settings
 
     try:
         data_dir = load_settings(file).settings.node.data_dir
     except ConfigError:
         # A file broken by hand must still be one that can be rolled back.
-        data_dir = file.resolve().parent / "var"
-        if not (data_dir / "config-history").is_dir():
+        data_dir = _data_dir_of_broken(file)
+        if not (data_dir / _HISTORY).is_dir():
             raise
-    return Path(data_dir) / "config-history"
+    return data_dir / _HISTORY
+
+
+def _data_dir_of_broken(file: Path) -> Path:
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    found = re.search(r"""^\s*data_dir\s*=\s*["']([^"']+)["']""", text, re.MULTILINE)
+    return file.resolve().parent / (found[1] if found else "var")
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

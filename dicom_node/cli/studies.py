@@ -162,17 +162,17 @@ def _show(detail: StudyDetail) -> None:
         ],
         empty="no series",
     )
-    if result:
+    if result.get("outcome") == "analysed":
         table(
             ("level", "status", "probability", "fracture"),
             [
-                (level["level"], level["status"], level["probability"], level["fracture"])
-                for level in result.get("levels", ())
+                (level["level"], level["status"].replace("_", " "), level["probability"], level["fracture"])
+                for level in result["levels"]
             ],
             empty="no levels",
         )
-        for remark in result.get("quality", ()):
-            say(f"  quality: {remark}")
+    for remark in result.get("quality", ()):
+        say(f"  quality: {remark}")
     table(
         ("delivery", "peer", "state", "attempts", "next attempt", "failure"),
         [(d.id, d.peer, d.state.value, d.attempt, when(d.next_attempt_at), d.failure) for d in detail.deliveries],

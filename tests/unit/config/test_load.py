@@ -64,6 +64,8 @@ def test_a_relative_folder_counts_from_the_file_that_names_it(tmp_path: Path, mo
     settings = load_settings(file, environ={}).settings
     assert settings.node.data_dir == tmp_path / "data"
     assert settings.inference.bundle == str(tmp_path / "mine")
+    assert load_settings(written(tmp_path, "", "silent.toml"), environ={}).settings.node.data_dir == tmp_path / "var"
+    assert load_settings(None, environ={}).settings.node.data_dir == elsewhere / "var"
     named = load_settings(file, environ={}, overrides={"node.data_dir": Path("data")}).settings
     assert named.node.data_dir == elsewhere / "data"
 

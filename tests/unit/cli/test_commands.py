@@ -1,0 +1,201 @@
+"""The commands as a user meets them: answers, exit status, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from config.editing import list_peers
+from dicom_node.cli import run
+from dicom_node.cli.main import app
+from tests.unit.config.builders import TWO_PEERS, written
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cspine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ran]]:
+    monkeypatch.delenv("CSPINE_NODE_CONFIG", raising=False)
+
+    def call(*arguments: object) -> Ran:
+        status = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ran(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return written(tmp_path, TWO_PEERS)
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command of the program as words."""
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    plain = [(_name(command),) for command in app.registered_commands]
+    nested = [(name, _name(command)) for name, inner in groups.items() for command in inner.registered_commands]
+    return [*plain, *nested]
+
+
+def _name(command) -> str:
+    return command.name or command.callback.__name__
+
+
+def test_the_contract_s_commands_are_all_there() -> None:
+    names = {" ".join(words) for words in commands()}
+    wanted = (
+        "serve analyse phantom check echo send demo doctor migrate conformance train evaluate"
+        " peers:list peers:add peers:edit peers:remove peers:test peers:history peers:rollback"
+        " studies:list studies:show studies:close studies:retry deliveries:list deliveries:retry bundle:inspect"
+    )
+    assert {word.replace(":", " ") for word in wanted.split()} <= names
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] not in ("train", "evaluate")])
+def test_every_command_explains_itself(cspine: Callable[..., Ran], words: tuple[str, ...]) -> None:
+    ran = cspine(*words, "--help")
+    assert ran.status == 0
+    assert ran.err == ""
+    assert "Usage: cspine-node " + " ".join(words) in ran.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["peers", "add", "x"],
+        ["peers", "edit", "pacs"],
+        ["studies", "list", "--limit", "many"],
+        ["studies", "list", "--status", "LOST"],
+        ["analyse", "/nowhere/at/all", "--out", "x"],
+        ["serve", "--config", "/nowhere/node.toml"],
+    ],
+)
+def test_wrong_usage_is_status_2_and_one_line(cspine: Callable[..., Ran], arguments: list[str]) -> None:
+    ran = cspine(*arguments)
+    assert ran.status == 2
+    assert ran.out == ""
+    assert ran.err.startswith("cspine-node: ")
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_no_command_at_all_shows_the_help_and_is_wrong_usage(cspine: Callable[..., Ran]) -> None:
+    ran = cspine()
+    assert ran.status == 2
+    assert "Commands:" in ran.err
+
+
+def test_a_wrong_configuration_names_key_value_and_line(cspine: Callable[..., Ran], tmp_path: Path) -> None:
+    file = written(tmp_path, "[node]\nae_title = 'LONGER_THAN_SIXTEEN'\n")
+    ran = cspine("peers", "list", "--config", file)
+    assert ran.status == 2
+    assert f"node.ae_title = 'LONGER_THAN_SIXTEEN' ({file}:2)" in ran.err
+
+
+def test_peers_are_listed_for_people_and_for_scripts(cspine: Callable[..., Ran], config: Path) -> None:
+    assert "10.0.0.2" in cspine("peers", "list", "--config", config).out
+    listed = cspine("peers", "list", "--config", config, "--json").json
+    assert listed[0] == {
+        "name": "pacs", "ae_title": "PACS", "host": "10.0.0.1", "port": 104,
+        "may_send": True, "receives_results": True, "enabled": True,
+    }  # fmt: skip
+
+
+def test_a_peer_is_added_edited_removed_and_every_step_undone(cspine: Callable[..., Ran], config: Path) -> None:
+    where = ("--config", config)
+    added = cspine(
+        "peers", "add", "view", "--ae-title", "VIEW", "--host", "h", "--port", 11, "--receives-results", *where
+    )
+    assert added.status == 0
+    assert '+name = "view"' in added.out
+    edited = cspine("peers", "edit", "view", "--port", 12, "--disable", "--rename", "viewer", *where)
+    assert edited.status == 0
+    assert list_peers(config)[2].model_dump() == {
+        "name": "viewer", "ae_title": "VIEW", "host": "h", "port": 12,
+        "may_send": False, "receives_results": True, "enabled": False,
+    }  # fmt: skip
+    assert cspine("peers", "remove", "viewer", *where).status == 0
+    versions = cspine("peers", "history", "--json", *where).json
+    assert [version["action"] for version in versions] == ["remove viewer", "edit view", "add view"]
+    assert cspine("peers", "rollback", versions[-1]["id"], *where).status == 0
+    assert config.read_text() == TWO_PEERS
+
+
+def test_a_refused_edit_is_status_2_and_changes_nothing(cspine: Callable[..., Ran], config: Path) -> None:
+    for arguments in (
+        ("edit", "pacs", "--ae-title", "A" * 17),
+        ("edit", "nobody", "--port", 5),
+        ("edit", "pacs", "--rename", "ct1"),
+        ("remove", "nobody"),
+        ("rollback", "20300101T000000.000000Z"),
+    ):
+        ran = cspine("peers", *arguments, "--config", config)
+        assert ran.status == 2
+        assert len(ran.err.splitlines()) == 1
+    assert config.read_text() == TWO_PEERS
+
+
+def test_a_file_broken_by_hand_can_still_be_rolled_back(cspine: Callable[..., Ran], config: Path) -> None:
+    version = json.loads(cspine("peers", "remove", "ct1", "--config", config, "--json").out)["version"]
+    config.write_text("[[peers")
+    assert cspine("peers", "list", "--config", config).status == 2
+    assert cspine("peers", "rollback", version, "--config", config).status == 0
+    assert config.read_text() == TWO_PEERS
+
+
+def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(
+    cspine: Callable[..., Ran], config: Path
+) -> None:
+    where = ("--config", config)
+    assert cspine("studies", "list", "--json", *where).json == []
+    assert cspine("deliveries", "list", "--json", *where).json == []
+    assert "no studies" in cspine("studies", "list", *where).out
+    assert cspine("doctor", "--json", *where).json == {"studies": 0, "instances": 0, "complaints": []}
+    assert cspine("migrate", *where).status == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["studies", "show", "1.2.3"], ["studies", "close", "1.2.3"], ["studies", "retry", "1.2.3"],
+     ["studies", "cancel", "1.2.3"], ["deliveries", "retry", "7"]],
+)  # fmt: skip
+def test_what_the_node_does_not_know_is_status_1_and_one_line(
+    cspine: Callable[..., Ran], config: Path, arguments: list[str]
+) -> None:
+    ran = cspine(*arguments, "--config", config)
+    assert ran.status == 1
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_the_conformance_statement_speaks_of_this_configuration(cspine: Callable[..., Ran], config: Path) -> None:
+    text = cspine("conformance", "--config", config).out
+    assert "| ct1 | `CT1` | 10.0.0.2:104 | yes | no |" in text
+    assert "| CT Image Storage | 1.2.840.10008.5.1.4.1.1.2 |" in text
+    assert "| JPEG 2000 Image Compression (Lossless Only) | 1.2.840.10008.1.2.4.90 |" in text
+    assert "Comprehensive 3D SR Storage" in text
+
+
+def test_help_does_not_wait_for_heavy_libraries() -> None:
+    heavy = ("torch", "highdicom", "pydicom", "sqlalchemy", "fastapi", "numpy", "prometheus_client", "rich")
+    code = (
+        "import sys; from dicom_node.cli import run; run(['--help']); "
+        f"sys.stderr.write(','.join(name for name in {heavy!r} if name in sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stderr == ""
