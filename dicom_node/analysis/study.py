@@ -25,7 +25,7 @@ from dicom_node.core.finding import (
     SeriesRejection,
     SourceSlice,
 )
-from dicom_node.core.selection import SelectionRules, rank_series
+from dicom_node.core.selection import SelectionRules, rank_series, ranked_lower
 from dicom_node.core.series import SeriesFacts
 from inference import headers as dicom_headers
 from inference.bundle import Bundle
@@ -109,7 +109,8 @@ def analyse_study(
             detail = prediction.reason or "the model found no cervical vertebra in the pixels"
             rejected.append(SeriesRejection(series_instance_uid=uid, rule="no_cervical_spine", detail=detail))
             continue
-        rejected += _ranked_lower(selection.candidates[position + 1 :], chosen=uid)
+        by_uid = {known.series_instance_uid: known for known in facts}
+        rejected += [ranked_lower(by_uid[other], by_uid[uid]) for other in selection.candidates[position + 1 :]]
         timings = {"read": read_s, **prediction.timings_s}
         return _analysed(study, uid, rejected, volume, prediction, pipeline.bundle, device, work_dir, timings)
     if read_errors and len(read_errors) == len(selection.candidates):
@@ -187,11 +188,6 @@ def _analysed(
 def _facts(members: tuple[dicom_headers.InstanceHeader, ...]) -> SeriesFacts:
     found = series_facts(members)
     return SeriesFacts(**{name: getattr(found, name) for name in SeriesFacts.__dataclass_fields__})
-
-
-def _ranked_lower(uids: Sequence[str], *, chosen: str) -> list[SeriesRejection]:
-    detail = f"series {chosen} ranks higher and shows the cervical spine"
-    return [SeriesRejection(series_instance_uid=uid, rule="ranked_lower", detail=detail) for uid in uids]
 
 
 def _why_not_applicable(rejected: Sequence[SeriesRejection]) -> str:

@@ -189,7 +189,9 @@ class Node:
                 clock=self._clock,
                 counters=self._counters,
                 policy=ClosePolicy(
-                    quiet_period_s=settings.study.quiet_period_s, hard_limit_s=settings.study.hard_limit_s
+                    quiet_period_s=settings.study.quiet_period_s,
+                    hard_limit_s=settings.study.hard_limit_s,
+                    up_since=self._clock.now(),
                 ),
             ),
             requeue=requeue,

@@ -16,10 +16,15 @@ from dicom_node.core.transitions import StudyEvent
 
 @dataclass(frozen=True, kw_only=True)
 class ClosePolicy:
-    """`quiet_period_s` counts from the last instance, `hard_limit_s` from the first of the revision."""
+    """`quiet_period_s` counts from the last instance, `hard_limit_s` from the first of the revision.
+
+    `up_since` is when the node began to listen. Time while it was down is not quiet time: nobody could have
+    received, and a sender that was cut off by the crash is still trying to reconnect.
+    """
 
     quiet_period_s: float = 30.0
     hard_limit_s: float = 1800.0
+    up_since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,8 @@ def assess(intake: StudyIntake, now: datetime, policy: ClosePolicy) -> Wait | Co
         count = len(intake.open_associations)
         noun = "association carries" if count == 1 else "associations carry"
         return Wait(until=hard_deadline, why=f"{count} open {noun} the study")
-    quiet_deadline = intake.last_received_at + timedelta(seconds=policy.quiet_period_s)
+    quiet_since = max(intake.last_received_at, policy.up_since or intake.last_received_at)
+    quiet_deadline = quiet_since + timedelta(seconds=policy.quiet_period_s)
     if now >= quiet_deadline:
         return Complete(
             event=StudyEvent.QUIET_ELAPSED,

@@ -46,3 +46,17 @@ def test_a_clock_that_jumped_back_waits_and_tells_no_negative_age():
     assert isinstance(verdict, Wait)
     assert verdict.until == after(130)
     assert "0 s ago" in verdict.why
+
+
+def test_time_while_the_node_was_down_is_not_quiet_time():
+    policy = ClosePolicy(quiet_period_s=30.0, hard_limit_s=1800.0, up_since=after(500))
+    study = intake(last_received_at=after(10))
+    verdict = assess(study, after(529), policy)
+    assert isinstance(verdict, Wait)
+    assert verdict.until == after(530)
+    assert isinstance(assess(study, after(530), policy), Complete)
+
+
+def test_a_restart_does_not_move_the_hard_limit():
+    policy = ClosePolicy(quiet_period_s=30.0, hard_limit_s=1800.0, up_since=after(1795))
+    assert isinstance(assess(intake(last_received_at=after(10)), after(1800), policy), Complete)
