@@ -10,10 +10,12 @@ from pathlib import Path
 
 from highdicom.sr.coding import CodedConcept
 from pydicom import dcmwrite
-from pydicom.charset import convert_encodings
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.tag import Tag
 
 from dicom_node.core.errors import ConfigurationError, EncodingInvalid, StorageUnavailable
 from dicom_node.core.finding import BundleIdentity
@@ -139,8 +141,7 @@ def take_over_study(target: Dataset, source: Dataset, *, study_instance_uid: str
     it is in the images beside which a PACS files the object.
     """
     for keyword in ("SpecificCharacterSet", *_STUDY_KEYWORDS):
-        tag = tag_for_keyword(keyword)
-        assert tag is not None
+        tag = Tag(keyword)
         if tag in target:
             del target[tag]
         if tag in source:
@@ -219,9 +220,13 @@ def write(target: Dataset, file: Path) -> None:
 
 
 def _keep_raw_elements(target: Dataset) -> None:
-    """pydicom decodes and encodes anew whatever was not read in the encoding it writes; tell it that ours was."""
-    charset = target.get(tag_for_keyword("SpecificCharacterSet"))
-    encodings = None if charset is None else convert_encodings(charset.value)
+    """pydicom decodes and encodes anew whatever was not read in the encoding it writes; tell it that ours was.
+
+    It then no longer settles VRs that depend on other attributes (OB or OW of the pixels), so that is done here.
+    """
+    correct_ambiguous_vr(target, is_little_endian=True)
+    charset = target.get(Tag("SpecificCharacterSet"))
+    encodings = default_encoding if charset is None else convert_encodings(charset.value)
     target.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=encodings)
 
 

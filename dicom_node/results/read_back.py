@@ -32,7 +32,9 @@ def _segments(file: Path) -> dict[str, int]:
     counts: dict[str, int] = {str(item.SegmentLabel): 0 for item in segmentation.SegmentSequence}
     labels = {int(item.SegmentNumber): str(item.SegmentLabel) for item in segmentation.SegmentSequence}
     for groups, frame in zip(segmentation.PerFrameFunctionalGroupsSequence, frames, strict=True):
-        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        # With a single segment its identification is shared by all frames.
+        holder = groups if "SegmentIdentificationSequence" in groups else segmentation.SharedFunctionalGroupsSequence[0]
+        number = int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         counts[labels[number]] += int(np.count_nonzero(frame))
     return counts
 

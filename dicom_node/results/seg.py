@@ -24,6 +24,8 @@ from dicom_node.results.identity import ObjectIdentity, tracking_id
 from dicom_node.results.provenance import Equipment, blank_study
 from dicom_node.results.sources import SourceFrame, SourceSeries
 
+_SPACING_TOLERANCE_MM = 0.01
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mask:
@@ -59,7 +61,7 @@ def build_segmentation(
         return None
     try:
         segmentation = hd.seg.Segmentation(
-            source_images=[_stand_in(frame, sources, _thickness_mm(mask, sources)) for frame in frames],
+            source_images=_stand_ins(frames, sources, mask),
             pixel_array=_renumbered(planes, levels),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[
@@ -147,7 +149,13 @@ def _stand_in_uid(frame: SourceFrame) -> str:
     return derived_uid(frame.sop_instance_uid, "frame", str(frame.frame_number))
 
 
-def _stand_in(frame: SourceFrame, sources: SourceSeries, thickness_mm: float) -> Dataset:
+def _stand_ins(frames: list[SourceFrame], sources: SourceSeries, mask: Mask) -> list[Dataset]:
+    thickness_mm = _thickness_mm(mask, sources)
+    spacing_mm = _even_spacing_mm(frames, sources)
+    return [_stand_in(frame, sources, thickness_mm, spacing_mm) for frame in frames]
+
+
+def _stand_in(frame: SourceFrame, sources: SourceSeries, thickness_mm: float, spacing_mm: float | None) -> Dataset:
     image = blank_study(sources.study_instance_uid)
     image.SOPClassUID = CTImageStorage
     image.SOPInstanceUID = _stand_in_uid(frame)
@@ -157,10 +165,24 @@ def _stand_in(frame: SourceFrame, sources: SourceSeries, thickness_mm: float) ->
     image.Rows, image.Columns = sources.rows, sources.columns
     image.PixelSpacing = list(sources.pixel_spacing_mm)
     image.SliceThickness = thickness_mm
+    if spacing_mm is not None:
+        image.SpacingBetweenSlices = spacing_mm
     # The same orientation for all: scanners' headers jitter in the last digits, and one volume has one orientation.
     image.ImageOrientationPatient = list(sources.orientation)
     image.ImagePositionPatient = list(frame.position_mm_lps)
     return image
+
+
+def _even_spacing_mm(frames: list[SourceFrame], sources: SourceSeries) -> float | None:
+    """The distance of neighbouring planes along the normal, None where it varies.
+
+    highdicom works it out only for stacks along the normal; with gantry tilt it would stay unsaid.
+    """
+    places = np.array([frame.position_mm_lps for frame in frames]) @ sources.normal
+    steps = np.abs(np.diff(places))
+    if not steps.size or np.ptp(steps) > _SPACING_TOLERANCE_MM:
+        return None
+    return round(float(steps.mean()), 6)
 
 
 def _description(
