@@ -192,12 +192,14 @@ class _Joints:
             return
         in_a = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(common, box_a, strict=True))
         in_b = tuple(slice(c.start - o.start, c.stop - o.start) for c, o in zip(common, box_b, strict=True))
-        near_a = np.minimum.reduce([f[in_a] for f in fields_a])
-        near_b = np.minimum.reduce([f[in_b] for f in fields_b])
-        for fields, where, other in ((fields_a, in_a, near_b), (fields_b, in_b, near_a)):
-            for f in fields:
-                here = f[where]
-                np.maximum(here, (here - other + gap) * np.float32(0.5), out=here)
+        whole_a, whole_b = fields_a[0][in_a].copy(), fields_b[0][in_b].copy()
+        for fields, where, other in ((fields_a, in_a, whole_b), (fields_b, in_b, whole_a)):
+            whole = fields[0][where]
+            np.maximum(whole, (whole - other + gap) * np.float32(0.5), out=whole)
+            # A fragment that has moved gives way altogether, so that a fracture leaves its neighbours as they were.
+            for fragment in fields[1:]:
+                here = fragment[where]
+                np.maximum(here, gap - other, out=here)
 
     def voxel_box(self, box: Box) -> Box:
         z, y, x = (
