@@ -32,7 +32,5 @@ def best_threshold(targets: Array, probabilities: Array, *, sensitivity_weight: 
         return 0.5
     values = np.unique(p)
     candidates = np.concatenate([[0.02], (values[:-1] + values[1:]) / 2, [0.98]]).clip(0.02, 0.98)
-    scores = [
-        sensitivity_weight * (p[y] >= t).mean() + (p[~y] < t).mean() for t in candidates
-    ]
+    scores = [sensitivity_weight * (p[y] >= t).mean() + (p[~y] < t).mean() for t in candidates]
     return float(np.median(candidates[np.isclose(scores, max(scores))]))

@@ -97,9 +97,10 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
             "complete_in_truth": len(complete),
             "assessed": _share(sum(v["status"] == "assessed" for v in complete), len(complete)),
             "named_right": _share(sum(bool(v["named_right"]) for v in complete), len(complete)),
+            "centre_inside_vertebra": _share(sum(bool(v["centre_inside"]) for v in complete), len(complete)),
             "dice_mean": _mean([v["dice"] for v in drawn]),
-            "centre_error_mm_median": _mean([float(np.median(errors))]) if len(errors) else None,
-            "centre_error_mm_95": round(float(np.percentile(errors, 95)), 2) if len(errors) else None,
+            "centre_error_mm_median_c2_c7": _mean([float(np.median(errors))]) if len(errors) else None,
+            "centre_error_mm_95_c2_c7": round(float(np.percentile(errors, 95)), 2) if len(errors) else None,
         },
         "fracture_level": _level_metrics(spines),
         "fracture_patient": _patient_metrics(spines),
@@ -119,6 +120,7 @@ def _compare_level(phantom: Phantom, prediction: Prediction, number: int, truth:
         "probability": answer.probability,
         "threshold": answer.threshold,
         "centre_error_mm": None,
+        "centre_inside": None,
         "named_right": None,
         "dice": None,
         "hit_mm": None,
@@ -127,11 +129,18 @@ def _compare_level(phantom: Phantom, prediction: Prediction, number: int, truth:
         return row
     own = phantom.labels == number
     row["named_right"] = bool(_overlap_name(phantom, prediction, number) == number)
-    row["centre_error_mm"] = float(np.linalg.norm(np.subtract(answer.centre_lps_mm, truth["centre_lps_mm"])))
+    row["centre_inside"] = bool(own[_index(phantom, answer.centre_lps_mm)])
+    if number > 1:  # the truth of C1 is the middle of its ring, where there is no bone to point at
+        row["centre_error_mm"] = float(np.linalg.norm(np.subtract(answer.centre_lps_mm, truth["centre_lps_mm"])))
     row["dice"] = dice(own, prediction.mask == number)
     if row["fractured"]:
         row["hit_mm"] = _distance_mm(phantom, number, answer.key_index_zyx)
     return row
+
+
+def _index(phantom: Phantom, point_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+    z, y, x = np.round(phantom.volume.to_index_zyx(np.array(point_mm))).astype(int)
+    return int(z), int(y), int(x)
 
 
 def _overlap_name(phantom: Phantom, prediction: Prediction, number: int) -> int:

@@ -110,7 +110,7 @@ def _calibrate(scores: _Scores) -> tuple[dict[str, Any], dict[str, float], dict[
 
 
 def _thresholds(scores: _Scores, probability: Array) -> dict[str, float]:
-    """A threshold per level: the level's own optimum, drawn halfway to the common one since a level has few positives."""
+    """A threshold per level: its own optimum, drawn halfway to the common one since a level has few positives."""
     common = best_threshold(scores.truth, probability, sensitivity_weight=_SENSITIVITY_WEIGHT)
     thresholds = {}
     for level in range(1, 8):

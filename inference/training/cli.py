@@ -1,4 +1,7 @@
-"""`python -m inference.training`: samples, the two trainings, the bundle, its evaluation. Mounted by `cspine-node train`."""
+"""`python -m inference.training`: samples, the two trainings, the bundle, its evaluation.
+
+`cspine-node train` mounts the same commands.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import typer
 
 from inference.training.settings import DEFAULT, read_settings
 
-app = typer.Typer(no_args_is_help=True, help="Train the localiser and the classifier on synthetic CT and make a bundle.")
+app = typer.Typer(
+    no_args_is_help=True, help="Train the localiser and the classifier on synthetic CT and make a bundle."
+)
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The experiment's TOML file.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for torch.")]
@@ -88,7 +93,9 @@ def bundle(
 def evaluate(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder or the name of a shipped one.")] = "default",
     count: Annotated[int, typer.Option(min=1, help="How many held-out phantoms.")] = 40,
-    out: Annotated[Path | None, typer.Option(help="A JSON file for the numbers, one row per phantom beside it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A JSON file for the numbers, one row per phantom beside it.")
+    ] = None,
     record: Annotated[bool, typer.Option("--record", help="Write the numbers into the bundle's manifest.")] = False,
     threads: Threads = 2,
     settings: SettingsFile = DEFAULT,

@@ -47,12 +47,16 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
 
-    def run(self, draw: Callable[[np.random.Generator], Batch], loss: Loss) -> None:
-        """Train up to the settings' number of steps; `draw` makes the batch of a step from its own generator."""
+    def run(self, draw: Callable[[np.random.Generator], Batch], loss: Loss, until: int | None = None) -> None:
+        """Train to the last step, or stop and save after step `until`.
+
+        `draw` makes the batch of a step from that step's own generator, so a resumed training sees what an
+        uninterrupted one would.
+        """
         self.net.train()
         begin = time.monotonic()
         sums: dict[str, float] = {}
-        for batch in self._batches(draw):
+        for batch in self._batches(draw, self._fit.steps if until is None else until):
             rate = self._rate()
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
@@ -73,11 +77,11 @@ class Training:
                 self._save()
         self._save()
 
-    def _batches(self, draw: Callable[[np.random.Generator], Batch]) -> Iterator[Batch]:
-        """Batches for the remaining steps; the next one is made while the network works on this one."""
+    def _batches(self, draw: Callable[[np.random.Generator], Batch], until: int) -> Iterator[Batch]:
+        """Batches of the steps before `until`; the next one is made while the network works on this one."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead = [pool.submit(draw, self._generator(self.step + i)) for i in range(2)]
-            for step in range(self.step, self._fit.steps):
+            for step in range(self.step, until):
                 batch = ahead.pop(0).result()
                 ahead.append(pool.submit(draw, self._generator(step + 2)))
                 yield batch

@@ -36,7 +36,7 @@ _HU_LOW_BONE: Final = -280.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledVolume:
-    """A rendered study: labels 1-7 C1-C7, 8-11 T1-T4, 12 lower; `fracture_mask` 0, or the level 1-7 of a fracture zone."""
+    """A rendered study: labels 1-7 C1-C7, 8-11 T1-T4, 12 lower; `fracture_mask` 0 or the level of a fracture zone."""
 
     volume: Volume
     labels: NDArray[np.uint8]
@@ -98,8 +98,10 @@ def nearest(array: NDArray[np.uint8], affine_lps: NDArray[np.float64], grid: Pat
     xyz = np.linalg.inv(affine_lps) @ grid.affine_lps()
     matrix, offset = xyz[:3, :3][::-1, ::-1], xyz[:3, 3][::-1]
     # Only the part of the source the grid reaches becomes float.
-    corners = np.array([[a, b, c] for a in (0, grid.shape_zyx[0]) for b in (0, grid.shape_zyx[1])
-                        for c in (0, grid.shape_zyx[2])], dtype=float)
+    corners = np.array(
+        [[a, b, c] for a in (0, grid.shape_zyx[0]) for b in (0, grid.shape_zyx[1]) for c in (0, grid.shape_zyx[2])],
+        dtype=float,
+    )
     reach = corners @ matrix.T + offset
     low = np.clip(np.floor(reach.min(axis=0)) - 2, 0, np.array(array.shape) - 1).astype(int)
     high = np.clip(np.ceil(reach.max(axis=0)) + 3, low + 1, array.shape).astype(int)
