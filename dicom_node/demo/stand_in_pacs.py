@@ -16,8 +16,8 @@ from typing import Any
 from pynetdicom import build_context, evt
 from pynetdicom.ae import ApplicationEntity
 
+from dicom_node.dimse.admission import accept_proposals
 from dicom_node.dimse.contexts import IMPLICIT_LITTLE, VERIFICATION
-from dicom_node.dimse.server import accept_proposals
 
 
 @dataclass(kw_only=True)

@@ -20,8 +20,10 @@ upgrade.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
+import socket
 import struct
 import threading
 from enum import StrEnum
@@ -48,7 +50,7 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 _PDU_TYPES = range(0x01, 0x08)
 _SENSIBLE_PDU_BYTES = 1 << 20
-_AWAITING_REQUEST = "Sta2"
+_AWAITING_REQUEST = ("Sta1", "Sta2")  # before and after the reactor has seen the new connection
 _AWAITING_CLOSE = "Sta13"
 _CONNECTION_CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
@@ -68,10 +70,6 @@ class AssociationHost(Protocol):
     @property
     def maximum_instance_bytes(self) -> int: ...
 
-    def begin_request(self, association: NodeAssociation) -> bool:
-        """Whether a request may still be served; False while the server stops."""
-
-    def end_request(self, association: NodeAssociation) -> None: ...
     def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
         """The status and the Error Comment to answer a C-STORE-RQ with. Never raises."""
 
@@ -120,9 +118,14 @@ class NodeUpperLayer(DULServiceProvider):
             self.peer_aborted = True
         return primitive
 
+    def idle_timer_expired(self) -> bool:
+        """Asked by the association's thread between two requests: whether it is to abort."""
+        association: Any = self.assoc
+        return association.must_end.is_set() or super().idle_timer_expired()
+
     def give_up_waiting(self) -> None:
         """Wake a thread that waits for an A-ASSOCIATE-RQ: none will come."""
-        if self.state_machine.current_state == _AWAITING_REQUEST:
+        if self.state_machine.current_state in _AWAITING_REQUEST:
             self.to_user_queue.put(None)  # type: ignore[arg-type]
 
     def _reactor_failed(self, error: Exception) -> None:
@@ -252,7 +255,15 @@ class NodeAssociation(Association):
     def end(self) -> None:
         """Make the association abort itself soon, from its own thread; a request under way is finished."""
         self.must_end.set()
-        self.dul.give_up_waiting()
+        if self.dul.state_machine.current_state in _AWAITING_REQUEST:
+            self.cut()
+
+    def cut(self) -> None:
+        """Shut the connection down under whatever is going on; its own thread notices and closes it."""
+        connection = self.dul.socket.socket if self.dul.socket is not None else None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def run_reactor(self) -> None:
         try:
@@ -261,16 +272,12 @@ class NodeAssociation(Association):
             self.host.ended(self)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
-        if not self.association_id or not self.host.begin_request(self):
+        if not self.association_id or self.must_end.is_set():
             self.abort()
-            return
-        try:
-            if isinstance(msg, C_STORE) and msg.MessageIDBeingRespondedTo is None:
-                self._serve_store(msg, context_id)
-            else:
-                super()._serve_request(msg, context_id)
-        finally:
-            self.host.end_request(self)
+        elif isinstance(msg, C_STORE) and msg.MessageIDBeingRespondedTo is None:
+            self._serve_store(msg, context_id)
+        else:
+            super()._serve_request(msg, context_id)
 
     def _serve_store(self, request: C_STORE, context_id: int) -> None:
         context = self._accepted_cx.get(context_id)

@@ -113,7 +113,7 @@ class Node:
         return self.server.port
 
     def wait_until_idle(self) -> None:
-        wait_for(lambda: not self.server._connections, "every connection to end")
+        wait_for(lambda: not self.server.open_connections, "every connection to end")
 
 
 @contextmanager

@@ -312,7 +312,7 @@ def test_too_many_connections_from_one_address_are_closed_at_once():
     limits = ReceiverLimits(maximum_associations_per_address=2, acse_timeout_s=1.0, network_timeout_s=1.0)
     with running_node(limits=limits) as node:
         silent = [open_socket(node.port) for _ in range(4)]
-        wait_for(lambda: len(node.server._connections) == 4, "the connections")
+        wait_for(lambda: node.server.open_connections == 4, "the connections")
         assert receive(open_socket(node.port), 1) == b""
         assert node.counts.counted[(counted.CONNECTIONS_REFUSED, "too_many_connections")] == 1
         for connection in silent:
