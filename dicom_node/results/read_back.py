@@ -40,9 +40,9 @@ def _segments(file: Path) -> dict[str, int]:
 
 
 def _probabilities(file: Path) -> dict[str, float]:
-    report = highdicom.sr.srread(file)
+    report = highdicom.sr.MeasurementReport.from_sequence([highdicom.sr.srread(file)])
     found: dict[str, float] = {}
-    for group in report.content.get_planar_roi_measurement_groups():
+    for group in report.get_planar_roi_measurement_groups():
         sites = [CT_SITE_MEANINGS.get(site.meaning) for site in group.finding_sites]
         numbers = [m.value for m in group.get_measurements() if m.name.value == PROBABILITY]
         if sites and sites[0] and numbers:
