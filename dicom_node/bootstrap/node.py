@@ -40,7 +40,6 @@ from dicom_node.dimse.sender import DimseSender
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
 from dicom_node.observability import PrometheusCounters, configure_logging
 from dicom_node.ports import Clock
-from dicom_node.results.reporting import ReportingEncoder
 from dicom_node.scheduling import TickScheduler
 from dicom_node.web.app import WebSources, create_app, hosts_for
 from dicom_node.web.server import WebServer
@@ -220,7 +219,7 @@ class Node:
                 timeout_s=settings.inference.timeout_s,
                 memory_limit_mb=settings.inference.memory_limit_mb,
             ),
-            encoder=ReportingEncoder(make_encoder(settings)),
+            encoder=make_encoder(settings),
             peers=self._peers,
             clock=self._clock,
             counters=self._counters,

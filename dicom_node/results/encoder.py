@@ -124,16 +124,21 @@ def _illustrate(
     facts: tuple[tuple[str, str], ...],
     out_dir: Path,
 ) -> None:
-    """Pictures and page are a courtesy: views that cannot be drawn are reported and do not hold the objects back."""
+    """Pictures and page are a courtesy: what cannot be drawn or written is reported and holds no finding back."""
     pictures: tuple[Path, ...] = ()
     trained_on = result.bundle.trained_on
-    if result.views_path is not None:
-        try:
+    study = study_key(result.study_instance_uid)
+    try:
+        if result.views_path is not None:
             pictures = write_pictures(result.views_path, out_dir, trained_on=trained_on)
-        except EncodingInvalid as error:
-            log.warning("pictures_not_drawn", study=study_key(result.study_instance_uid), reason=str(error))
-    document = result_json(result, objects)
-    write_report(document, pictures, out_dir / REPORT_NAME, study_facts=facts, trained_on=trained_on)
+    except (EncodingInvalid, OSError) as error:
+        log.warning("pictures_not_drawn", study=study, reason=str(error))
+    try:
+        write_report(
+            result_json(result, objects), pictures, out_dir / REPORT_NAME, study_facts=facts, trained_on=trained_on
+        )
+    except OSError as error:
+        log.warning("report_not_written", study=study, reason=str(error))
 
 
 def _reference(segmentation: Dataset) -> SegmentReference:
