@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from inference.codestream_headers import jpeg_2000_fault, jpeg_fault
 from inference.errors import PixelDataUnreadable
 from inference.headers import UNDEFINED_LENGTH, InstanceHeader, PixelDescription
-from inference.jpeg_marker import jpeg_fault
 from inference.rle_segments import decode_rle
 
 # Fastest first; a plugin that is not installed or fails is followed by the next.
@@ -49,8 +50,8 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     JPEGExtended12Bit: ("pylibjpeg", "gdcm"),
     JPEGLossless: ("gdcm", "pylibjpeg"),
     JPEGLosslessSV1: ("gdcm", "pylibjpeg"),
-    JPEGLSLossless: ("pyjpegls", "gdcm", "pylibjpeg"),
-    JPEGLSNearLossless: ("pyjpegls", "gdcm", "pylibjpeg"),
+    JPEGLSLossless: ("pyjpegls", "pylibjpeg"),
+    JPEGLSNearLossless: ("pyjpegls", "pylibjpeg"),
     JPEG2000Lossless: ("gdcm", "pylibjpeg"),
     JPEG2000: ("gdcm", "pylibjpeg"),
     HTJ2KLossless: ("pylibjpeg",),
@@ -58,7 +59,11 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     HTJ2K: ("pylibjpeg",),
 }
 
-_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
+_HEADER_CHECKS: dict[str, Callable[..., str]] = {
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), jpeg_fault),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), jpeg_fault),
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), jpeg_2000_fault),
+}
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
 
@@ -201,7 +206,7 @@ def _decode(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> N
     if header.transfer_syntax_uid == RLELossless:
         return _decode_rle(header, pixels, frame)
     decoder = _decoder(header)
-    _check_markers(header, pixels, frame)
+    _check_codestream_header(header, pixels, frame)
     installed = decoder.available_plugins
     failures = []
     for plugin in PLUGINS.get(header.transfer_syntax_uid, installed):
@@ -228,11 +233,12 @@ def _decode_rle(header: InstanceHeader, pixels: PixelDescription, frame: bytes) 
     return unpacked.view(f"<u{size}").reshape(rows, columns)
 
 
-def _check_markers(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> None:
-    if header.transfer_syntax_uid not in _JPEG:
+def _check_codestream_header(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> None:
+    check = _HEADER_CHECKS.get(header.transfer_syntax_uid)
+    if check is None:
         return
     rows, columns = header.rows or 0, header.columns or 0
-    fault = jpeg_fault(frame, rows=rows, columns=columns, bits_allocated=pixels.bits_allocated)
+    fault = check(frame, rows=rows, columns=columns, bits_allocated=pixels.bits_allocated)
     if fault:
         raise _unreadable(header, f"damaged: {fault}")
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from inference.jpeg_marker import jpeg_fault
+from inference.codestream_headers import jpeg_2000_fault, jpeg_fault
 from inference.rle_segments import decode_rle
 
 START, END = b"\xff\xd8", b"\xff\xd9"
@@ -40,6 +40,25 @@ def frame_header(
 def test_the_markers_of_a_jpeg_frame_are_checked(stream: bytes, fault: str) -> None:
     found = jpeg_fault(stream, rows=4, columns=6, bits_allocated=16)
     assert found == "" if fault == "" else fault in found
+
+
+def test_a_jpeg_ls_frame_needs_no_huffman_table() -> None:
+    stream = START + frame_header(marker=0xF7) + SCAN + END
+    assert jpeg_fault(stream, rows=4, columns=6, bits_allocated=16) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [({}, ""), ({"precision": 47}, "47 bits"), ({"rows": 9}, "9 x 6"), ({"components": 3}, "3 components")],
+)
+@pytest.mark.parametrize("boxes", [b"", b"\0\0\0\x0cjP  \r\n\x87\n"])
+def test_the_size_segment_of_a_jpeg_2000_frame_is_checked(changes: dict[str, int], fault: str, boxes: bytes) -> None:
+    wanted = {"precision": 12, "rows": 4, "components": 1, **changes}
+    sizes = struct.pack(">HHIIIIIIIIH", 41, 0, 6, wanted["rows"], 0, 0, 6, 4, 0, 0, wanted["components"])
+    stream = boxes + b"\xff\x4f\xff\x51" + sizes + bytes([wanted["precision"] - 1, 1, 1])
+    found = jpeg_2000_fault(stream, rows=4, columns=6, bits_allocated=16)
+    assert found == "" if fault == "" else fault in found
+    assert jpeg_2000_fault(stream[:20], rows=4, columns=6, bits_allocated=16)
 
 
 def rle(*segments: bytes, count: int | None = None) -> bytes:
