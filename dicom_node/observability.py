@@ -64,7 +64,7 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler()
+    handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -94,6 +94,17 @@ def places_of_exception(logger: Any, method: str, event: _Event) -> _Event:
     if error is not None:
         event["exception"] = "\n".join(_chain(error))
     return event
+
+
+class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what sys.stderr is when an event comes, not to what it was at the start."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:  # type: ignore[override]
+        return sys.stderr
 
 
 def _harmless(key: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
+from tests.builders.commands import Ran, cspine_node
 from tests.builders.ct import make_ct_series
 from tests.peers import NodeProcess, free_port, get_json, sender, wait_for
 
@@ -20,6 +21,11 @@ QUIET_S = 600.0
 def own_peer(node: NodeProcess) -> dict[str, object]:
     """The node as a peer of its own commands: `send` and `echo` reach it, and it lets them in."""
     return {"name": "self", "ae_title": node.ae_title, "host": "127.0.0.1", "port": node.port, "may_send": True}
+
+
+def command(node: NodeProcess, *arguments: str) -> Ran:
+    """A command with the node's configuration."""
+    return cspine_node(*arguments, "--config", node.config)
 
 
 @pytest.fixture(scope="module")
@@ -41,29 +47,29 @@ def study(node: NodeProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("ct")
     make_ct_series(folder, n=5, seed=str(generate_uid()))
     (folder / "notes.txt").write_text("no DICOM")
-    sent = node.run("send", str(folder), "self", "--json")
-    assert sent.returncode == 0, sent.stderr
-    assert json.loads(sent.stdout)["stored"] == 5
-    (row,) = json.loads(node.run("studies", "list", "--json").stdout)
+    sent = command(node, "send", str(folder), "self", "--json")
+    assert sent.status == 0, sent.err
+    assert sent.json["stored"] == 5
+    (row,) = command(node, "studies", "list", "--json").json
     return row["study_instance_uid"]
 
 
 def test_echo_reaches_a_peer_and_says_how_long_it_took(node: NodeProcess) -> None:
-    answer = json.loads(node.run("echo", "self", "--json").stdout)
+    answer = command(node, "echo", "self", "--json").json
     assert answer["answered"] is True
     assert answer["elapsed_ms"] > 0
-    assert node.run("peers", "test", "self").returncode == 0
+    assert command(node, "peers", "test", "self").status == 0
 
 
 def test_echo_of_a_peer_that_is_away_is_status_1_and_one_line(node: NodeProcess) -> None:
-    ran = node.run("echo", "scanner")
-    assert ran.returncode == 1
-    assert len(ran.stderr.splitlines()) == 1
-    assert "scanner" in ran.stderr
+    ran = command(node, "echo", "scanner")
+    assert ran.status == 1
+    assert len(ran.err.splitlines()) == 1
+    assert "scanner" in ran.err
 
 
 def test_commands_and_pages_show_the_same_study(node: NodeProcess, study: str) -> None:
-    shown = node.study(study)
+    shown = command(node, "studies", "show", study, "--json").json
     assert (shown["status"], shown["instance_count"]) == ("RECEIVING", 5)
     assert get_json(f"{node.url}/api/v1/studies/{study}") == shown
     with urllib.request.urlopen(f"{node.url}/studies/{study}", timeout=10) as page:
@@ -74,25 +80,25 @@ def test_commands_and_pages_show_the_same_study(node: NodeProcess, study: str) -
 
 
 def test_files_and_rows_agree_until_one_is_damaged(node: NodeProcess, study: str) -> None:
-    ran = node.run("doctor", "--deep", "--json")
-    assert json.loads(ran.stdout) == {"studies": 1, "instances": 5, "complaints": []}
+    ran = command(node, "doctor", "--deep", "--json")
+    assert ran.json == {"studies": 1, "instances": 5, "complaints": []}
     file = sorted((node.folder / "var").rglob("*.dcm"))[0]
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    damaged = node.run("doctor", "--deep", "--json")
+    damaged = command(node, "doctor", "--deep", "--json")
     file.unlink()
-    missing = node.run("doctor", "--json")
+    missing = command(node, "doctor", "--json")
     file.write_bytes(whole)
-    assert (damaged.returncode, missing.returncode) == (1, 1)
-    assert [c["what"] for c in json.loads(damaged.stdout)["complaints"]] == ["damaged"]
-    assert [c["what"] for c in json.loads(missing.stdout)["complaints"]] == ["missing"]
+    assert (damaged.status, missing.status) == (1, 1)
+    assert [c["what"] for c in damaged.json["complaints"]] == ["damaged"]
+    assert [c["what"] for c in missing.json["complaints"]] == ["missing"]
 
 
 def test_a_peer_added_beside_the_running_node_is_let_in_without_a_restart(node: NodeProcess) -> None:
-    ran = node.run(
-        "peers", "add", "new", "--ae-title", "NEWCOMER", "--host", "127.0.0.1", "--port", "104", "--may-send"
+    ran = command(
+        node, "peers", "add", "new", "--ae-title", "NEWCOMER", "--host", "127.0.0.1", "--port", "104", "--may-send"
     )
-    assert ran.returncode == 0, ran.stderr
+    assert ran.status == 0, ran.err
     names = {peer["name"] for peer in get_json(f"{node.url}/api/v1/peers")["peers"]}
     assert names == {"scanner", "self", "new"}
 
@@ -109,19 +115,19 @@ def test_a_broken_hand_edit_leaves_the_peers_and_shows_its_line(node: NodeProces
 
 
 def test_a_second_node_on_the_same_port_is_refused_with_the_key_and_its_line(node: NodeProcess) -> None:
-    ran = node.run("serve")
-    assert ran.returncode == 2
-    assert f"node.port = {node.port} ({node.config}:" in ran.stderr
-    assert "in use" in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1
+    ran = command(node, "serve")
+    assert ran.status == 2
+    assert f"node.port = {node.port} ({node.config}:" in ran.err
+    assert "in use" in ran.err
+    assert len(ran.err.splitlines()) == 1
 
 
 def test_an_operator_closes_a_study(node: NodeProcess, study: str) -> None:
-    assert node.run("studies", "close", study, "--reason", "all there").returncode == 0
-    shown = node.study(study)
+    assert command(node, "studies", "close", study, "--reason", "all there").status == 0
+    shown = command(node, "studies", "show", study, "--json").json
     assert shown["state"] == "CLOSED"
     assert "all there" in shown["close_reason"]
-    assert node.run("studies", "close", study).returncode == 1
+    assert command(node, "studies", "close", study).status == 1
 
 
 def test_sigterm_ends_a_node_cleanly(tmp_path: Path) -> None:
@@ -134,9 +140,9 @@ def test_sigterm_ends_a_node_cleanly(tmp_path: Path) -> None:
 def test_check_is_red_where_nothing_answers_and_names_it(tmp_path: Path) -> None:
     away = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": free_port(), "receives_results": True}
     process = NodeProcess(folder=tmp_path, peers=[sender(), away])
-    ran = process.run("check", "--json")
-    checks = {check["name"]: check for check in json.loads(ran.stdout)["checks"]}
-    assert ran.returncode == 1
+    ran = command(process, "check", "--json")
+    checks = {check["name"]: check for check in ran.json["checks"]}
+    assert ran.status == 1
     assert checks["peer pacs"]["ok"] is False
     assert checks["database"]["ok"] is True
     assert checks["receiver port"]["ok"] is True

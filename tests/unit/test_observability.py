@@ -20,16 +20,13 @@ from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.study import PatientSummary
 from dicom_node.dimse import counted
 from dicom_node.observability import MASKED, METRICS, PrometheusCounters, configure_logging
+from tests.builders.commands import logging_as_before
 
 
 @pytest.fixture
 def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    root, before = logging.getLogger(), list(logging.getLogger().handlers)
-    level = root.level
-    yield capsys
-    structlog.reset_defaults()
-    root.handlers[:] = before
-    root.setLevel(level)
+    with logging_as_before():
+        yield capsys
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:

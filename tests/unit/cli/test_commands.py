@@ -5,39 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from config.editing import list_peers
-from dicom_node.cli import run
 from dicom_node.cli.main import app
+from tests.builders.commands import cspine_node
 from tests.unit.config.builders import TWO_PEERS, written
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> object:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def cspine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ran]]:
+@pytest.fixture(autouse=True)
+def no_configuration_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CSPINE_NODE_CONFIG", raising=False)
-
-    def call(*arguments: object) -> Ran:
-        status = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Ran(status, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture
@@ -68,8 +48,8 @@ def test_the_contract_s_commands_are_all_there() -> None:
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if words[0] not in ("train", "evaluate")])
-def test_every_command_explains_itself(cspine: Callable[..., Ran], words: tuple[str, ...]) -> None:
-    ran = cspine(*words, "--help")
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    ran = cspine_node(*words, "--help")
     assert ran.status == 0
     assert ran.err == ""
     assert "Usage: cspine-node " + " ".join(words) in ran.out
@@ -87,57 +67,57 @@ def test_every_command_explains_itself(cspine: Callable[..., Ran], words: tuple[
         ["serve", "--config", "/nowhere/node.toml"],
     ],
 )
-def test_wrong_usage_is_status_2_and_one_line(cspine: Callable[..., Ran], arguments: list[str]) -> None:
-    ran = cspine(*arguments)
+def test_wrong_usage_is_status_2_and_one_line(arguments: list[str]) -> None:
+    ran = cspine_node(*arguments)
     assert ran.status == 2
     assert ran.out == ""
     assert ran.err.startswith("cspine-node: ")
     assert len(ran.err.splitlines()) == 1
 
 
-def test_no_command_at_all_shows_the_help_and_is_wrong_usage(cspine: Callable[..., Ran]) -> None:
-    ran = cspine()
+def test_no_command_at_all_shows_the_help_and_is_wrong_usage() -> None:
+    ran = cspine_node()
     assert ran.status == 2
     assert "Commands:" in ran.err
 
 
-def test_a_wrong_configuration_names_key_value_and_line(cspine: Callable[..., Ran], tmp_path: Path) -> None:
+def test_a_wrong_configuration_names_key_value_and_line(tmp_path: Path) -> None:
     file = written(tmp_path, "[node]\nae_title = 'LONGER_THAN_SIXTEEN'\n")
-    ran = cspine("peers", "list", "--config", file)
+    ran = cspine_node("peers", "list", "--config", file)
     assert ran.status == 2
     assert f"node.ae_title = 'LONGER_THAN_SIXTEEN' ({file}:2)" in ran.err
 
 
-def test_peers_are_listed_for_people_and_for_scripts(cspine: Callable[..., Ran], config: Path) -> None:
-    assert "10.0.0.2" in cspine("peers", "list", "--config", config).out
-    listed = cspine("peers", "list", "--config", config, "--json").json
+def test_peers_are_listed_for_people_and_for_scripts(config: Path) -> None:
+    assert "10.0.0.2" in cspine_node("peers", "list", "--config", config).out
+    listed = cspine_node("peers", "list", "--config", config, "--json").json
     assert listed[0] == {
         "name": "pacs", "ae_title": "PACS", "host": "10.0.0.1", "port": 104,
         "may_send": True, "receives_results": True, "enabled": True,
     }  # fmt: skip
 
 
-def test_a_peer_is_added_edited_removed_and_every_step_undone(cspine: Callable[..., Ran], config: Path) -> None:
+def test_a_peer_is_added_edited_removed_and_every_step_undone(config: Path) -> None:
     where = ("--config", config)
-    added = cspine(
+    added = cspine_node(
         "peers", "add", "view", "--ae-title", "VIEW", "--host", "h", "--port", 11, "--receives-results", *where
     )
     assert added.status == 0
     assert '+name = "view"' in added.out
-    edited = cspine("peers", "edit", "view", "--port", 12, "--disable", "--rename", "viewer", *where)
+    edited = cspine_node("peers", "edit", "view", "--port", 12, "--disable", "--rename", "viewer", *where)
     assert edited.status == 0
     assert list_peers(config)[2].model_dump() == {
         "name": "viewer", "ae_title": "VIEW", "host": "h", "port": 12,
         "may_send": False, "receives_results": True, "enabled": False,
     }  # fmt: skip
-    assert cspine("peers", "remove", "viewer", *where).status == 0
-    versions = cspine("peers", "history", "--json", *where).json
+    assert cspine_node("peers", "remove", "viewer", *where).status == 0
+    versions = cspine_node("peers", "history", "--json", *where).json
     assert [version["action"] for version in versions] == ["remove viewer", "edit view", "add view"]
-    assert cspine("peers", "rollback", versions[-1]["id"], *where).status == 0
+    assert cspine_node("peers", "rollback", versions[-1]["id"], *where).status == 0
     assert config.read_text() == TWO_PEERS
 
 
-def test_a_refused_edit_is_status_2_and_changes_nothing(cspine: Callable[..., Ran], config: Path) -> None:
+def test_a_refused_edit_is_status_2_and_changes_nothing(config: Path) -> None:
     for arguments in (
         ("edit", "pacs", "--ae-title", "A" * 17),
         ("edit", "nobody", "--port", 5),
@@ -145,29 +125,27 @@ def test_a_refused_edit_is_status_2_and_changes_nothing(cspine: Callable[..., Ra
         ("remove", "nobody"),
         ("rollback", "20300101T000000.000000Z"),
     ):
-        ran = cspine("peers", *arguments, "--config", config)
+        ran = cspine_node("peers", *arguments, "--config", config)
         assert ran.status == 2
         assert len(ran.err.splitlines()) == 1
     assert config.read_text() == TWO_PEERS
 
 
-def test_a_file_broken_by_hand_can_still_be_rolled_back(cspine: Callable[..., Ran], config: Path) -> None:
-    version = json.loads(cspine("peers", "remove", "ct1", "--config", config, "--json").out)["version"]
+def test_a_file_broken_by_hand_can_still_be_rolled_back(config: Path) -> None:
+    version = json.loads(cspine_node("peers", "remove", "ct1", "--config", config, "--json").out)["version"]
     config.write_text("[[peers")
-    assert cspine("peers", "list", "--config", config).status == 2
-    assert cspine("peers", "rollback", version, "--config", config).status == 0
+    assert cspine_node("peers", "list", "--config", config).status == 2
+    assert cspine_node("peers", "rollback", version, "--config", config).status == 0
     assert config.read_text() == TWO_PEERS
 
 
-def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(
-    cspine: Callable[..., Ran], config: Path
-) -> None:
+def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(config: Path) -> None:
     where = ("--config", config)
-    assert cspine("studies", "list", "--json", *where).json == []
-    assert cspine("deliveries", "list", "--json", *where).json == []
-    assert "no studies" in cspine("studies", "list", *where).out
-    assert cspine("doctor", "--json", *where).json == {"studies": 0, "instances": 0, "complaints": []}
-    assert cspine("migrate", *where).status == 0
+    assert cspine_node("studies", "list", "--json", *where).json == []
+    assert cspine_node("deliveries", "list", "--json", *where).json == []
+    assert "no studies" in cspine_node("studies", "list", *where).out
+    assert cspine_node("doctor", "--json", *where).json == {"studies": 0, "instances": 0, "complaints": []}
+    assert cspine_node("migrate", *where).status == 0
 
 
 @pytest.mark.parametrize(
@@ -175,16 +153,14 @@ def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(
     [["studies", "show", "1.2.3"], ["studies", "close", "1.2.3"], ["studies", "retry", "1.2.3"],
      ["studies", "cancel", "1.2.3"], ["deliveries", "retry", "7"]],
 )  # fmt: skip
-def test_what_the_node_does_not_know_is_status_1_and_one_line(
-    cspine: Callable[..., Ran], config: Path, arguments: list[str]
-) -> None:
-    ran = cspine(*arguments, "--config", config)
+def test_what_the_node_does_not_know_is_status_1_and_one_line(config: Path, arguments: list[str]) -> None:
+    ran = cspine_node(*arguments, "--config", config)
     assert ran.status == 1
     assert len(ran.err.splitlines()) == 1
 
 
-def test_the_conformance_statement_speaks_of_this_configuration(cspine: Callable[..., Ran], config: Path) -> None:
-    text = cspine("conformance", "--config", config).out
+def test_the_conformance_statement_speaks_of_this_configuration(config: Path) -> None:
+    text = cspine_node("conformance", "--config", config).out
     assert "| ct1 | `CT1` | 10.0.0.2:104 | yes | no |" in text
     assert "| CT Image Storage | 1.2.840.10008.5.1.4.1.1.2 |" in text
     assert "| JPEG 2000 Image Compression (Lossless Only) | 1.2.840.10008.1.2.4.90 |" in text
