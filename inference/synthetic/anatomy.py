@@ -178,6 +178,6 @@ def _metal(solids: list[Solid]) -> Array:
     for s in solids:
         if s.name in ("dental-metal", "hardware"):
             for p in s.prims:
-                lo, hi = p.bounds()
+                lo, hi = p.bounds
                 found.append((lo + hi) / 2)
     return np.array(found).reshape(-1, 3)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class Prim:
     op: str = "+"
     k: float = 1.5
 
+    @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """Axis-aligned bounds (lo, hi) in the frame that `inv` maps from."""
         back = np.linalg.inv(self.inv[:, :3])
@@ -52,9 +54,13 @@ class Lattice:
     affine: Array
     shape: tuple[int, int, int]
 
+    @cached_property
+    def _back(self) -> Array:
+        return np.linalg.inv(self.affine[:, :3])
+
     def index_box(self, lo: Array, hi: Array) -> tuple[slice, slice, slice] | None:
         """The [z, y, x] slices of the samples that may lie between two corners in mm; None where there are none."""
-        inverse = np.linalg.inv(self.affine[:, :3])
+        inverse = self._back
         middle = inverse @ ((lo + hi) / 2 - self.affine[:, 3])
         reach = np.abs(inverse) @ ((hi - lo) / 2)
         first = np.maximum(np.floor(middle - reach).astype(int), 0)
@@ -98,7 +104,7 @@ def placed(prims: list[Prim], frame: Array) -> list[Prim]:
 
 def bounds_of(prims: list[Prim]) -> tuple[Array, Array]:
     """Axis-aligned bounds of the union parts of a list of primitives."""
-    corners = [p.bounds() for p in prims if p.op == "+"]
+    corners = [p.bounds for p in prims if p.op == "+"]
     return np.min([c[0] for c in corners], axis=0), np.max([c[1] for c in corners], axis=0)
 
 
@@ -136,6 +142,10 @@ def box(centre: Any, half: Any, r: float, turn: Array | None = None, *, op: str 
     return Prim(kind="box", inv=inv, params=(a - r, b - r, c - r, r), half=(a, b, c), op=op, k=k)
 
 
+def _cross(v: Array, w: Array) -> Array:
+    return np.array([v[1] * w[2] - v[2] * w[1], v[2] * w[0] - v[0] * w[2], v[0] * w[1] - v[1] * w[0]])
+
+
 def _along(start: Any, end: Any, up: Any) -> tuple[Array, float]:
     start, end = np.asarray(start, float), np.asarray(end, float)
     length = float(np.linalg.norm(end - start))
@@ -145,7 +155,7 @@ def _along(start: Any, end: Any, up: Any) -> tuple[Array, float]:
     if np.linalg.norm(v) < 1e-3:
         v = np.array([0.0, 1.0, 0.0]) - w * w[1]
     v = v / np.linalg.norm(v)
-    return frame((start + end) / 2, np.column_stack([np.cross(v, w), v, w])), length
+    return frame((start + end) / 2, np.column_stack([_cross(v, w), v, w])), length
 
 
 def bar(
@@ -325,7 +335,7 @@ def evaluate(prims: list[Prim], lattice: Lattice, far: float = FAR_MM) -> Array:
     """The smooth union/subtraction of the primitives, in order, float32 [z, y, x]; `far` where nothing is near."""
     out = np.full(lattice.shape, np.float32(far), dtype=np.float32)
     for prim in prims:
-        lo, hi = prim.bounds()
+        lo, hi = prim.bounds
         margin = max(REACH_MM, prim.k) if prim.op == "+" else prim.k + 0.5
         box_ = lattice.index_box(lo - margin, hi + margin)
         if box_ is None:
