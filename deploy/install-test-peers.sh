@@ -3,11 +3,11 @@
 # Elsewhere it says what is missing and ends well: the tests that need a peer skip and name its package.
 set -euo pipefail
 
-packages=(dcmtk orthanc chromium postgresql)
-commands=(storescu Orthanc chromium pg_ctlcluster)
+packages=(dcmtk orthanc chromium postgresql libpixelmed-java openjdk-17-jre-headless)
+proofs=(storescu Orthanc chromium pg_ctlcluster /usr/share/java/pixelmed.jar java)
 missing=()
 for i in "${!packages[@]}"; do
-    command -v "${commands[$i]}" >/dev/null 2>&1 || missing+=("${packages[$i]}")
+    command -v "${proofs[$i]}" >/dev/null 2>&1 || [ -e "${proofs[$i]}" ] || missing+=("${packages[$i]}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -35,9 +35,21 @@ DCMTK_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 def require(command: str, package: str) -> str:
     """The path of a peer's program; skips the test (fails it under CI) where it is not installed."""
     found = shutil.which(command)
-    if found is not None:
-        return found
-    message = f"needs {command} (Debian package {package})"
+    if found is None:
+        missing(command, package)
+    return found
+
+
+def require_file(path: Path, package: str) -> Path:
+    """The path, where the package put it there; else as `require`."""
+    if not path.exists():
+        missing(str(path), package)
+    return path
+
+
+def missing(what: str, package: str) -> NoReturn:
+    """Skip the test, naming the Debian package; under CI a missing peer is a failure."""
+    message = f"needs {what} (Debian package {package})"
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)

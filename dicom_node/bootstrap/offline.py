@@ -11,7 +11,6 @@ from typing import Any
 
 from config.settings import Settings
 from dicom_node.core.errors import BundleMismatch, EncodingInvalid, GeometryUnsupported
-from dicom_node.core.finding import Outcome
 from dicom_node.core.identifiers import study_key
 from dicom_node.ports import Clock, ResultEncoder
 
@@ -81,12 +80,10 @@ def _analyse_one(
     from dicom_node.analysis.study import analyse_study
     from dicom_node.app.result_json import failed_json, result_json
     from dicom_node.core.selection import SelectionRules
-    from dicom_node.results.pictures import write_pictures
     from dicom_node.results.report import write_report
 
     out.mkdir(parents=True, exist_ok=True)
     started, started_at = time.perf_counter(), clock.now()
-    pictures: tuple[Path, ...] = ()
     try:
         result = analyse_study(
             study, pipeline=pipeline, rules=SelectionRules(), device=device, work_dir=out, progress=progress
@@ -94,11 +91,9 @@ def _analyse_one(
         analysed = time.perf_counter()
         objects = encoder.encode(result, revision=1, created_at=started_at, out_dir=out)
         encoded = time.perf_counter()
-        if result.outcome is Outcome.ANALYSED and result.views_path is not None:
-            pictures = write_pictures(result.views_path, out)
         report = result_json(result, objects, encode_s=encoded - analysed, total_s=time.perf_counter() - started)
     except (GeometryUnsupported, EncodingInvalid) as error:
         report = failed_json(study.study_instance_uid, str(error))
+        write_report(report, (), out / "report.html")
     (out / "result.json").write_text(json.dumps(report, indent=2) + "\n")
-    write_report(report, pictures, out / "report.html")
     return report

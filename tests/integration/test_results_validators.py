@@ -19,7 +19,7 @@ from dicom_node.core.finding import LEVELS, AnalysisResult, LevelStatus, ResultK
 from dicom_node.results.encoder import DicomResultEncoder
 from tests.builders.ct import NAMES
 from tests.builders.results import make_result
-from tests.peers import require
+from tests.peers import require, require_file
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ENCODER = DicomResultEncoder(manufacturer="the project", software_version="0.1.0", device_serial="42")
@@ -201,8 +201,7 @@ PIXELMED_JARS = "pixelmed commons-codec hsqldb vecmath slf4j-api slf4j-simple ja
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["enhanced", "cut off"])
 def test_pixelmed_the_validator_of_the_connectathon_finds_no_error(source, tmp_path):
-    if not Path("/usr/share/java/pixelmed.jar").exists():
-        pytest.skip("needs pixelmed.jar (Debian packages libpixelmed-java and openjdk-17-jre-headless)")
+    require_file(Path("/usr/share/java/pixelmed.jar"), "libpixelmed-java")
     java = require("java", "openjdk-17-jre-headless")
     report = encode(source, tmp_path).objects[ResultKind.SR]
     limits = [f"-Djdk.xml.xpath{name}Limit=0" for name in ("TotalOp", "ExprOp", "ExprGrp")]
