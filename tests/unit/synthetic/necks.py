@@ -19,7 +19,13 @@ def neck(
     return build_anatomy(draw_spec(seed, fractures=fractures, decoys=decoys, **(plain | overrides)))
 
 
-def window(anatomy: Anatomy, level: str, size_mm: Any = (58.0, 62.0, 42.0), spacing_mm: float = 1.9, behind_mm: float = 10.0) -> Grid:
+def window(
+    anatomy: Anatomy,
+    level: str,
+    size_mm: Any = (58.0, 62.0, 42.0),
+    spacing_mm: float = 1.9,
+    behind_mm: float = 10.0,
+) -> Grid:
     """A grid about a vertebra, along its own axes, `behind_mm` behind its body's centre."""
     frame = anatomy.curve.frames[level]
     centre = (frame @ np.array([0.0, behind_mm, 0.0, 1.0]))[:3]
