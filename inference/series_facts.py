@@ -25,7 +25,7 @@ from inference.errors import GeometryUnsupported
 from inference.functional_groups import FrameHeader
 from inference.geometry import StackGeometry, analyse_stack
 from inference.headers import InstanceHeader
-from inference.stack import build_stack
+from inference.stack import build_stack, without_strays
 
 CT_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 SECONDARY_CAPTURE_CLASSES = frozenset(
@@ -100,9 +100,13 @@ class SeriesFacts:
 
 
 def series_facts(headers: Sequence[InstanceHeader]) -> SeriesFacts:
-    """The facts of one series from its instances' headers, in any order. Raises ValueError for none."""
+    """The facts of one series from its instances' headers, in any order. Raises ValueError for none.
+
+    A few strays (a scout filed under the series) count for nothing, as `read_series` leaves them out.
+    """
     if not headers:
         raise ValueError("a series needs at least one instance")
+    headers, _ = without_strays(headers)
     first = min(headers, key=lambda header: (not header.frames, header.sop_instance_uid))
     frames = [frame for header in headers for frame in header.frames]
     geometry = _geometry(frames)

@@ -5,6 +5,7 @@ Decisions from headers alone; the pixels come later, in `inference.reading`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +22,10 @@ MINIMUM_SLICES = 2
 ORIENTATION_TOLERANCE_DEG = 0.5
 PIXEL_SPACING_TOLERANCE = 1e-3
 OFF_LINE_TOLERANCE_MM = 1.0
+# A scout or a stray reformat in a series must not keep its 300 slices from being read; a series in which a tenth is
+# different is not one stack.
+STRAY_SHARE = 0.1
+STRAY_TOLERANCE = 0.05  # of a direction cosine, or mm of pixel spacing
 # Beyond this many planes for each slice a regular grid would be mostly invented.
 MAXIMUM_PLANES_PER_SLICE = 4
 
@@ -73,10 +78,12 @@ def build_stack(headers: Iterable[InstanceHeader]) -> Stack:
 
     Where an Enhanced instance holds several stacks or time points the one with the most frames is taken. Where
     frames share a position, the one with the highest Acquisition Number is, then the highest Instance Number.
+    A few strays of another orientation, size or place are left out with a note (see `without_strays`).
     Raises GeometryUnsupported with the value found and the one expected.
     """
     ordered = sorted(headers, key=lambda header: (header.sop_instance_uid, str(header.file)))
     series = _only_series(ordered)
+    ordered, stray_notes = without_strays(ordered)
     frames, notes = _image_frames(ordered)
     frames, stack_notes = _largest_stack(frames)
     geometry = _checked_geometry(series, frames)
@@ -85,7 +92,41 @@ def build_stack(headers: Iterable[InstanceHeader]) -> Stack:
         frames=kept,
         duplicates=duplicates,
         geometry=geometry,
-        notes=(*notes, *stack_notes, *_frame_of_reference_notes(ordered)),
+        notes=(*stray_notes, *notes, *stack_notes, *_frame_of_reference_notes(ordered)),
+    )
+
+
+def without_strays(headers: Sequence[InstanceHeader]) -> tuple[list[InstanceHeader], tuple[str, ...]]:
+    """The instances that share orientation, matrix and pixel spacing with nine in ten of the series, and a note.
+
+    Scanners file a scout or a single reformat under the series they belong to. Where no kind makes up nine in ten
+    all are returned, and what is wrong with them is for the caller to say.
+    """
+    images = [header for header in headers if header.frames]
+    if not images:
+        return list(headers), ()
+    typical = Counter(map(_kind, images)).most_common(1)[0][0]
+    example = min((header for header in images if _kind(header) == typical), key=lambda header: header.sop_instance_uid)
+    strays = {id(header) for header in images if not _could_be_neighbours(header, example)}
+    if not 0 < len(strays) <= STRAY_SHARE * len(images):
+        return list(headers), ()
+    note = f"{len(strays)} images of another orientation, size or pixel spacing, or without a position, left out"
+    return [header for header in headers if id(header) not in strays], (note,)
+
+
+def _kind(header: InstanceHeader) -> Hashable:
+    frame = header.frames[0]
+    return header.rows, header.columns, frame.image_orientation, frame.pixel_spacing_mm, frame.image_position is None
+
+
+def _could_be_neighbours(one: InstanceHeader, other: InstanceHeader) -> bool:
+    """Coarser than what a stack demands: slices of one stack are never strays of each other."""
+    here, there = one.frames[0], other.frames[0]
+    pairs = ((here.image_orientation, there.image_orientation), (here.pixel_spacing_mm, there.pixel_spacing_mm))
+    return (
+        (one.rows, one.columns) == (other.rows, other.columns)
+        and (here.image_position is None) == (there.image_position is None)
+        and all((a is None) == (b is None) and np.allclose(a or 0, b or 0, atol=STRAY_TOLERANCE) for a, b in pairs)
     )
 
 

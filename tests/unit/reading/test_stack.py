@@ -7,6 +7,7 @@ import pytest
 
 from inference.errors import GeometryUnsupported
 from inference.geometry import analyse_stack, plan_grid
+from inference.series_facts import series_facts
 from inference.stack import build_stack
 from tests.builders.stored_ct import AXIAL, header
 
@@ -137,3 +138,29 @@ def test_uneven_offsets_become_a_regular_grid() -> None:
     np.testing.assert_allclose(plan.weight, [0, 0, 0, 0.4 / 1.4, 0])
     assert plan.nearest.tolist() == [0, 1, 2, 3, 4]
     assert not plan.is_identity
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        pytest.param(header([0, 0, 2.5], CORONAL, 70), id="orientation"),
+        pytest.param(header([0, 0, 2.5], number=70, rows=16), id="size"),
+        pytest.param(header([0, 0, 2.5], number=70, pixel_spacing_mm=(0.6, 0.6)), id="spacing"),
+        pytest.param(header([0, 0, 2.5], number=70, image_position=None), id="no position"),
+    ],
+)
+def test_a_stray_among_many_slices_is_left_out_with_a_note(stray) -> None:
+    slices = stack_at([float(z) for z in range(20)])
+    stack = build_stack([stray, *slices])
+    assert len(stack.frames) == 20
+    assert stack.notes[0].startswith("1 images of another orientation")
+    facts = series_facts([*slices, stray])
+    assert facts.geometry_problem == ""
+    assert facts.image_count == 20
+
+
+def test_cosines_and_spacings_that_differ_by_rounding_make_no_stray() -> None:
+    slices = [
+        header([0, 0, float(k)], (0.95 + 1e-6 * (k % 2), 0.3122, 0, -0.3122, 0.95, 0), number=k + 1) for k in range(30)
+    ]
+    assert len(build_stack(slices).frames) == 30
