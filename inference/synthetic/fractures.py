@@ -200,8 +200,8 @@ def _odontoid_base(t: _Site) -> None:
     t.cut(
         [
             t.surface(at, [t.u(-0.2, 0.2), tilt, -1]),
-            t.flat(at + np.array([9.0 * s, 0, 0]), [1, 0, 0.3]),
-            t.flat(at - [9.0 * s, 0, 0], [-1, 0, 0.3]),
+            t.flat(at + np.array([7.2 * s, 0, 0]), [1, 0, 0.3]),
+            t.flat(at - [7.2 * s, 0, 0], [-1, 0, 0.3]),
         ],
         shift,
         [-back * t.u(0, 18) * t.severity, t.u(-5, 5) * t.severity, t.u(-4, 4)],

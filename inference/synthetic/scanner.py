@@ -73,6 +73,18 @@ def _metal_rays(rng: np.random.Generator, x: Array, y: Array, metal: Array, stre
     return out
 
 
+def _cupping(plane: Array, affine: Array, index: int, anatomy: Anatomy, depth_hu: float) -> Array:
+    """Beam hardening: tissue near the neck's axis reads low, near the skin high. HU [y, x]."""
+    ny, nx = plane.shape
+    axis = anatomy.curve.frames["C4"][:3, 3]
+    ix, iy = np.arange(nx, dtype=np.float32), np.arange(ny, dtype=np.float32)[:, None]
+    corner = (affine @ np.array([0, 0, index, 1.0]))[:2] - axis[:2]
+    x = ix * np.float32(affine[0, 0]) + iy * np.float32(affine[0, 1]) + np.float32(corner[0])
+    y = ix * np.float32(affine[1, 0]) + iy * np.float32(affine[1, 1]) + np.float32(corner[1])
+    share = np.minimum((x * x + y * y) * np.float32(1 / 70.0**2), 1) - np.float32(0.5)
+    return share * (plane > -300) * np.float32(depth_hu)
+
+
 def apply_scanner(hu: Array, anatomy: Anatomy, scanner: Scanner, grid: Grid, first: int) -> Array:
     """The slab as the scanner shows it; `first` is its first slice's index in the grid. float32 [z, y, x]."""
     sx, sy, sz = (float(v) for v in grid.spacing_mm_xyz)
@@ -97,6 +109,7 @@ def apply_scanner(hu: Array, anatomy: Anatomy, scanner: Scanner, grid: Grid, fir
         if share > 0.03:
             noise += np.float32(sd * 0.8 * share * coarse) * _horizontal(rng, ny, nx, sx)
         noise *= np.where(hu[k] < -700, np.float32(0.6), np.float32(1.0))
+        noise += _cupping(hu[k], a, first + k, anatomy, scanner.cupping_hu)
         metal = anatomy.metal_lps_mm
         if len(metal):
             near = metal[np.abs(metal[:, 2] - centre[2]) < 3.0 + sz / 2]
