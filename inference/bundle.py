@@ -118,6 +118,7 @@ def save_bundle(folder: Path, localiser: LocaliserNet, classifier: FractureNet, 
     for net, name in ((localiser, LOCALISER), (classifier, CLASSIFIER)):
         tensors = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in net.state_dict().items()}
         save_file(tensors, folder / name)
+        (folder / name).chmod(0o644)  # safetensors makes it private; an installed node runs as another user
     complete = {
         "format_version": FORMAT_VERSION,
         **manifest,

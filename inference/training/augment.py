@@ -58,14 +58,19 @@ def sample_window(
     return image, picked
 
 
-def change_scanner(hu: torch.Tensor, rng: np.random.Generator, *, noise_hu: float, thick: float) -> torch.Tensor:
-    """Another scanner: blur or sharpening, thicker slices, correlated noise, HU scale and offset."""
+def change_scanner(
+    hu: torch.Tensor, rng: np.random.Generator, *, noise_hu: float, thick: float, coarse: float
+) -> torch.Tensor:
+    """Another scanner: blur or sharpening, thicker slices, larger pixels, correlated noise, HU scale and offset.
+
+    `thick` and `coarse` are the most by which slices and pixels grow.
+    """
     if rng.random() < 0.4:
         hu = _blur(hu, rng.uniform(0.3, 0.9), axes=(1, 2))
     elif rng.random() < 0.25:
         hu = hu + rng.uniform(0.2, 0.8) * (hu - _blur(hu, 0.8, axes=(0, 1, 2)))
-    if rng.random() < 0.35:
-        hu = _thicken(hu, rng.uniform(1.2, thick))
+    if rng.random() < 0.45:
+        hu = _coarsen(hu, rng.uniform(1.0, thick), rng.uniform(1.0, coarse))
     if rng.random() < 0.7:
         hu = hu + _noise(hu.shape, rng, noise_hu * rng.beta(1.0, 2.0))
     if rng.random() < 0.5:
@@ -111,6 +116,19 @@ def cut_view(
     return hu, labels
 
 
+def cut_slices(
+    hu: torch.Tensor, masks: list[torch.Tensor], rng: np.random.Generator, outside: float
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The scan ends inside the window: slices from a random one up or down are gone."""
+    z = hu.shape[0]
+    cut = int(rng.integers(round(z * 0.15), round(z * 0.6)))
+    gone = slice(0, cut) if rng.random() < 0.5 else slice(z - cut, z)
+    hu, masks = hu.clone(), [m.clone() for m in masks]
+    for array, value in ((hu, outside), *((m, 0.0) for m in masks)):
+        array[gone] = value
+    return hu, masks
+
+
 def _add_tube(hu: torch.Tensor, rng: np.random.Generator) -> None:
     """A thin-walled tube that winds along z: an airway tube, a line, an electrode's lead."""
     z, y, x = hu.shape
@@ -137,10 +155,10 @@ def _noise(shape: torch.Size, rng: np.random.Generator, sd: float) -> torch.Tens
     return noise * ramp * float(sd)
 
 
-def _thicken(hu: torch.Tensor, factor: float) -> torch.Tensor:
-    """Slices `factor` times as thick, interpolated back."""
-    n = max(2, round(hu.shape[0] / factor))
-    low = F.interpolate(hu[None, None], size=(n, hu.shape[1], hu.shape[2]), mode="trilinear", align_corners=False)
+def _coarsen(hu: torch.Tensor, thick: float, coarse: float) -> torch.Tensor:
+    """Voxels `thick` times as thick and `coarse` times as wide, interpolated back."""
+    size = [max(2, round(n / f)) for n, f in zip(hu.shape, (thick, coarse, coarse), strict=True)]
+    low = F.interpolate(hu[None, None], size=size, mode="trilinear", align_corners=False)
     return F.interpolate(low, size=tuple(hu.shape), mode="trilinear", align_corners=False)[0, 0]
 
 

@@ -12,13 +12,14 @@ from torch import nn
 
 from inference.models import FractureNet
 from inference.preprocess import AIR_HU, CROP_SHAPE_ZYX, CROP_SPACING_MM_ZYX, LOCALISER_SPACING_MM, classifier_input
-from inference.training.augment import change_scanner, random_frame, sample_window
+from inference.training.augment import change_scanner, cut_slices, random_frame, sample_window
 from inference.training.fit import Batch, Training, load_average
 from inference.training.samples import bone_hu
 from inference.training.settings import Settings
 
 _LOOK_EVERY: Final = 800
 _JITTER_MM: Final = 3.0
+_CUT_SHARE: Final = 0.08
 
 
 def train_classifier(settings: Settings, samples: Path, folder: Path, start: Path | None = None) -> None:
@@ -108,7 +109,12 @@ def _draw(store: _Store, rng: np.random.Generator, *, positive: bool) -> tuple[t
     if rng.random() < 0.5:
         bone = (hu - 150.0).clamp(min=0.0)
         hu = hu + bone * rng.uniform(-0.3, 0.3)
-    hu = change_scanner(hu, rng, noise_hu=40.0, thick=2.0)
+    hu = change_scanner(hu, rng, noise_hu=40.0, thick=3.0, coarse=1.5)
+    if rng.random() < _CUT_SHARE:
+        before = float(zone.sum())
+        hu, (own, other, zone) = cut_slices(hu, [own, other, zone], rng, AIR_HU)
+        # A fracture that lies mostly outside the scan cannot be asked for.
+        target = target * float(zone.sum() > 0.3 * before)
     own, other = _coarse_masks(own, other, rng)
     image = classifier_input(hu, own, other)
     return image, int(level), float(target), F.max_pool3d(zone[None, None], 2)[0, 0]

@@ -106,7 +106,7 @@ def _draw(store: _Store, rng: np.random.Generator) -> tuple[torch.Tensor, torch.
     )
     outside = hu <= AIR_HU + 1
     hu = change_density(hu, rng)
-    hu = change_scanner(hu, rng, noise_hu=90.0, thick=1.8)
+    hu = change_scanner(hu, rng, noise_hu=90.0, thick=1.8, coarse=1.2)
     hu[outside] = AIR_HU
     hu, labels = cut_view(hu, labels, rng, AIR_HU)
     return localiser_input(hu), labels.long()
