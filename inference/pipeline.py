@@ -16,6 +16,7 @@ from inference.classify import LevelScore, classify
 from inference.localise import CERVICAL, localise
 from inference.mask import fine_mask
 from inference.postprocess import (
+    ASSESSED,
     LEVELS,
     NOT_ASSESSED,
     PARTLY,
@@ -111,10 +112,9 @@ class Pipeline:
         report("mask", 1.0)
         statuses = self._statuses(volume, column, mask)
         localised = time.perf_counter()
-        visible = [k for k in range(1, 8) if statuses[k] != NOT_ASSESSED]
-        scores = classify(
-            volume, column, visible, self._classifier, self._device, lambda f: report("classify", f)
-        )
+        # A level that is cut off by the field of view is placed, not judged: its missing part cannot be negative.
+        assessed = [k for k in range(1, 8) if statuses[k] == ASSESSED]
+        scores = classify(volume, column, assessed, self._classifier, self._device, lambda f: report("classify", f))
         levels = tuple(self._level(volume, column, mask, k, statuses[k], scores.get(k)) for k in range(1, 8))
         known = [v.probability for v in levels if v.probability is not None]
         return Prediction(
@@ -148,7 +148,7 @@ class Pipeline:
         score: LevelScore | None,
     ) -> LevelPrediction:
         threshold = self._bundle.thresholds[level - 1]
-        if score is None:
+        if status == NOT_ASSESSED:
             return LevelPrediction(
                 level=LEVELS[level - 1],
                 status=NOT_ASSESSED,
@@ -158,10 +158,11 @@ class Pipeline:
                 key_index_zyx=None,
                 box_lps_mm=None,
             )
-        probability = self._bundle.calibration.level_probability(score.logit)
+        probability = None if score is None else self._bundle.calibration.level_probability(score.logit)
         voxels, box = _voxels_of(mask, volume, column, level)
-        centre_zyx = _nearest(voxels, volume, representative_point(column, level))
-        key = _nearest(voxels, volume, score.suspicion_lps_mm) if probability >= threshold else centre_zyx
+        key = centre_zyx = _nearest(voxels, volume, representative_point(column, level))
+        if score is not None and probability is not None and probability >= threshold:
+            key = _nearest(voxels, volume, score.suspicion_lps_mm)
         return LevelPrediction(
             level=LEVELS[level - 1],
             status=status,

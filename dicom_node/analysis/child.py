@@ -77,7 +77,9 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock, held by a daemon thread, aborts the interpreter at shutdown.
+    while os.read(0, 4096):
+        pass
     os._exit(EXIT_ORPHANED)
 
 

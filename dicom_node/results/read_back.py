@@ -9,7 +9,7 @@ import highdicom
 import numpy as np
 
 PROBABILITY = "122157"
-CT_SITE_MEANINGS = {f"C{number} vertebra": f"C{number}" for number in range(1, 8)}
+LEVEL_OF_SITE = {f"C{number} vertebra": f"C{number}" for number in range(1, 8)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def _probabilities(file: Path) -> dict[str, float]:
     report = highdicom.sr.MeasurementReport.from_sequence([highdicom.sr.srread(file)])
     found: dict[str, float] = {}
     for group in report.get_planar_roi_measurement_groups():
-        sites = [CT_SITE_MEANINGS.get(site.meaning) for site in group.finding_sites]
+        sites = [LEVEL_OF_SITE.get(site.value.meaning) for site in group.finding_sites]
         numbers = [m.value for m in group.get_measurements() if m.name.value == PROBABILITY]
         if sites and sites[0] and numbers:
             found[sites[0]] = float(numbers[0]) / 100.0
