@@ -98,7 +98,8 @@ def level_status(column: Column, volume: Volume, level: int) -> str:
 def representative_point(column: Column, level: int) -> tuple[float, float, float]:
     """A point inside the level, LPS mm: the middle of its thickest part near the midline, in front.
 
-    For C3-C7 that is the vertebral body, for C2 the body or dens, for C1 the anterior arch or lateral mass.
+    For C3-C7 that is the vertebral body, for C1 the anterior arch or lateral mass. The body of C2 is the lower
+    half of it: the dens and its tip (33 mm from tip to lower endplate, reference/models.md 5.1) do not count.
     """
     mask, start = _cropped(column.labels == level)
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
@@ -107,6 +108,8 @@ def representative_point(column: Column, level: int) -> tuple[float, float, floa
     spacing = column.grid.spacing_mm_zyx[0]
     sideways_mm = np.abs(zyx[:, 2] - middle[2]) * spacing
     front = zyx[:, 1] <= middle[1]
+    if level == 2:
+        front &= zyx[:, 0] <= (mask.shape[0] - 1) / 2
     weight = depth[mask] ** 3 * np.exp(-0.5 * (sideways_mm / 7.0) ** 2) * np.where(front, 1.0, 0.1)
     target = (zyx * weight[:, None]).sum(axis=0) / weight.sum()
     nearest = zyx[np.argmin(((zyx - target) ** 2).sum(axis=1))]
@@ -196,9 +199,7 @@ def _attach_rest(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], 
     rest = (winner >= 1) & (winner <= 7) & (labels == 0)
     if not rest.any():
         return
-    distance, nearest = ndimage.distance_transform_edt(
-        labels == 0, sampling=grid.spacing_mm_zyx, return_indices=True
-    )
+    distance, nearest = ndimage.distance_transform_edt(labels == 0, sampling=grid.spacing_mm_zyx, return_indices=True)
     rest &= distance <= _ATTACH_MM
     labels[rest] = labels[tuple(axis[rest] for axis in nearest)]
 

@@ -34,3 +34,13 @@ def best_threshold(targets: Array, probabilities: Array, *, sensitivity_weight: 
     candidates = np.concatenate([[0.02], (values[:-1] + values[1:]) / 2, [0.98]]).clip(0.02, 0.98)
     scores = [sensitivity_weight * (p[y] >= t).mean() + (p[~y] < t).mean() for t in candidates]
     return float(np.median(candidates[np.isclose(scores, max(scores))]))
+
+
+def threshold_at_specificity(targets: Array, probabilities: Array, specificity: float) -> float:
+    """The lowest threshold that keeps at least this share of the negatives below it, between 0.02 and 0.98."""
+    p = np.sort(np.asarray(probabilities, dtype=float)[np.asarray(targets) <= 0.5])
+    if not len(p):
+        return 0.5
+    kept = min(int(np.ceil(specificity * len(p))), len(p))
+    above = p[kept] if kept < len(p) else 1.0
+    return float(np.clip((p[kept - 1] + above) / 2, 0.02, 0.98))

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.bundle import Calibration, overall_features, save_bundle
-from inference.evaluation.calibrate import best_threshold, fit_logistic
+from inference.evaluation.calibrate import best_threshold, fit_logistic, threshold_at_specificity
 from inference.evaluation.metrics import auc
 from inference.models import FractureNet, LocaliserNet
 from inference.training.classifier import plain_crop
@@ -24,8 +24,8 @@ _DATA = (
     "Synthetic CT only, made by inference/synthetic: no patient data in training, calibration or thresholds. "
     "Its numbers say nothing about patients."
 )
-# A missed fracture costs more than a false call; see docs/MODEL_CARD.md.
-_SENSITIVITY_WEIGHT = 1.3
+# Seven levels are called in each study: at 0.95 each, a sound neck already has a false call in every third study.
+_LEVEL_SPECIFICITY = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +99,7 @@ def _calibrate(scores: _Scores) -> tuple[dict[str, Any], dict[str, float], dict[
     overall = {"highest": float(first[0]), "noisy_or": float(first[1]), "offset": second}
     patient = 1 / (1 + np.exp(-(features @ first + second)))
     thresholds = _thresholds(scores, probability)
-    thresholds["patient_overall"] = round(best_threshold(truth, patient, sensitivity_weight=_SENSITIVITY_WEIGHT), 4)
+    thresholds["patient_overall"] = round(best_threshold(truth, patient), 4)
     fitted = {
         "studies": len(studies),
         "level_crops": len(scores.truth),
@@ -110,14 +110,12 @@ def _calibrate(scores: _Scores) -> tuple[dict[str, Any], dict[str, float], dict[
 
 
 def _thresholds(scores: _Scores, probability: Array) -> dict[str, float]:
-    """A threshold per level: its own optimum, drawn halfway to the common one since a level has few positives."""
-    common = best_threshold(scores.truth, probability, sensitivity_weight=_SENSITIVITY_WEIGHT)
+    """A threshold per level at the wanted specificity, drawn halfway to the common one: a level has few crops."""
+    common = threshold_at_specificity(scores.truth, probability, _LEVEL_SPECIFICITY)
     thresholds = {}
     for level in range(1, 8):
         rows = scores.level == level
-        own = common
-        if scores.truth[rows].sum() >= 5:
-            own = best_threshold(scores.truth[rows], probability[rows], sensitivity_weight=_SENSITIVITY_WEIGHT)
+        own = threshold_at_specificity(scores.truth[rows], probability[rows], _LEVEL_SPECIFICITY)
         thresholds[f"C{level}"] = round((own + common) / 2, 4)
     return thresholds
 

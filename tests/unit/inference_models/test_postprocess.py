@@ -63,15 +63,16 @@ def test_nothing_is_no_cervical_spine() -> None:
     assert find_column(column_probabilities((0,)), GRID) is None
 
 
-@pytest.mark.parametrize(("kept_below", "status"), [(66, ASSESSED), (69, PARTLY)])
-def test_a_vertebra_cut_by_the_first_slice_is_partly_in_the_field_of_view(kept_below: int, status: str) -> None:
+@pytest.mark.parametrize(("first", "status"), [(17, ASSESSED), (19, PARTLY), (21, PARTLY), (25, NOT_ASSESSED)])
+def test_the_status_follows_where_the_first_slice_cuts_the_lowest_vertebra(first: int, status: str) -> None:
+    # C7's block spans the planes 19 to 24.
     column = find_column(column_probabilities(top=70), GRID)
     assert column is not None
-    first = kept_below - 8 * 6  # C7's block spans 19 ... 24
+    column.labels[:first] = 0
     affine = GRID.affine_lps()
     affine[2, 3] += first * 2.5
     cut = Volume(hu=np.zeros((80 - first, 60, 60), dtype=np.int16), affine_lps=affine)
-    assert level_status(column, cut, 7) == (status if first < 21 else PARTLY)
+    assert level_status(column, cut, 7) == status
 
 
 def test_a_level_that_is_nowhere_is_not_assessed() -> None:
@@ -87,6 +88,17 @@ def test_the_representative_point_lies_inside_its_vertebra_near_the_midline() ->
     z, y, x = np.round(GRID.to_index_zyx(point)).astype(int)
     assert column.labels[z, y, x] == 3
     assert abs(point[0] - GRID.to_lps_mm(np.array([0, 0, 29.5]))[0]) < 5
+
+
+def test_the_centre_of_c2_is_its_body_and_not_the_dens() -> None:
+    probabilities = column_probabilities()
+    dens = (slice(None), slice(66, 70), slice(25, 29), slice(28, 32))
+    probabilities[dens] = 0.02
+    probabilities[2][dens[1:]] = 0.82
+    column = find_column(probabilities, GRID)
+    assert column is not None
+    # The block of C2 spans the planes 59 to 64.
+    assert GRID.to_index_zyx(np.array(representative_point(column, 2)))[0] < 64.5
 
 
 def test_the_mask_lies_on_a_tilted_scanner_grid_where_the_vertebra_is() -> None:
