@@ -32,12 +32,13 @@ class Check:
 def run_checks(loaded: LoadedSettings) -> list[Check]:
     """Everything that can be looked at without starting the node. Never raises for a check that fails."""
     settings = loaded.settings
+    is_running = _is_served(settings)
     checks = [
         Check(name="configuration", ok=True, detail=str(loaded.path)),
-        _port("receiver port", settings.node.host, settings.node.port),
+        _port("receiver port", settings.node.host, settings.node.port, is_running),
     ]
     if settings.web.enabled:
-        checks.append(_port("web port", settings.web.host, settings.web.port))
+        checks.append(_port("web port", settings.web.host, settings.web.port, is_running))
     checks += _storage(settings)
     checks.append(_bundle(settings))
     checks += [_peer(peer, settings) for peer in settings.peers if peer.enabled]
@@ -81,10 +82,23 @@ def _configured(settings: Settings, name: str) -> PeerSettings:
     raise ConfigurationError(f"no peer is called {name!r}; configured peers: {known}")
 
 
-def _port(name: str, host: str, port: int) -> Check:
+def _is_served(settings: Settings) -> bool:
+    """Whether a node is running on this data folder: then its ports are in use, and rightly so."""
+    from storage.lock import hold_data_dir
+
+    try:
+        with hold_data_dir(settings.node.data_dir):
+            return False
+    except ConfigurationError:
+        return True
+
+
+def _port(name: str, host: str, port: int, is_running: bool) -> Check:
     try:
         check_port_free(host, port, key=name, source="configuration")
     except ConfigError as error:
+        if is_running:
+            return Check(name=name, ok=True, detail=f"{host}:{port} is in use by the running node")
         return Check(name=name, ok=False, detail=str(error))
     return Check(name=name, ok=True, detail=f"{host}:{port} is free")
 

@@ -19,6 +19,8 @@ from inference.training.samples import LabelledVolume, classifier_samples, local
 from inference.volume import Volume
 
 _TRAINING_FRACTURE_SHARE = 0.35
+# The localiser must also know where no cervical spine is, and where one ends: far more of that than in life.
+_LOCALISER_COVERAGE = {"cspine": 0.34, "neck": 0.14, "head": 0.14, "wholebody": 0.1, "chest": 0.17, "abdomen": 0.11}
 
 
 def training_spec(seed: int) -> PhantomSpec:
@@ -40,10 +42,17 @@ def cervical(spec: PhantomSpec) -> PhantomSpec:
     return dataclasses.replace(spec, coverage="cspine")
 
 
+def anywhere(spec: PhantomSpec) -> PhantomSpec:
+    """The same person scanned for one reason or another: neck, head, chest, abdomen, or all of it."""
+    rng = np.random.default_rng([spec.seed, 47])
+    coverage = rng.choice(list(_LOCALISER_COVERAGE), p=list(_LOCALISER_COVERAGE.values()))
+    return dataclasses.replace(spec, coverage=str(coverage))
+
+
 def write_samples(kind: str, seeds: Iterable[int], folder: Path) -> Iterator[tuple[Path, float]]:
     """Render what is missing in `folder`: yields each file written and the seconds it took.
 
-    `kind`: localiser (any coverage, prevalence of `training_spec`), classifier (cervical, many fractures),
+    `kind`: localiser (any coverage, see `anywhere`), classifier (cervical, many fractures),
     validation (cervical, the prevalence that `draw_spec` draws).
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +62,7 @@ def write_samples(kind: str, seeds: Iterable[int], folder: Path) -> Iterator[tup
             continue
         begin = time.monotonic()
         if kind == "localiser":
-            arrays = localiser_sample(_localiser_study(training_spec(seed)))
+            arrays = localiser_sample(_localiser_study(anywhere(training_spec(seed))))
         elif kind in ("classifier", "validation"):
             spec = cervical(training_spec(seed) if kind == "classifier" else draw_spec(seed))
             arrays = classifier_samples(_classifier_study(spec))
