@@ -147,7 +147,7 @@ UnitOfWorkFactory = Callable[[], AbstractContextManager[UnitOfWork]]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """`path` is relative to the file store's root; `digest` is the sha256 of the data set's bytes, without the file meta."""
+    """`path` is relative to the file store's root; `digest` is the data set's sha256, without the file meta."""
 
     path: Path
     digest: str
@@ -158,7 +158,7 @@ class FileStore(Protocol):
     """Received bytes, durable when `write` returns. Raises `StorageUnavailable` with the cause (ENOSPC, EIO)."""
 
     def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
-        """Write preamble + file meta (`head`) and the data set as sent to a new file under a name of ours; fsync file and folder."""
+        """Preamble + file meta (`head`) and the data set as sent, in a new file under a name of ours, fsynced."""
 
     def absolute(self, path: Path) -> Path: ...
     def discard(self, path: Path) -> None:
@@ -169,7 +169,7 @@ class FileStore(Protocol):
 
     def free_bytes(self) -> int: ...
     def unfinished(self) -> tuple[Path, ...]:
-        """Final files of recent days and temporary leftovers, for the sweep at start-up that finds files without a row."""
+        """Final files of recent days and temporary leftovers: where the sweep looks for files without a row."""
 
     def job_folder(self, job_id: int) -> Path:
         """An existing absolute folder for what the job's analysis and encoding leave."""

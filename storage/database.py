@@ -141,9 +141,7 @@ def _engine(url: URL) -> Engine:
     except (NoSuchModuleError, ArgumentError) as error:
         raise _refused(url.render_as_string(), str(error)) from error
     except ModuleNotFoundError as error:
-        remedy = (
-            "pip install 'cspine-node[postgresql]'" if error.name == "psycopg" else f"install {error.name}"
-        )
+        remedy = "pip install 'cspine-node[postgresql]'" if error.name == "psycopg" else f"install {error.name}"
         raise _refused(url.render_as_string(), f"its driver {error.name} is missing: {remedy}") from error
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
@@ -174,9 +172,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Without a log `group_commit` has nothing to sync, so each commit must.
     cursor.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'wal' else 'FULL'}")
     if mode != "wal":
-        _log.warning(
-            "sqlite_without_wal", journal_mode=mode, effect="readers and writers wait for each other"
-        )
+        _log.warning("sqlite_without_wal", journal_mode=mode, effect="readers and writers wait for each other")
     cursor.close()
 
 
@@ -189,9 +185,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageUnavailable(
-            f"the database's folder {folder} cannot be made: {error.strerror}"
-        ) from error
+        raise StorageUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _refused(url: str, why: str) -> ConfigurationError:

@@ -66,22 +66,14 @@ class Deliveries:
             "peer": peer,
             "created_at": created_at,
         }
-        row = (
-            self._transaction.write(insert(_delivery).values(_FRESH | values).returning(_delivery))
-            .mappings()
-            .one()
-        )
+        row = self._transaction.write(insert(_delivery).values(_FRESH | values).returning(_delivery)).mappings().one()
         if objects:
             places = [object_values(row["id"], position, result) for position, result in enumerate(objects)]
             self._transaction.write(insert(_object), places)
         return delivery_from(row, objects, ())
 
     def get(self, delivery_id: int) -> Delivery | None:
-        row = (
-            self._transaction.read(select(_delivery).where(_delivery.c.id == delivery_id))
-            .mappings()
-            .one_or_none()
-        )
+        row = self._transaction.read(select(_delivery).where(_delivery.c.id == delivery_id)).mappings().one_or_none()
         return None if row is None else self._deliveries([row])[0]
 
     def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]:

@@ -37,9 +37,7 @@ class Jobs:
 
     def add(self, *, study_instance_uid: str, revision: int, created_at: datetime) -> AnalysisJob:
         values = {"study_instance_uid": study_instance_uid, "revision": revision, "created_at": created_at}
-        return job_from(
-            self._transaction.write(insert(_job).values(_FRESH | values).returning(_job)).mappings().one()
-        )
+        return job_from(self._transaction.write(insert(_job).values(_FRESH | values).returning(_job)).mappings().one())
 
     def get(self, job_id: int) -> AnalysisJob | None:
         row = self._transaction.read(select(_job).where(_job.c.id == job_id)).mappings().one_or_none()

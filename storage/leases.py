@@ -62,9 +62,7 @@ class LeasedTable:
         held = and_(table.c.id == row_id, table.c.state == self._working, table.c.lease_owner == owner)
         return transaction.write(update(table).where(held).values(lease_expires_at=until)).rowcount == 1
 
-    def update(
-        self, transaction: Transaction, values: dict[str, Any], *, expected: AnalysisJob | Delivery
-    ) -> bool:
+    def update(self, transaction: Transaction, values: dict[str, Any], *, expected: AnalysisJob | Delivery) -> bool:
         """`values` are written if state, attempt and lease owner are still those of `expected`."""
         table = self._table
         unchanged = and_(
@@ -87,13 +85,9 @@ class LeasedTable:
         over = (table.c.lease_expires_at <= now) | table.c.lease_expires_at.is_(None)
         return self._rows(transaction, self._working, over, order=table.c.lease_expires_at)
 
-    def leased_by_others(
-        self, transaction: Transaction, owner: str, *, owner_prefix: str
-    ) -> tuple[RowMapping, ...]:
+    def leased_by_others(self, transaction: Transaction, owner: str, *, owner_prefix: str) -> tuple[RowMapping, ...]:
         table = self._table
-        earlier = and_(
-            table.c.lease_owner != owner, table.c.lease_owner.startswith(owner_prefix, autoescape=True)
-        )
+        earlier = and_(table.c.lease_owner != owner, table.c.lease_owner.startswith(owner_prefix, autoescape=True))
         return self._rows(transaction, self._working, earlier, order=table.c.id)
 
     def _rows(
@@ -105,7 +99,5 @@ class LeasedTable:
         order: ColumnElement[Any],
     ) -> tuple[RowMapping, ...]:
         table = self._table
-        statement = (
-            select(table).where(table.c.state == state, condition).order_by(order.nulls_first(), table.c.id)
-        )
+        statement = select(table).where(table.c.state == state, condition).order_by(order.nulls_first(), table.c.id)
         return tuple(transaction.read(statement).mappings())

@@ -62,9 +62,7 @@ def instance_values(record: InstanceRecord) -> Values:
 
 
 def instance_from(row: RowMapping) -> InstanceRecord:
-    return InstanceRecord(
-        **{name: row[name] for name in _INSTANCE}, file=Path(row["file"]), patient=_patient_from(row)
-    )
+    return InstanceRecord(**{name: row[name] for name in _INSTANCE}, file=Path(row["file"]), patient=_patient_from(row))
 
 
 def job_values(job: AnalysisJob) -> Values:
@@ -90,9 +88,7 @@ def delivery_values(delivery: Delivery) -> Values:
     return _leased_values(delivery)
 
 
-def delivery_from(
-    row: RowMapping, objects: tuple[ResultObject, ...], answers: Iterable[ObjectStatus]
-) -> Delivery:
+def delivery_from(row: RowMapping, objects: tuple[ResultObject, ...], answers: Iterable[ObjectStatus]) -> Delivery:
     """`statuses` come in the order of `objects`."""
     place = {result.sop_instance_uid: index for index, result in enumerate(objects)}
     return Delivery(
@@ -137,9 +133,7 @@ def answer_values(delivery_id: int, answer: ObjectStatus) -> Values:
 
 
 def answer_from(row: RowMapping) -> ObjectStatus:
-    return ObjectStatus(
-        sop_instance_uid=row["sop_instance_uid"], status=row["status"], answered_at=row["answered_at"]
-    )
+    return ObjectStatus(sop_instance_uid=row["sop_instance_uid"], status=row["status"], answered_at=row["answered_at"])
 
 
 def history_values(entry: HistoryEntry) -> Values:

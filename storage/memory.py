@@ -115,9 +115,7 @@ class _Studies:
         tables = self._transaction.write()
         if association_id not in tables.opened:
             self._transaction.conflict("this association was never opened")
-        tables.carriers[study_instance_uid] = tables.carriers.get(study_instance_uid, frozenset()) | {
-            association_id
-        }
+        tables.carriers[study_instance_uid] = tables.carriers.get(study_instance_uid, frozenset()) | {association_id}
 
     def close_association(self, association_id: str, *, at: datetime, how: str) -> None:
         tables = self._transaction.write(at)
@@ -157,9 +155,7 @@ class _Jobs:
 
     def add(self, *, study_instance_uid: str, revision: int, created_at: datetime) -> AnalysisJob:
         jobs = self._transaction.write(created_at).jobs
-        if any(
-            (job.study_instance_uid, job.revision) == (study_instance_uid, revision) for job in jobs.values()
-        ):
+        if any((job.study_instance_uid, job.revision) == (study_instance_uid, revision) for job in jobs.values()):
             self._transaction.conflict("this revision of the study has a job already")
         job = AnalysisJob(
             id=len(jobs) + 1,
@@ -248,9 +244,7 @@ class _Deliveries:
         self, *, owner: str, now: datetime, lease_until: datetime, busy_peers: Iterable[str] = ()
     ) -> Delivery | None:
         busy = set(busy_peers)
-        return self._leases.claim(
-            owner=owner, lease_until=lease_until, where=lambda each: each.peer not in busy
-        )
+        return self._leases.claim(owner=owner, lease_until=lease_until, where=lambda each: each.peer not in busy)
 
     def update(self, delivery: Delivery, *, expected: Delivery) -> bool:
         current = self._transaction.read().deliveries.get(expected.id)
@@ -280,11 +274,7 @@ class _History:
     def of_study(self, study_instance_uid: str) -> tuple[HistoryEntry, ...]:
         entries = self._transaction.read().history.values()
         subject = f"study:{study_instance_uid}"
-        found = (
-            each
-            for each in entries
-            if each.study_instance_uid == study_instance_uid or each.subject == subject
-        )
+        found = (each for each in entries if each.study_instance_uid == study_instance_uid or each.subject == subject)
         return tuple(sorted(found, key=lambda each: each.at))
 
 

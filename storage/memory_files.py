@@ -32,9 +32,7 @@ class MemoryFileStore:
         body = bytes(data_set)
         path = Path("received", self._today(), study_key, f"{next(self._numbers):08d}.dcm")
         self.contents[path] = head + body
-        return StoredFile(
-            path=path, digest=hashlib.sha256(body).hexdigest(), size_bytes=len(head) + len(body)
-        )
+        return StoredFile(path=path, digest=hashlib.sha256(body).hexdigest(), size_bytes=len(head) + len(body))
 
     def absolute(self, path: Path) -> Path:
         if path.is_absolute() or ".." in path.parts:

@@ -110,6 +110,4 @@ def _keep_copy(engine: Engine, revision: str) -> None:
             source.backup(target)
         unfinished.rename(copy)
     except (sqlite3.Error, OSError) as error:
-        raise StorageUnavailable(
-            f"the database cannot be copied to {copy} before its upgrade: {error}"
-        ) from error
+        raise StorageUnavailable(f"the database cannot be copied to {copy} before its upgrade: {error}") from error

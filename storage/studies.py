@@ -50,17 +50,13 @@ _RECOUNT = (
     update(_study)
     .where(_OF_STUDY)
     .values(
-        instance_count=select(func.count())
-        .where(_instance.c.study_instance_uid == bindparam("uid"))
-        .scalar_subquery()
+        instance_count=select(func.count()).where(_instance.c.study_instance_uid == bindparam("uid")).scalar_subquery()
     )
 )
 _COUNT_ONE_MORE = update(_study).where(_OF_STUDY).values(instance_count=_study.c.instance_count + 1)
 _FIND_INSTANCE = select(_instance).where(_instance.c.sop_instance_uid == bindparam("uid"))
 _ADD_INSTANCE = insert(_instance)
-_INSTANCES = (
-    select(_instance).where(_instance.c.study_instance_uid == bindparam("uid")).order_by(_instance.c.id)
-)
+_INSTANCES = select(_instance).where(_instance.c.study_instance_uid == bindparam("uid")).order_by(_instance.c.id)
 _HAS_FILE = select(_instance.c.id).where(_instance.c.file == bindparam("path"))
 _CARRY = {name: upsert(_carried).on_conflict_do_nothing() for name, upsert in UPSERT.items()}
 _CLOSE = update(_association).where(_association.c.closed_at.is_(None))

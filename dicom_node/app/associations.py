@@ -15,9 +15,7 @@ class RecordAssociations:
     def opened(self, association_id: str, *, calling_aet: str, address: str) -> None:
         """The association is open; it carries no study yet."""
         with self._uow() as uow:
-            uow.studies.open_association(
-                association_id, calling_aet=calling_aet, address=address, at=self._clock.now()
-            )
+            uow.studies.open_association(association_id, calling_aet=calling_aet, address=address, at=self._clock.now())
             uow.commit()
 
     def closed(self, association_id: str, *, how: str) -> None:

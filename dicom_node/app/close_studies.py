@@ -42,9 +42,7 @@ class CloseStudies:
                 receiving += page
         now = self._clock.now()
         return tuple(
-            intake.study_instance_uid
-            for intake in receiving
-            if isinstance(assess(intake, now, self._policy), Complete)
+            intake.study_instance_uid for intake in receiving if isinstance(assess(intake, now, self._policy), Complete)
         )
 
     def _close_if_complete(self, study_instance_uid: str) -> bool:

@@ -139,9 +139,7 @@ class DeliverResults:
 
         lease_s = self._policy.lease_s
         until = self._clock.now() + timedelta(seconds=lease_s)
-        return Heartbeat(
-            extend, clock=self._clock, lease_s=lease_s, until=until, name=f"delivery-{delivery.id}"
-        )
+        return Heartbeat(extend, clock=self._clock, lease_s=lease_s, until=until, name=f"delivery-{delivery.id}")
 
     def _attempt(self, delivery: Delivery, answers: list[ObjectStatus]) -> _Failure | None:
         """The step runner: None where the peer holds every object now, else what happens next."""
@@ -271,18 +269,14 @@ def raise_for_answers(peer: Peer, sent: Iterable[ResultObject], answers: Iterabl
             waiting.append(f"{entry.kind.value} was not answered")
         elif not answer.is_stored:
             is_passing = answer.status >> 8 == 0xA7 or answer.status >> 12 == 0xC
-            (waiting if is_passing else refused).append(
-                f"{entry.kind.value} was answered 0x{answer.status:04X}"
-            )
+            (waiting if is_passing else refused).append(f"{entry.kind.value} was answered 0x{answer.status:04X}")
     if refused:
         raise PeerRefused(f"{peer.name}: {', '.join(refused + waiting)}")
     if waiting:
         raise PeerBusy(f"{peer.name}: {', '.join(waiting)}")
 
 
-def _missing(
-    objects: tuple[ResultObject, ...], statuses: tuple[ObjectStatus, ...]
-) -> tuple[ResultObject, ...]:
+def _missing(objects: tuple[ResultObject, ...], statuses: tuple[ObjectStatus, ...]) -> tuple[ResultObject, ...]:
     stored = {status.sop_instance_uid for status in statuses if status.is_stored}
     return tuple(entry for entry in objects if entry.sop_instance_uid not in stored)
 
@@ -291,9 +285,7 @@ def _merged(uow: UnitOfWork, delivery: Delivery, answers: list[ObjectStatus]) ->
     """The answers in the row, with those of this attempt in place of older ones."""
     row = uow.deliveries.get(delivery.id) or delivery
     by_uid = {status.sop_instance_uid: status for status in (*row.statuses, *answers)}
-    return tuple(
-        by_uid[entry.sop_instance_uid] for entry in delivery.objects if entry.sop_instance_uid in by_uid
-    )
+    return tuple(by_uid[entry.sop_instance_uid] for entry in delivery.objects if entry.sop_instance_uid in by_uid)
 
 
 def _sentence(error: NodeError) -> str:

@@ -69,9 +69,7 @@ def is_conflict_noted(uow: UnitOfWork, record: InstanceRecord) -> bool:
     """Whether this very content was kept aside before, so that a sender that repeats itself does not fill the disk."""
     mark = f"(sha256 {record.digest[:16]})"
     return any(
-        entry.event == "conflicting_instance"
-        and mark in entry.reason
-        and record.sop_instance_uid in entry.reason
+        entry.event == "conflicting_instance" and mark in entry.reason and record.sop_instance_uid in entry.reason
         for entry in uow.history.of_study(_holding_study(uow, record))
     )
 

@@ -52,9 +52,7 @@ class OperatorActions:
         with self._uow() as uow:
             intake = _study(uow, study_instance_uid)
             if intake.state is not StudyState.RECEIVING:
-                raise ActionRefused(
-                    f"study {study_instance_uid} is {intake.state.value} already, not RECEIVING"
-                )
+                raise ActionRefused(f"study {study_instance_uid} is {intake.state.value} already, not RECEIVING")
             why = f"closed by {actor}" + (f": {reason}" if reason else "")
             job = close(uow, intake, StudyEvent.OPERATOR_CLOSED, at=now, why=why, actor=actor)
             uow.commit()
@@ -144,9 +142,7 @@ class OperatorActions:
 
     def _requeue_delivery(self, uow: UnitOfWork, delivery: Delivery, actor: str) -> Delivery:
         if delivery.state is not DeliveryState.FAILED:
-            raise ActionRefused(
-                f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry"
-            )
+            raise ActionRefused(f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry")
         newer = [
             job.revision
             for job in uow.jobs.of_study(delivery.study_instance_uid)

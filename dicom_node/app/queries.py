@@ -180,9 +180,7 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
                 "kind": entry.kind.value,
                 "sop_class_uid": entry.sop_class_uid,
                 "sop_instance_uid": entry.sop_instance_uid,
-                "status": answers[entry.sop_instance_uid].status
-                if entry.sop_instance_uid in answers
-                else None,
+                "status": answers[entry.sop_instance_uid].status if entry.sop_instance_uid in answers else None,
             }
             for entry in delivery.objects
         ],

@@ -121,9 +121,7 @@ class ReceiveInstance:
                 self._discard_unless_indexed(stored.path)
         return self._settle(record, indexed)
 
-    def _record(
-        self, incoming: IncomingInstance, header: InstanceHeader, stored: StoredFile
-    ) -> InstanceRecord:
+    def _record(self, incoming: IncomingInstance, header: InstanceHeader, stored: StoredFile) -> InstanceRecord:
         return InstanceRecord(
             sop_instance_uid=header.sop_instance_uid,
             sop_class_uid=incoming.sop_class_uid,

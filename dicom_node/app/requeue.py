@@ -96,9 +96,7 @@ class Requeue:
         message = _lost_message(delivery)
         event = DeliveryEvent.LEASE_EXPIRED
         changes: dict[str, Any] = {"next_attempt_at": now, "failure": message}
-        lost_before = failures_so_far(
-            uow, f"delivery:{delivery.id}", delivery.study_instance_uid, event.value
-        )
+        lost_before = failures_so_far(uow, f"delivery:{delivery.id}", delivery.study_instance_uid, event.value)
         if lost_before + 1 >= self._lost_limit:
             message = f"{message}; gave up after {lost_before + 1} lost workers"
             event = DeliveryEvent.ATTEMPTS_EXHAUSTED

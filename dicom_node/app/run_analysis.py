@@ -147,13 +147,9 @@ class RunAnalysis:
                 return is_ours
 
         until = job.lease.expires_at if job.lease else self._lease_end(self._clock.now())
-        return Heartbeat(
-            extend, clock=self._clock, lease_s=self._policy.lease_s, until=until, name=f"job-{job.id}"
-        )
+        return Heartbeat(extend, clock=self._clock, lease_s=self._policy.lease_s, until=until, name=f"job-{job.id}")
 
-    def _attempt(
-        self, job: AnalysisJob, started_at: datetime, is_cancelled: Callable[[], bool]
-    ) -> _Answer | _Failure:
+    def _attempt(self, job: AnalysisJob, started_at: datetime, is_cancelled: Callable[[], bool]) -> _Answer | _Failure:
         """The step runner: whatever goes wrong becomes a _Failure that says what happens next."""
         try:
             return self._analyse(job, started_at, is_cancelled)
@@ -258,9 +254,7 @@ class RunAnalysis:
     ) -> tuple[JobEvent, dict[str, object]]:
         if failure.policy is None:
             return JobEvent.PERMANENT_ERROR, _final(job, failure.message, now)
-        failed_before = failures_so_far(
-            uow, f"job:{job.id}", job.study_instance_uid, JobEvent.TRANSIENT_ERROR.value
-        )
+        failed_before = failures_so_far(uow, f"job:{job.id}", job.study_instance_uid, JobEvent.TRANSIENT_ERROR.value)
         match next_attempt(failed_before + 1, now, failure.policy, self._randomness()):
             case RetryAt(at=at):
                 return JobEvent.TRANSIENT_ERROR, {"failure": failure.message, "next_attempt_at": at}
@@ -288,9 +282,7 @@ class RunAnalysis:
 
     def _count(self, job: AnalysisJob, outcome: str, *, why: str) -> None:
         self._counters.count(counting.JOBS_FINISHED, outcome=outcome)
-        log.info(
-            "analysis_ended", study=study_key(job.study_instance_uid), job=job.id, outcome=outcome, why=why
-        )
+        log.info("analysis_ended", study=study_key(job.study_instance_uid), job=job.id, outcome=outcome, why=why)
 
 
 def _final(job: AnalysisJob, message: str, now: datetime) -> dict[str, object]:

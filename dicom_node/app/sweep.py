@@ -165,7 +165,4 @@ class Sweep:
 
 def _is_complete(found: FoundInstance) -> bool:
     header = found.header
-    return all(
-        is_uid(uid)
-        for uid in (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
-    )
+    return all(is_uid(uid) for uid in (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid))

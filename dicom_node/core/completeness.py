@@ -64,8 +64,7 @@ def assess(intake: StudyIntake, now: datetime, policy: ClosePolicy) -> Wait | Co
     if now >= quiet_deadline:
         return Complete(
             event=StudyEvent.QUIET_ELAPSED,
-            why=f"no image for {policy.quiet_period_s:g} s after the last of {_images(intake)}"
-            " and no open association",
+            why=f"no image for {policy.quiet_period_s:g} s after the last of {_images(intake)} and no open association",
         )
     return Wait(
         until=min(quiet_deadline, hard_deadline),

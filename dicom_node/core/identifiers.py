@@ -23,9 +23,7 @@ class AETitle(str):
         if not 1 <= len(text) <= 16:
             raise ConfigurationError(f"an AE title has 1 to 16 characters, {value!r} has {len(text)}", value=value)
         if "\\" in text or not all(" " <= c <= "~" for c in text):
-            raise ConfigurationError(
-                f"an AE title is printable ASCII without backslash, {value!r} is not", value=value
-            )
+            raise ConfigurationError(f"an AE title is printable ASCII without backslash, {value!r} is not", value=value)
         return super().__new__(cls, text)
 
 

@@ -100,9 +100,7 @@ def _too_few_images(series: SeriesFacts, rules: SelectionRules) -> str | None:
     if series.image_count < rules.min_images:
         return f"{_images(series.image_count)}, at least {rules.min_images} are needed"
     if series.coverage_mm is not None and series.coverage_mm < rules.min_coverage_mm:
-        return (
-            f"the images cover {series.coverage_mm:.0f} mm, at least {rules.min_coverage_mm:g} mm are needed"
-        )
+        return f"the images cover {series.coverage_mm:.0f} mm, at least {rules.min_coverage_mm:g} mm are needed"
     return None
 
 

@@ -53,22 +53,16 @@ def _job_status(job: AnalysisJob) -> WorklistStatus:
         case JobState.RUNNING:
             return _status(WorklistState.ANALYSING, f"attempt {job.attempt} of the analysis is running")
         case JobState.RETRY_WAIT:
-            return _status(
-                WorklistState.WAITING, f"attempt {job.attempt} failed and will be repeated: {job.failure}"
-            )
+            return _status(WorklistState.WAITING, f"attempt {job.attempt} failed and will be repeated: {job.failure}")
         case JobState.SKIPPED:
             return _status(WorklistState.NOT_APPLICABLE, job.reason)
         case JobState.FAILED:
             return _status(WorklistState.NEEDS_ATTENTION, f"the analysis failed: {job.failure}")
         case JobState.CANCELLED:
             # A stopped analysis must not read like a negative or a not-applicable one.
-            return _status(
-                WorklistState.NEEDS_ATTENTION, "an operator cancelled the analysis; there is no result"
-            )
+            return _status(WorklistState.NEEDS_ATTENTION, "an operator cancelled the analysis; there is no result")
         case _:
-            return _status(
-                WorklistState.NEEDS_ATTENTION, f"the study is closed and its job is {job.state.value}"
-            )
+            return _status(WorklistState.NEEDS_ATTENTION, f"the study is closed and its job is {job.state.value}")
 
 
 def _delivery_status(deliveries: Sequence[Delivery]) -> WorklistStatus:
@@ -78,9 +72,7 @@ def _delivery_status(deliveries: Sequence[Delivery]) -> WorklistStatus:
     if failed:
         return _status(WorklistState.NEEDS_ATTENTION, "; ".join(f"to {d.peer}: {d.failure}" for d in failed))
     moving = [
-        d
-        for d in deliveries
-        if d.state in (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY_WAIT)
+        d for d in deliveries if d.state in (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY_WAIT)
     ]
     tired = [d for d in moving if d.attempt >= ATTENTION_AFTER_ATTEMPTS and d.failure]
     if tired:
@@ -90,9 +82,7 @@ def _delivery_status(deliveries: Sequence[Delivery]) -> WorklistStatus:
         return _status(WorklistState.SENDING, "; ".join(_moving(d) for d in moving))
     stored = [d for d in deliveries if d.state in (DeliveryState.STORED, DeliveryState.COMMITTED)]
     if not stored:
-        return _status(
-            WorklistState.NEEDS_ATTENTION, "every delivery was cancelled; no peer holds the result"
-        )
+        return _status(WorklistState.NEEDS_ATTENTION, "every delivery was cancelled; no peer holds the result")
     return _status(WorklistState.DELIVERED, f"stored at {', '.join(d.peer for d in stored)}")
 
 
@@ -100,9 +90,7 @@ def _moving(delivery: Delivery) -> str:
     if delivery.state is DeliveryState.SENDING:
         return f"sending to {delivery.peer}"
     if delivery.state is DeliveryState.RETRY_WAIT:
-        return (
-            f"attempt {delivery.attempt} to {delivery.peer} failed and will be repeated: {delivery.failure}"
-        )
+        return f"attempt {delivery.attempt} to {delivery.peer} failed and will be repeated: {delivery.failure}"
     return f"waits to be sent to {delivery.peer}"
 
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicom_node.demo.phantom_study import phantom_to_folder
-
 from config.load import load_settings
 from dicom_node.app.queries import StudyDetail, study_detail
 from dicom_node.bootstrap.node import Node, build_node
@@ -24,6 +22,7 @@ from dicom_node.core.errors import ConfigurationError, NodeError
 from dicom_node.core.identifiers import AETitle
 from dicom_node.core.peer import Peer
 from dicom_node.core.worklist import WorklistState
+from dicom_node.demo.phantom_study import phantom_to_folder
 from dicom_node.demo.stand_in_pacs import StandInPacs
 from dicom_node.dimse.sender import send_files
 from dicom_node.results.read_back import ReadBack, read_back

@@ -16,9 +16,7 @@ import pytest
 
 def find_program(name: str) -> str | None:
     """Debian keeps initdb and pg_ctl out of the path."""
-    found = shutil.which(name) or next(
-        iter(sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)), None
-    )
+    found = shutil.which(name) or next(iter(sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)), None)
     return os.path.realpath(found) if found else None
 
 

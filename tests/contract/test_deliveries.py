@@ -20,14 +20,10 @@ SR_STORED = ObjectStatus(sop_instance_uid=OBJECTS[1].sop_instance_uid, status=0x
 SR_REFUSED = ObjectStatus(sop_instance_uid=OBJECTS[1].sop_instance_uid, status=0xA700, answered_at=at(5))
 
 
-def pending(
-    database: Any, peer: str = "pacs", *, seconds: float = 0, revision: int = 1, **changes: Any
-) -> Delivery:
+def pending(database: Any, peer: str = "pacs", *, seconds: float = 0, revision: int = 1, **changes: Any) -> Delivery:
     with database.unit_of_work() as uow:
         jobs = {job.revision: job for job in uow.jobs.of_study(STUDY)}
-        job = jobs.get(revision) or uow.jobs.add(
-            study_instance_uid=STUDY, revision=revision, created_at=at(0)
-        )
+        job = jobs.get(revision) or uow.jobs.add(study_instance_uid=STUDY, revision=revision, created_at=at(0))
         given = {"job_id": job.id, "study_instance_uid": STUDY, "revision": revision, "objects": OBJECTS}
         delivery = uow.deliveries.add(**given | changes, peer=peer, created_at=at(seconds))
         uow.commit()
@@ -143,9 +139,7 @@ def test_the_owner_extends_its_lease_and_nobody_else(database: Any) -> None:
         assert uow.deliveries.extend_lease(delivery.id, owner="node-1/a", until=at(120))
         assert not uow.deliveries.extend_lease(delivery.id, owner="node-1/b", until=at(500))
         uow.commit()
-    assert stored(database, delivery.id) == replace(
-        delivery, lease=Lease(owner="node-1/a", expires_at=at(120))
-    )
+    assert stored(database, delivery.id) == replace(delivery, lease=Lease(owner="node-1/a", expires_at=at(120)))
 
 
 def test_an_answer_is_durable_without_a_commit(database: Any) -> None:
@@ -216,9 +210,7 @@ def test_an_update_writes_everything_that_changes_in_a_deliverys_life(database: 
     [{"state": DeliveryState.CANCELLED}, {"attempt": 2}, {"lease": None}],
     ids=lambda each: next(iter(each)),
 )
-def test_an_update_of_a_delivery_that_changed_meanwhile_is_lost(
-    database: Any, meanwhile: dict[str, Any]
-) -> None:
+def test_an_update_of_a_delivery_that_changed_meanwhile_is_lost(database: Any, meanwhile: dict[str, Any]) -> None:
     pending(database)
     delivery = claimed(database)
     assert delivery is not None

@@ -72,9 +72,7 @@ def test_a_claim_takes_the_oldest_job_and_counts_the_attempt(database: Any) -> N
     queued(database, revision=1, seconds=5)
     oldest = queued(database, revision=2, seconds=1)
     job = claimed(database, owner="node-1/a", until=60)
-    assert job == replace(
-        oldest, state=JobState.RUNNING, attempt=1, lease=Lease(owner="node-1/a", expires_at=at(60))
-    )
+    assert job == replace(oldest, state=JobState.RUNNING, attempt=1, lease=Lease(owner="node-1/a", expires_at=at(60)))
     assert stored(database, oldest.id) == job
 
 

@@ -142,9 +142,7 @@ def test_an_instance_without_its_study_cannot_be_committed(database: Any) -> Non
 
 
 @pytest.mark.parametrize("twin", [{"file": Path("received/other.dcm")}, {"sop_instance_uid": "1.2.99"}])
-def test_a_second_instance_with_the_same_uid_or_file_is_a_conflict(
-    database: Any, twin: dict[str, Any]
-) -> None:
+def test_a_second_instance_with_the_same_uid_or_file_is_a_conflict(database: Any, twin: dict[str, Any]) -> None:
     with database.unit_of_work() as uow:
         uow.studies.save(intake())
         uow.studies.add_instance(instance(1))

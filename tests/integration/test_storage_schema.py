@@ -22,9 +22,7 @@ from tests.contract.postgres_server import postgres_url
 def test_the_revisions_make_the_tables_that_the_rows_describe() -> None:
     with create_engine("sqlite://").connect() as connection:
         upgrade(connection)
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
-        )
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Row.metadata) == []
 
 
@@ -77,9 +75,7 @@ def test_an_older_database_is_copied_and_upgraded(tmp_path: Path, monkeypatch: p
         assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
 
 
-def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_database("sqlite", data_dir=tmp_path).close()
 
     def fail_half_way(connection: object, revision: str = "head") -> None:

@@ -55,9 +55,7 @@ def upgrade() -> None:
         sa.Column("failure", sa.Text(), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
-        sa.UniqueConstraint(
-            "study_instance_uid", "revision", name=op.f("uq_job_study_instance_uid_revision")
-        ),
+        sa.UniqueConstraint("study_instance_uid", "revision", name=op.f("uq_job_study_instance_uid_revision")),
     )
     op.create_index(op.f("ix_job_state_next_attempt_at"), "job", ["state", "next_attempt_at"], unique=False)
     op.create_table(
@@ -79,9 +77,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("study_instance_uid", name=op.f("pk_study")),
     )
     op.create_index(op.f("ix_study_last_received_at"), "study", ["last_received_at"], unique=False)
-    op.create_index(
-        op.f("ix_study_state_last_received_at"), "study", ["state", "last_received_at"], unique=False
-    )
+    op.create_index(op.f("ix_study_state_last_received_at"), "study", ["state", "last_received_at"], unique=False)
     op.create_table(
         "carried_study",
         sa.Column("association_id", sa.Text(), nullable=False),
@@ -93,9 +89,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("association_id", "study_instance_uid", name=op.f("pk_carried_study")),
     )
-    op.create_index(
-        op.f("ix_carried_study_study_instance_uid"), "carried_study", ["study_instance_uid"], unique=False
-    )
+    op.create_index(op.f("ix_carried_study_study_instance_uid"), "carried_study", ["study_instance_uid"], unique=False)
     op.create_table(
         "delivery",
         sa.Column("job_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -116,9 +110,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("job_id", "peer", name=op.f("uq_delivery_job_id_peer")),
     )
     op.create_index(op.f("ix_delivery_created_at"), "delivery", ["created_at"], unique=False)
-    op.create_index(
-        op.f("ix_delivery_state_next_attempt_at"), "delivery", ["state", "next_attempt_at"], unique=False
-    )
+    op.create_index(op.f("ix_delivery_state_next_attempt_at"), "delivery", ["state", "next_attempt_at"], unique=False)
     op.create_index(op.f("ix_delivery_study_instance_uid"), "delivery", ["study_instance_uid"], unique=False)
     op.create_table(
         "instance",
@@ -159,9 +151,7 @@ def upgrade() -> None:
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_answer_delivery_id_delivery")
-        ),
+        sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_answer_delivery_id_delivery")),
         sa.PrimaryKeyConstraint("delivery_id", "sop_instance_uid", name=op.f("pk_delivery_answer")),
     )
     op.create_table(
@@ -173,8 +163,6 @@ def upgrade() -> None:
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
         sa.Column("series_instance_uid", sa.String(length=64), nullable=False),
         sa.Column("file", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_object_delivery_id_delivery")
-        ),
+        sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_object_delivery_id_delivery")),
         sa.PrimaryKeyConstraint("delivery_id", "position", name=op.f("pk_delivery_object")),
     )

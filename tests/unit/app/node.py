@@ -164,9 +164,7 @@ class FakePacs:
     before_answer: Callable[[], None] = lambda: None
     calls: list[tuple[str, int]] = field(default_factory=list)
 
-    def send(
-        self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]
-    ) -> None:
+    def send(self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]) -> None:
         self.calls.append((peer.name, len(objects)))
         if self.failures:
             raise self.failures.pop(0)
@@ -180,9 +178,7 @@ class FakePacs:
                 self.held[key] = self.held.get(key, 0) + 1
             self.before_answer()
             on_answer(
-                ObjectStatus(
-                    sop_instance_uid=entry.sop_instance_uid, status=status, answered_at=self.clock.now()
-                )
+                ObjectStatus(sop_instance_uid=entry.sop_instance_uid, status=status, answered_at=self.clock.now())
             )
 
 
@@ -212,9 +208,7 @@ def analysed(study_instance_uid: str = STUDY, probability: float = 0.9) -> Analy
 
 
 def not_applicable(study_instance_uid: str = STUDY) -> AnalysisResult:
-    rejection = SeriesRejection(
-        series_instance_uid="1.2.3.1", rule="no_cervical_spine", detail="no vertebra found"
-    )
+    rejection = SeriesRejection(series_instance_uid="1.2.3.1", rule="no_cervical_spine", detail="no vertebra found")
     return AnalysisResult(
         study_instance_uid=study_instance_uid,
         outcome=Outcome.NOT_APPLICABLE,
@@ -230,9 +224,7 @@ def pacs(name: str = "pacs", **changes: bool) -> Peer:
     return Peer(name=name, ae_title=AETitle(name.upper()), host="127.0.0.1", port=104, **values)
 
 
-def incoming(
-    number: int = 1, *, study: str = STUDY, content: bytes = b"", **changes: object
-) -> IncomingInstance:
+def incoming(number: int = 1, *, study: str = STUDY, content: bytes = b"", **changes: object) -> IncomingInstance:
     """Instance `number` of a study; its content follows from its UID unless `content` is given."""
     uid = f"{study}.1.{number}"
     header = InstanceHeader(
@@ -314,9 +306,7 @@ class Node:
 
     def open_association(self, association_id: str) -> None:
         with self.uow() as uow:
-            uow.studies.open_association(
-                association_id, calling_aet="SCANNER", address="::1", at=self.clock.now()
-            )
+            uow.studies.open_association(association_id, calling_aet="SCANNER", address="::1", at=self.clock.now())
             uow.commit()
 
     def close_association(self, association_id: str) -> None:

@@ -58,9 +58,7 @@ def test_an_image_whose_data_set_names_no_sop_class_is_taken_at_the_commands_wor
         (changed(incoming(), sop_class_uid="1.2.840.10008.5.1.4.1.1.4"), 0xA900, "command_mismatch"),
     ],
 )
-def test_what_cannot_be_understood_or_contradicts_its_command_is_rejected_and_not_kept(
-    node, instance, status, reason
-):
+def test_what_cannot_be_understood_or_contradicts_its_command_is_rejected_and_not_kept(node, instance, status, reason):
     rejection = rejected(node, instance)
     assert (rejection.status, rejection.reason) == (status, reason)
     assert node.files.contents == {}
@@ -169,9 +167,7 @@ def test_a_known_instance_that_comes_back_in_another_study_is_a_conflict(node):
     assert node.detail().history[-1].event == "conflicting_instance"
 
 
-def test_the_same_image_on_two_associations_at_once_has_one_row_and_two_good_answers(
-    node, tmp_path, monkeypatch
-):
+def test_the_same_image_on_two_associations_at_once_has_one_row_and_two_good_answers(node, tmp_path, monkeypatch):
     """The second association commits between the first one's look and its insert, as PostgreSQL allows."""
     other = Node(tmp_path / "other", peers=())
     other.database = node.database

@@ -98,9 +98,7 @@ def test_a_study_that_is_not_applicable_says_why_and_lists_the_series_left_out()
     assert (report["outcome"], report["reason"]) == ("not_applicable", "no cervical spine was found")
     assert report["series"] == {
         "chosen": None,
-        "rejected": [
-            {"series_instance_uid": "1.2.3.1", "rule": "no_cervical_spine", "detail": "no vertebra found"}
-        ],
+        "rejected": [{"series_instance_uid": "1.2.3.1", "rule": "no_cervical_spine", "detail": "no vertebra found"}],
     }
     assert report["patient_overall"]["fracture"] is None
 

@@ -66,9 +66,7 @@ def test_not_applicable_is_a_result_that_delivers_nothing(closed):
     assert closed.state() is WorklistState.NOT_APPLICABLE
 
 
-@pytest.mark.parametrize(
-    "error", [GpuOutOfMemory("x"), WorkerLost("x"), WorkerTimeout("x"), StorageUnavailable("x")]
-)
+@pytest.mark.parametrize("error", [GpuOutOfMemory("x"), WorkerLost("x"), WorkerTimeout("x"), StorageUnavailable("x")])
 def test_a_passing_error_is_tried_again_later_and_later_and_then_needs_attention(closed, error):
     closed.analyzer.script = [error] * 3
     waits = []

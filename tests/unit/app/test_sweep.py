@@ -104,9 +104,7 @@ def test_a_job_of_another_node_is_left_alone(node):
     node.receive_study(1)
     node.close_now()
     with node.uow() as uow:
-        uow.jobs.claim(
-            owner="elsewhere/1", now=node.clock.now(), lease_until=node.clock.now().replace(year=2030)
-        )
+        uow.jobs.claim(owner="elsewhere/1", now=node.clock.now(), lease_until=node.clock.now().replace(year=2030))
         uow.commit()
     assert node.restart().taken_back == 0
     assert node.job().state is JobState.RUNNING

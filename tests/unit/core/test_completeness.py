@@ -24,9 +24,7 @@ def test_a_study_waits_until_the_quiet_period_after_its_last_image_has_passed():
 
 def test_an_open_association_that_carries_the_study_blocks_the_quiet_period():
     study = intake(open_associations=("a", "b"))
-    assert assess(study, after(1799), POLICY) == Wait(
-        until=after(1800), why="2 open associations carry the study"
-    )
+    assert assess(study, after(1799), POLICY) == Wait(until=after(1800), why="2 open associations carry the study")
 
 
 def test_the_hard_limit_closes_despite_an_open_association():

@@ -8,9 +8,7 @@ from tests.unit.core.builders import T0
 POLICY = RetryPolicy(base_s=5.0, factor=2.0, cap_s=60.0, jitter=0.2, max_attempts=8)
 
 
-@pytest.mark.parametrize(
-    ("attempt", "delay_s"), [(1, 5.0), (2, 10.0), (3, 20.0), (4, 40.0), (5, 60.0), (7, 60.0)]
-)
+@pytest.mark.parametrize(("attempt", "delay_s"), [(1, 5.0), (2, 10.0), (3, 20.0), (4, 40.0), (5, 60.0), (7, 60.0)])
 def test_the_delay_doubles_up_to_the_cap(attempt, delay_s):
     assert next_attempt(attempt, T0, POLICY, 0.0) == RetryAt(at=T0 + timedelta(seconds=delay_s))
 

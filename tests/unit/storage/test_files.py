@@ -121,9 +121,7 @@ def test_a_process_that_ends_at_any_step_leaves_only_complete_files_under_final_
 
 def test_a_write_that_the_system_cuts_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_writev = os.writev
-    monkeypatch.setattr(
-        os, "writev", lambda fd, views: real_writev(fd, [views[0][: max(1, len(views[0]) // 3)]])
-    )
+    monkeypatch.setattr(os, "writev", lambda fd, views: real_writev(fd, [views[0][: max(1, len(views[0]) // 3)]]))
     files = store(tmp_path)
     stored = files.write("key", HEAD, DATA_SET)
     assert files.absolute(stored.path).read_bytes() == HEAD + DATA_SET

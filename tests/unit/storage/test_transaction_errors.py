@@ -26,9 +26,7 @@ def test_a_unique_key_that_exists_is_a_conflict() -> None:
 
 def test_a_lost_serialization_race_and_a_deadlock_are_conflicts() -> None:
     for sqlstate in ("40001", "40P01"):
-        assert isinstance(
-            translated(OperationalError("UPDATE", {}, PostgresError(sqlstate))), StorageConflict
-        )
+        assert isinstance(translated(OperationalError("UPDATE", {}, PostgresError(sqlstate))), StorageConflict)
 
 
 def test_a_full_disk_and_a_lost_server_are_unavailable() -> None:
@@ -39,9 +37,7 @@ def test_a_full_disk_and_a_lost_server_are_unavailable() -> None:
 
 
 def test_the_values_of_a_row_are_not_in_the_message() -> None:
-    assert "Doe" not in str(
-        translated(OperationalError("UPDATE", {"name": "Doe^Jane"}, PostgresError("40001")))
-    )
+    assert "Doe" not in str(translated(OperationalError("UPDATE", {"name": "Doe^Jane"}, PostgresError("40001"))))
 
 
 def test_a_bug_of_ours_stays_what_it_is() -> None:
