@@ -31,6 +31,23 @@ def random_frame(
     return matrix
 
 
+def random_bend(rng: np.random.Generator, shape: tuple[int, int, int], most_voxels: float) -> torch.Tensor:
+    """A smooth displacement [*shape, 3] in voxels, SD up to `most_voxels`: vertebrae that no primitive describes."""
+    knots = torch.from_numpy(rng.standard_normal((1, 3, 6, 8, 9), dtype=np.float32)) * float(
+        rng.uniform(0, most_voxels)
+    )
+    return F.interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0].permute(1, 2, 3, 0)
+
+
+def change_marrow(hu: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Cancellous bone as uneven as a patient's: lumps of some millimetres, denser and thinner, only where bone is."""
+    cells = [max(3, round(n / rng.uniform(2.0, 7.0))) for n in hu.shape]
+    lumps = torch.from_numpy(rng.standard_normal((1, 1, *cells), dtype=np.float32))
+    lumps = F.interpolate(lumps, size=tuple(hu.shape), mode="trilinear", align_corners=False)[0, 0]
+    bone = ((hu - 120.0) / 150.0).clamp(0.0, 1.0)
+    return hu + bone * lumps * float(rng.uniform(0, 150))
+
+
 def sample_window(
     hu: torch.Tensor,
     labels: list[torch.Tensor],
@@ -38,8 +55,12 @@ def sample_window(
     matrix: NDArray[np.float64],
     shape: tuple[int, int, int],
     outside: float,
+    bend: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """HU (linear) and label arrays (nearest) on a window of `shape` around index `centre`, seen through `matrix`."""
+    """HU (linear) and label arrays (nearest) on a window of `shape` around index `centre`, seen through `matrix`.
+
+    `bend` [*shape, 3] (z, y, x) moves each sampling point by source voxels: see `random_bend`.
+    """
     half = (np.array(shape) - 1) / 2
     offset = centre - matrix @ half
     size = np.array(hu.shape, dtype=float)
@@ -49,6 +70,8 @@ def sample_window(
         axes[k].reshape([-1 if i == k else 1 for i in range(3)] + [1]) * torch.tensor(scaled[:, k], dtype=torch.float32)
         for k in range(3)
     ) + torch.tensor(shift, dtype=torch.float32)
+    if bend is not None:
+        grid = grid + bend * torch.tensor(2 / size, dtype=torch.float32)
     where = grid.flip(-1)[None]
     image = F.grid_sample((hu - outside)[None, None], where, padding_mode="zeros", align_corners=False)[0, 0] + outside
     picked = [

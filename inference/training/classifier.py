@@ -12,7 +12,15 @@ from torch import nn
 
 from inference.models import FractureNet
 from inference.preprocess import AIR_HU, CROP_SHAPE_ZYX, CROP_SPACING_MM_ZYX, LOCALISER_SPACING_MM, classifier_input
-from inference.training.augment import change_scanner, cut_slices, random_frame, sample_window
+from inference.training.augment import (
+    change_density,
+    change_marrow,
+    change_scanner,
+    cut_slices,
+    random_bend,
+    random_frame,
+    sample_window,
+)
 from inference.training.fit import Batch, Training, load_average
 from inference.training.samples import bone_hu
 from inference.training.settings import Settings
@@ -101,14 +109,13 @@ def _draw(store: _Store, rng: np.random.Generator, *, positive: bool) -> tuple[t
     spread = np.array([_JITTER_MM] * 3) / CROP_SPACING_MM_ZYX
     centre = (np.array(stored.shape) - 1) / 2 + rng.normal(0, 1, 3).clip(-2, 2) * spread
     # One array carries vertebra and fracture zone through the resampling: it is the slowest step.
-    hu, (code,) = sample_window(
-        bone_hu(stored), [labels + 16 * zone], centre, random_frame(rng, 10.0, 0.1), CROP_SHAPE_ZYX, AIR_HU
-    )
+    frame, bend = random_frame(rng, 10.0, 0.1), random_bend(rng, CROP_SHAPE_ZYX, 1.5) if rng.random() < 0.5 else None
+    hu, (code,) = sample_window(bone_hu(stored), [labels + 16 * zone], centre, frame, CROP_SHAPE_ZYX, AIR_HU, bend)
     zone, labels = (code >= 16).float(), code % 16
     own, other = (labels == level).float(), ((labels != level) & (labels > 0)).float()
+    hu = change_density(hu, rng)
     if rng.random() < 0.5:
-        bone = (hu - 150.0).clamp(min=0.0)
-        hu = hu + bone * rng.uniform(-0.3, 0.3)
+        hu = change_marrow(hu, rng)
     hu = change_scanner(hu, rng, noise_hu=40.0, thick=3.0, coarse=1.5)
     if rng.random() < _CUT_SHARE:
         before = float(zone.sum())
