@@ -34,6 +34,8 @@ _LEAST_SHARE_PARTLY: Final = 0.10
 _LEAST_SHARE_ASSESSED: Final = 0.45
 _GAP_MM: Final = (7.0, 32.0)
 _ENOUGH_CM3: Final = 6.0
+_ENOUGH_WITHOUT_TOP: Final = 5
+_ROOM_FOR_ONE_MM: Final = 25.0
 _MISSING_PENALTY: Final = 1.0
 _ATTACH_MM: Final = 6.0
 # One and a half of the localiser's voxels: on phantoms cut at random heights 1.25 mm let 6 of 46 cut levels pass as
@@ -64,12 +66,14 @@ def find_column(probabilities: NDArray[np.float32], grid: PatientGrid) -> Column
     """The most plausible chain of vertebrae, or None where there is no cervical spine.
 
     `probabilities` is [10, z, y, x]: background, C1 ... C7, T1, lower. A chain needs two levels with more
-    than a fragment each; a lone blob with a cervical label is a false find in a chest or an abdomen.
+    than a fragment each; a lone blob with a cervical label is a false find in a chest or an abdomen. So is a
+    short chain from C3 or lower down whose upper neighbours would lie in the scan and are not there.
     """
     pieces = _pieces(probabilities, grid)
     chain = _best_chain(pieces)
     solid = [p for _, p in chain if p.volume_cm3 >= 1.5 and p.mean_probability[p.label] >= 0.5]
-    if len(solid) < 2:
+    needed = 2 if chain and _starts_plausibly(*chain[0], grid) else _ENOUGH_WITHOUT_TOP
+    if len(solid) < needed:
         return None
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
     for level, piece in chain:
@@ -178,6 +182,13 @@ def _best_chain(pieces: list[_Piece]) -> list[tuple[int, _Piece]]:
         chain.append(states[at][:2])
         at = before[at]
     return chain[::-1]
+
+
+def _starts_plausibly(level: int, piece: _Piece, grid: PatientGrid) -> bool:
+    """True where the column starts with C1 or C2, or the scan ends before the next vertebra up could be seen."""
+    top_mm = float(grid.to_lps_mm(np.array([piece.voxels[0].max(), 0, 0]))[2])
+    end_mm = float(grid.to_lps_mm(np.array([grid.shape_zyx[0] - 1, 0, 0]))[2])
+    return level <= 2 or end_mm - top_mm < _ROOM_FOR_ONE_MM
 
 
 def _score(piece: _Piece, level: int) -> float:

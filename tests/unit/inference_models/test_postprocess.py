@@ -59,6 +59,14 @@ def test_a_lone_cervical_blob_is_no_cervical_spine() -> None:
     assert find_column(column_probabilities((7,)), GRID) is None
 
 
+def test_two_vertebrae_in_the_middle_of_a_scan_without_c1_and_c2_above_are_no_cervical_spine() -> None:
+    assert find_column(column_probabilities((3, 4), top=50), GRID) is None
+
+
+def test_a_scan_that_starts_at_c3_has_a_cervical_spine() -> None:
+    assert find_column(column_probabilities((3, 4), top=72), GRID) is not None
+
+
 def test_nothing_is_no_cervical_spine() -> None:
     assert find_column(column_probabilities((0,)), GRID) is None
 
