@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,12 @@ class Volume:
         x, y, z = np.linalg.norm(self.affine_lps[:3, :3], axis=0)
         return float(z), float(y), float(x)
 
-    def to_lps_mm(self, zyx: NDArray[np.floating]) -> NDArray[np.float64]:
+    def to_lps_mm(self, zyx: NDArray[Any]) -> NDArray[np.float64]:
         """Map array indices [..., (z, y, x)] to LPS millimetres [..., (x, y, z)]."""
         index = np.asarray(zyx, dtype=np.float64)[..., ::-1]
         return index @ self.affine_lps[:3, :3].T + self.affine_lps[:3, 3]
 
-    def to_index_zyx(self, lps_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+    def to_index_zyx(self, lps_mm: NDArray[Any]) -> NDArray[np.float64]:
         """Map LPS millimetres [..., (x, y, z)] to fractional array indices [..., (z, y, x)]."""
         inverse = np.linalg.inv(self.affine_lps[:3, :3])
         index = (np.asarray(lps_mm, dtype=np.float64) - self.affine_lps[:3, 3]) @ inverse.T
