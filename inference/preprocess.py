@@ -144,9 +144,9 @@ def sample_array(
     scaled, shift = matrix * (2 / size)[:, None], (2 * offset + 1) / size - 1
     axes = [torch.arange(n, dtype=torch.float32) for n in shape_zyx]
     columns = [torch.tensor(scaled[:, k], dtype=torch.float32) for k in range(3)]
-    plane = (
-        axes[1][:, None, None] * columns[1] + axes[2][None, :, None] * columns[2]
-    ) + torch.tensor(shift, dtype=torch.float32)
+    plane = (axes[1][:, None, None] * columns[1] + axes[2][None, :, None] * columns[2]) + torch.tensor(
+        shift, dtype=torch.float32
+    )
     out = torch.empty((source.shape[1], *shape_zyx), dtype=torch.float32)
     step = max(1, 2_000_000 // (shape_zyx[1] * shape_zyx[2]))
     for start in range(0, shape_zyx[0], step):
@@ -177,7 +177,9 @@ def classifier_input(hu: torch.Tensor, level_mask: torch.Tensor, other_mask: tor
     return torch.stack([wide, narrow, level_mask, other_mask], dim=-4)
 
 
-def _index_map(source_affine: NDArray[np.float64], grid: PatientGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _index_map(
+    source_affine: NDArray[np.float64], grid: PatientGrid
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Matrix and offset that take a grid index (z, y, x) to a source index (z, y, x)."""
     inverse = np.linalg.inv(source_affine)
     xyz = inverse @ grid.affine_lps()
