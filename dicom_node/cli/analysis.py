@@ -30,13 +30,17 @@ def demo(
     out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Folder for the study and the results.")] = Path(
         "demo-out"
     ),
-    seed: Annotated[int, typer.Option(help="Another seed, another neck.")] = 7,
+    seed: Annotated[int | None, typer.Option(help="Another seed, another neck.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """The whole chain once: phantom CT, node, stand-in PACS, results beside the truth."""
-    from dicom_node.demo.run import run_demo
+    from dicom_node.demo.run import SEED, run_demo
 
-    outcome = run_demo(out, seed=seed, tell=(lambda _step: None) if as_json else (lambda step: say(f"- {step}")))
+    outcome = run_demo(
+        out,
+        seed=SEED if seed is None else seed,
+        tell=(lambda _step: None) if as_json else (lambda step: say(f"- {step}")),
+    )
     if as_json:
         answer_json(outcome)
     else:

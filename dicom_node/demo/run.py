@@ -31,7 +31,10 @@ from dicom_node.results.report import write_report
 MARK = ".cspine-demo"
 TIMEOUT_S = 180.0
 SLICES = 200
-FRACTURES = ("C2:odontoid-2", "C6:burst")
+# Gross fractures, and below a seed on which the first bundle finds them, so that every part of the output is shown.
+# It misses many others: the honest numbers are those of docs/MODEL_CARD.md; `--seed` draws another neck.
+FRACTURES = ("C2:odontoid-2:0.95", "C6:burst:0.95")
+SEED = 3
 TITLE = "Demo: a synthetic neck with known fractures"
 
 _CONFIGURATION = """\
