@@ -131,7 +131,7 @@ def extent_centre_mm(column: Column, level: int) -> NDArray[np.float64]:
 
 def _pieces(probabilities: NDArray[np.float32], grid: PatientGrid) -> list[_Piece]:
     winner = probabilities.argmax(axis=0)
-    pieces = []
+    pieces: list[_Piece] = []
     for label in range(1, 8):
         parts, count = ndimage.label(winner == label)
         kept = len(pieces)

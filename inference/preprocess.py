@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ class PatientGrid:
         affine[:3, 3] = self.origin_lps_mm
         return affine
 
-    def to_lps_mm(self, zyx: NDArray[np.floating]) -> NDArray[np.float64]:
+    def to_lps_mm(self, zyx: NDArray[Any]) -> NDArray[np.float64]:
         """Map indices [..., (z, y, x)] to LPS mm [..., (x, y, z)]."""
         index = np.asarray(zyx, dtype=np.float64)[..., ::-1]
         return index * np.array(self.spacing_mm_zyx[::-1]) + np.array(self.origin_lps_mm)

@@ -133,7 +133,7 @@ def _compare_level(phantom: Phantom, prediction: Prediction, number: int, truth:
         "dice": None,
         "hit_mm": None,
     }
-    if answer.key_index_zyx is None:
+    if answer.key_index_zyx is None or answer.centre_lps_mm is None:
         return row
     own = phantom.labels == number
     row["named_right"] = bool(_overlap_name(phantom, prediction, number) == number)

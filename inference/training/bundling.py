@@ -66,13 +66,13 @@ def make_bundle(
         "thresholds": thresholds,
         "metrics": {"kind": "synthetic data only", "validation": fitted},
     }
-    save_bundle(out, localiser, classifier, manifest)
+    save_bundle(out, localiser, classifier, manifest)  # type: ignore[arg-type]
     return manifest
 
 
 def _score(classifier: torch.nn.Module, validation: Path) -> _Scores:
     """Logits of every validation crop, averaged with its mirror image as in serving."""
-    classifier = classifier.to(memory_format=torch.channels_last_3d)
+    classifier = classifier.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     rows: list[tuple[int, int, float, float]] = []
     for number, file in enumerate(sorted(validation.glob("*.npz"))):
         with np.load(file) as arrays:
@@ -83,8 +83,8 @@ def _score(classifier: torch.nn.Module, validation: Path) -> _Scores:
             with torch.inference_mode():
                 logit, _ = classifier(torch.stack([crop, crop.flip(-1)]), torch.full((2,), level))
             rows.append((number, level, float(held["positive"][i]), float(logit.mean())))
-    study, level, truth, logit = (np.array(column) for column in zip(*rows, strict=True))
-    return _Scores(study=study, level=level, truth=truth, logit=logit)
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    return _Scores(study=columns[0], level=columns[1], truth=columns[2], logit=columns[3])
 
 
 def _calibrate(scores: _Scores) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:

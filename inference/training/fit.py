@@ -38,7 +38,7 @@ class Training:
         self._fit = fit
         self._folder = folder
         self._seed = seed
-        self.net = net.to(memory_format=torch.channels_last_3d)
+        self.net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         self._optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, betas=(0.9, 0.98)
