@@ -32,6 +32,6 @@ def test_no_file_names_a_package_registry_or_a_download_address():
         if path.suffix not in {".toml", ".txt", ".cfg", ".ini", ".json", ".yaml", ".yml", ".sh", ""}:
             continue
         text = path.read_text(errors="replace")
-        if re.search(r"index-url|pypi\.org|registry\.npmjs|files\.pythonhosted", text):
+        if re.search(r"index.url|pypi[.]org|registry[.]npmjs|files[.]pythonhosted", text):
             offences.append(str(path.relative_to(ROOT)))
     assert not offences
