@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import missing
+
 
 def find_program(name: str) -> str | None:
     """Debian keeps initdb and pg_ctl out of the path."""
@@ -29,8 +31,7 @@ def postgres_url() -> Iterator[str]:
         return
     initdb, pg_ctl = find_program("initdb"), find_program("pg_ctl")
     if initdb is None or pg_ctl is None:
-        message = "needs initdb and pg_ctl (Debian package postgresql)"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+        missing("initdb and pg_ctl", "postgresql")
     # A short path: a Unix socket's name has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
     cluster = folder / "data"

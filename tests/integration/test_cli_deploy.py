@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 from config.load import load_settings, setting_keys
+from tests.peers import require
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = DEPLOY / "systemd/cspine-node.service"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    analyze = require("systemd-analyze", "systemd")
     program = "/opt/cspine-node/.venv/bin/cspine-node"
     text = UNIT.read_text()
     assert f"ExecStart={program} serve --config /etc/cspine-node/node.toml" in text
     copy = tmp_path / UNIT.name
     copy.write_text(text.replace(program, shutil.which("true") or "/bin/true"))
-    ran = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([analyze, "verify", copy], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert not [line for line in ran.stderr.splitlines() if UNIT.name in line]
 
