@@ -154,7 +154,7 @@ def _index(phantom: Phantom, point_mm: tuple[float, float, float]) -> tuple[int,
 def _overlap_name(phantom: Phantom, prediction: Prediction, number: int) -> int:
     """The true vertebra that most of the predicted level covers."""
     under = phantom.labels[prediction.mask == number]
-    counts = np.bincount(under[under > 0], minlength=13)
+    counts = np.bincount(under[under > 0], minlength=26)
     return int(counts.argmax()) if counts.sum() else 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,9 @@ from inference.synthetic.trunk import Trunk
 from inference.synthetic.vertebra import Vertebra, build_vertebra
 
 Array = NDArray[Any]
-LABELS = (
-    {f"C{i}": i for i in range(1, 8)}
-    | {f"T{i}": 7 + i for i in range(1, 5)}
-    | {f"T{i}": 12 for i in range(5, 13)}
-    | {f"L{i}": 12 for i in range(1, 6)}
-)
+# C1-C7, then T1-T12 numbered on as in the RSNA 2022 segmentations, then L1-L5.
+LABELS = {level: number for number, level in enumerate(ALL_LEVELS, start=1)}
+SKULL_LABEL = 25
 _LOWEST = {"cspine": "T6", "neck": "T6", "head": "T3", "chest": "L4", "abdomen": "L5", "wholebody": "L5"}
 
 
@@ -143,7 +140,7 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
         curve=curve,
         flesh=flesh,
         soft=tuple(soft),
-        bones=(skull, *vertebrae),
+        bones=(replace(skull, label=SKULL_LABEL), *vertebrae),
         over=tuple(over),
         outside=tuple(_surroundings(spec, neck, curve)),
         breaks=breaks,

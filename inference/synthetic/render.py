@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.synthetic.anatomy import Anatomy
+from inference.synthetic.anatomy import SKULL_LABEL, Anatomy
 from inference.synthetic.breaks import Breaks, Cut
 from inference.synthetic.field import FAR_MM, Lattice, bounds_of, evaluate, placed
 from inference.synthetic.grid import Grid
@@ -35,11 +35,19 @@ _OPEN = ("airway", "mouth-air")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendered:
-    """`hu` int16 [z, y, x]; `labels` uint8 (1-7 = C1-C7, 8-11 = T1-T4, 12 = below); `fracture_mask` 0 or level 1-7."""
+    """One rendered grid, arrays [z, y, x].
+
+    `hu` int16. `labels` uint8: the vertebra whose bone holds the voxel's centre, 1-7 = C1-C7, 8-19 = T1-T12 (as in the
+    RSNA 2022 segmentations), 20-24 = L1-L5. `fracture_mask` uint8: 0 or the level 1-7 of a fracture zone. `bone` and
+    `bone_share` uint8 are soft truth for training: the bone that fills most of the voxel (codes of `labels`, 25 = skull)
+    and how much of the voxel it fills, 0-255; a voxel less than half full has a bone there but no label.
+    """
 
     hu: NDArray[np.int16]
     labels: NDArray[np.uint8]
     fracture_mask: NDArray[np.uint8]
+    bone: NDArray[np.uint8]
+    bone_share: NDArray[np.uint8]
 
 
 class _Canvas:
@@ -54,6 +62,9 @@ class _Canvas:
         self.hu = np.full(lattice.shape, np.float32(-1000.0), dtype=np.float32)
         self.labels = np.zeros(lattice.shape, np.uint8)
         self.mask = np.zeros(lattice.shape, np.uint8)
+        self.bone = np.zeros(lattice.shape, np.uint8)
+        self.bone_share = np.zeros(lattice.shape, np.uint8)
+        self._voxel_mm = voxel
 
     def steps(self, step_mm: float) -> tuple[int, int, int]:
         z, y, x = (max(1, int(step_mm / s + 0.25)) for s in self.spacing)
@@ -91,6 +102,17 @@ class _Canvas:
         out = d * -width
         out += np.float32(0.5)
         return np.clip(out, 0, 1, out=out)
+
+    def claim(self, label: int, box: Box, d: Array) -> None:
+        """Enter a bone in the truth: `d` its voxel distances, mm, in the box."""
+        share = d * np.float32(-255 / self._voxel_mm)
+        share += np.float32(127.5)
+        filled = np.clip(share, 0, 255, out=share).astype(np.uint8)
+        more = filled > self.bone_share[box]
+        self.bone_share[box][more] = filled[more]
+        self.bone[box][more] = label
+        if label != SKULL_LABEL:
+            self.labels[box][d < 0] = label
 
     def texture(self, item: Solid, number: int, lattice: Lattice, field: Array) -> Array:
         """HU of one layer on the coarse lattice; the variation is worked out only where the layer shows."""
@@ -219,11 +241,10 @@ class _Joints:
             broken = self.anatomy.breaks.get(bone.name)
             if broken is None:
                 d = self.canvas.paint(bone, voxels, part, self.steps, fields[0])
-                inside = d < 0
             else:
-                inside = _paint_broken(bone, broken, fields, voxels, part, self.steps, self.canvas)
+                d = _paint_broken(bone, broken, fields, voxels, part, self.steps, self.canvas)
             if bone.label:
-                self.canvas.labels[voxels][inside] = bone.label
+                self.canvas.claim(bone.label, voxels, d)
 
 
 def _blood(c: Array, hu: float) -> Array:
@@ -252,7 +273,7 @@ def _paint_broken(
     steps: tuple[int, int, int],
     canvas: _Canvas,
 ) -> Array:
-    """Paint a bone piece by piece; returns where bone is, and marks the gaps in the mask."""
+    """Paint a bone piece by piece; returns the voxel distances of what is left, and marks the gaps in the mask."""
     here = canvas.lattice.part(voxels)
     extra, marked = _bruises(broken, here)
     intact = canvas.fine(fields[0], steps, voxels)
@@ -276,12 +297,12 @@ def _paint_broken(
         marked |= pieces[-1][2]
         extra = extra + _blood(c, cut.blood_hu)
     canvas.paint(bone, voxels, coarse, steps, fields[0], main, extra)
-    inside = np.maximum(intact, main) < 0
+    left: Array = np.maximum(intact, main)
     for (cutting, more, _), field in zip(pieces, fields[1:], strict=True):
         d = canvas.paint(bone, voxels, coarse, steps, field, cutting, more)
-        inside |= np.maximum(d, cutting) < 0
+        np.minimum(left, np.maximum(d, cutting), out=left)
     canvas.mask[voxels][marked] = bone.label
-    return inside
+    return left
 
 
 def _piece(
@@ -327,8 +348,7 @@ def render(
     nz, ny, nx = grid.shape_zyx
     spacing = np.linalg.norm(grid.affine_lps[:3, :3], axis=0)[::-1]
     hu = np.empty(grid.shape_zyx, np.int16)
-    labels = np.empty(grid.shape_zyx, np.uint8)
-    mask = np.empty(grid.shape_zyx, np.uint8)
+    labels, mask, bone, share = (np.empty(grid.shape_zyx, np.uint8) for _ in range(4))
     rows = max(1, min(nz, _SLAB_VOXELS // (ny * nx)))
     base = Lattice(affine=grid.affine_lps[:3], shape=grid.shape_zyx)
     blur = 0.0 if ideal else chosen.psf_mm
@@ -340,6 +360,7 @@ def render(
         out = canvas.hu if ideal else apply_scanner(canvas.hu, anatomy, chosen, grid, start)
         hu[start:stop] = np.rint(np.clip(out, -1024, 3071))
         labels[start:stop], mask[start:stop] = canvas.labels, canvas.mask
+        bone[start:stop], share[start:stop] = canvas.bone, canvas.bone_share
 
     starts = range(0, nz, rows)
     if workers > 1 and len(starts) > 1:
@@ -348,4 +369,4 @@ def render(
     else:
         for start in starts:
             slab(start)
-    return Rendered(hu=hu, labels=labels, fracture_mask=mask)
+    return Rendered(hu=hu, labels=labels, fracture_mask=mask, bone=bone, bone_share=share)

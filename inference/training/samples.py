@@ -36,7 +36,7 @@ _HU_LOW_BONE: Final = -280.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledVolume:
-    """A rendered study: labels 1-7 C1-C7, 8-11 T1-T4, 12 lower; `fracture_mask` 0 or the level of a fracture zone."""
+    """A rendered study: labels 1-7 C1-C7, 8-19 T1-T12, 20-24 L1-L5; `fracture_mask` 0 or the level of a fracture zone."""
 
     volume: Volume
     labels: NDArray[np.uint8]
