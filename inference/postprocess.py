@@ -101,12 +101,27 @@ def level_status(column: Column, volume: Volume, level: int) -> str:
     return PARTLY if cut or share < _LEAST_SHARE_ASSESSED else ASSESSED
 
 
-def representative_point(column: Column, level: int) -> tuple[float, float, float]:
-    """A point inside the level, LPS mm: the middle of its thickest part near the midline, in front.
+def body_centre(column: Column, level: int) -> tuple[float, float, float]:
+    """The middle of the level's thickest part near the midline, in front, LPS mm; finer than a voxel.
 
     For C3-C7 that is the vertebral body, for C1 the anterior arch or lateral mass. The body of C2 is the lower
     half of it: the dens and its tip (33 mm from tip to lower endplate, reference/models.md 5.1) do not count.
     """
+    zyx, target = _thickest(column, level)
+    x, y, z = column.grid.to_lps_mm(target)
+    return float(x), float(y), float(z)
+
+
+def representative_point(column: Column, level: int) -> tuple[float, float, float]:
+    """The level's voxel nearest to `body_centre`, LPS mm: a point inside the bone."""
+    zyx, target = _thickest(column, level)
+    nearest = zyx[np.argmin(((zyx - target) ** 2).sum(axis=1))]
+    x, y, z = column.grid.to_lps_mm(nearest)
+    return float(x), float(y), float(z)
+
+
+def _thickest(column: Column, level: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The level's voxels [n, 3] and the weighted middle of its body, both as indices (z, y, x) of the grid."""
     mask, start = _cropped(column.labels == level)
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
     zyx = np.argwhere(mask)
@@ -117,10 +132,7 @@ def representative_point(column: Column, level: int) -> tuple[float, float, floa
     if level == 2:
         front &= zyx[:, 0] <= (mask.shape[0] - 1) / 2
     weight = depth[mask] ** 3 * np.exp(-0.5 * (sideways_mm / 7.0) ** 2) * np.where(front, 1.0, 0.1)
-    target = (zyx * weight[:, None]).sum(axis=0) / weight.sum()
-    nearest = zyx[np.argmin(((zyx - target) ** 2).sum(axis=1))]
-    x, y, z = column.grid.to_lps_mm(nearest + start)
-    return float(x), float(y), float(z)
+    return zyx + start, (zyx * weight[:, None]).sum(axis=0) / weight.sum() + start
 
 
 def extent_centre_mm(column: Column, level: int) -> NDArray[np.float64]:

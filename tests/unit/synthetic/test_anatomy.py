@@ -3,6 +3,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from inference.synthetic import COVERAGES, LEVELS, build_anatomy, default_grid, draw_spec
+from inference.synthetic.anatomy import SKULL_LABEL
 from tests.unit.synthetic.necks import neck, picture
 
 SPACING = 1.0
@@ -40,10 +41,10 @@ def test_vertebrae_never_touch():
         assert not np.any(out.labels[around]), f"C{n} touches {np.unique(out.labels[around])}"
 
 
-def test_levels_descend_and_the_skull_is_nobody():
+def test_levels_descend_and_the_skull_is_no_vertebra():
     centres = neck(2).centres_lps_mm
     assert np.all(np.diff([centres[lv][2] for lv in (*LEVELS, "T1")]) < -9)
-    assert {b.name: b.label for b in neck(2).bones}["skull"] == 0
+    assert {b.name: b.label for b in neck(2).bones}["skull"] == SKULL_LABEL
 
 
 @pytest.mark.parametrize("coverage", COVERAGES)
