@@ -2,7 +2,11 @@
 
 Smooth fields are sampled on a lattice of about 0.8 mm whose points are every n-th voxel, and interpolated to the
 voxels; edges then become partial volumes by comparing the distance with the voxel's size. Fracture surfaces are
-evaluated at the voxels themselves. A volume is made in slabs, so memory does not grow with its length.
+evaluated at the voxels themselves. Slices thicker than their pixels allow are averaged from thinner ones (`slices`).
+
+A volume is made in slabs, so memory does not grow with its length. To keep the slabs from showing, every lattice
+starts at a multiple of its stride along z, its strides along z are powers of two, and slabs start at multiples of the
+largest: the sample points are the same whatever the slabs.
 """
 
 from __future__ import annotations
@@ -17,10 +21,12 @@ from numpy.typing import NDArray
 
 from inference.synthetic.anatomy import SKULL_LABEL, Anatomy
 from inference.synthetic.breaks import Breaks, Cut
+from inference.synthetic.decoration import Shade
 from inference.synthetic.field import FAR_MM, Lattice, bounds_of, evaluate, placed
 from inference.synthetic.grid import Grid
 from inference.synthetic.noise import value_noise
 from inference.synthetic.scanner import apply_scanner
+from inference.synthetic.slices import LARGEST_STRIDE, slice_profile
 from inference.synthetic.solid import Solid
 from inference.synthetic.spec import Scanner
 
@@ -31,6 +37,7 @@ _JOINT_MM = 1.3
 _FUSED_MM = 0.0
 _SKIN_MM = 2.0
 _OPEN = ("airway", "mouth-air")
+_TRUTHS = ("labels", "fracture_mask", "bone", "bone_share")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,8 +46,8 @@ class Rendered:
 
     `hu` int16. `labels` uint8: the vertebra whose bone holds the voxel's centre, 1-7 = C1-C7, 8-19 = T1-T12 (as in the
     RSNA 2022 segmentations), 20-24 = L1-L5. `fracture_mask` uint8: 0 or the level 1-7 of a fracture zone. `bone` and
-    `bone_share` uint8 are soft truth for training: the bone that fills most of the voxel (codes of `labels`, 25 = skull)
-    and how much of the voxel it fills, 0-255; a voxel less than half full has a bone there but no label.
+    `bone_share` uint8 are soft truth for training: the bone that fills most of the voxel (codes of `labels`, 25 =
+    skull) and how much of the voxel it fills, 0-255; a voxel less than half full has a bone there but no label.
     """
 
     hu: NDArray[np.int16]
@@ -53,9 +60,10 @@ class Rendered:
 class _Canvas:
     """One slab being painted: float32 HU, labels and mask over a lattice of voxels."""
 
-    def __init__(self, lattice: Lattice, spacing_zyx: Array, blur_mm: float) -> None:
+    def __init__(self, lattice: Lattice, spacing_zyx: Array, blur_mm: float, first: int = 0) -> None:
         self.lattice = lattice
         self.spacing = spacing_zyx
+        self.first = first
         # The edge is as wide as a voxel seen from a random direction, or as the point spread where that is wider.
         voxel = float(np.cbrt(np.prod(np.minimum(spacing_zyx, 1.3 * spacing_zyx.min() + 0.4))))
         self.edge_mm = float(np.hypot(voxel, 2.5 * blur_mm))
@@ -68,7 +76,18 @@ class _Canvas:
 
     def steps(self, step_mm: float) -> tuple[int, int, int]:
         z, y, x = (max(1, int(step_mm / s + 0.25)) for s in self.spacing)
-        return z, y, x
+        return min(LARGEST_STRIDE, 1 << (z.bit_length() - 1)), y, x
+
+    def box_of(self, lo: Array, hi: Array, step_mm: float) -> Box | None:
+        """The voxels between two corners, from a multiple of the z stride on; None where there are none."""
+        box = self.lattice.index_box(lo, hi)
+        if box is None:
+            return None
+        over = (box[0].start + self.first) % self.steps(step_mm)[0]
+        return slice(max(box[0].start - over, 0), box[0].stop), box[1], box[2]
+
+    def truths(self) -> dict[str, Array]:
+        return {"labels": self.labels, "fracture_mask": self.mask, "bone": self.bone, "bone_share": self.bone_share}
 
     def coarse(self, box: Box, step_mm: float) -> tuple[Lattice, tuple[int, int, int]]:
         """The sampling lattice over one voxel box and its stride in voxels."""
@@ -158,7 +177,7 @@ class _Canvas:
 
 
 def _field_of(item: Solid, canvas: _Canvas) -> tuple[Box, Lattice, tuple[int, int, int], Array] | None:
-    box = canvas.lattice.index_box(item.lo - canvas.edge_mm, item.hi + canvas.edge_mm)
+    box = canvas.box_of(item.lo - canvas.edge_mm, item.hi + canvas.edge_mm, item.step_mm)
     if box is None:
         return None
     coarse, steps = canvas.coarse(box, item.step_mm)
@@ -321,8 +340,8 @@ def _piece(
     return np.maximum(moved + np.float32(cut.gap_mm / 2), opening), extra + _blood(moved, cut.blood_hu), marked
 
 
-def _paint_slab(anatomy: Anatomy, lattice: Lattice, spacing: Array, blur_mm: float) -> _Canvas:
-    canvas = _Canvas(lattice, spacing, blur_mm)
+def _paint_slab(anatomy: Anatomy, lattice: Lattice, spacing: Array, blur_mm: float, first: int) -> _Canvas:
+    canvas = _Canvas(lattice, spacing, blur_mm, first)
     for item in anatomy.outside:
         _paint_simple(item, canvas)
     inside = _paint_flesh(anatomy.flesh, canvas)
@@ -333,7 +352,16 @@ def _paint_slab(anatomy: Anatomy, lattice: Lattice, spacing: Array, blur_mm: flo
     joints.paint()
     for item in anatomy.over:
         _paint_simple(item, canvas)
+    for shade in anatomy.shades:
+        _shadow(shade, canvas)
     return canvas
+
+
+def _shadow(shade: Shade, canvas: _Canvas) -> None:
+    box = canvas.lattice.index_box(*bounds_of(shade.prims))
+    if box is not None:
+        share = canvas.cover(evaluate(shade.prims, canvas.lattice.part(box)), 0.3)
+        canvas.hu[box] += share * np.float32(shade.hu) * (canvas.hu[box] > -200)
 
 
 def render(
@@ -341,27 +369,30 @@ def render(
 ) -> Rendered:
     """Render any grid. `scanner` None is the spec's own; `ideal` leaves out noise, streaks and kernel altogether.
 
-    On a grid coarser than the scanner's own voxels the noise is what averaging would leave. Slices thicker than
-    1.3 mm are averaged from thinner ones.
+    A slice averages over the scanner's slice thickness (`ideal`: over the distance to the next), or over the grid's
+    spacing where that is more. On a grid coarser than the scanner's own voxels the noise is what averaging would
+    leave. Neither `workers` nor the size of the slabs changes a voxel by more than 1 HU.
     """
     chosen = anatomy.spec.scanner if scanner is None else scanner
     nz, ny, nx = grid.shape_zyx
     spacing = np.linalg.norm(grid.affine_lps[:3, :3], axis=0)[::-1]
-    hu = np.empty(grid.shape_zyx, np.int16)
-    labels, mask, bone, share = (np.empty(grid.shape_zyx, np.uint8) for _ in range(4))
-    rows = max(1, min(nz, _SLAB_VOXELS // (ny * nx)))
-    base = Lattice(affine=grid.affine_lps[:3], shape=grid.shape_zyx)
+    profile = slice_profile(spacing, 0.0 if ideal else chosen.slice_mm)
+    fine = spacing / np.array([profile.per_slice, 1, 1])
     blur = 0.0 if ideal else chosen.psf_mm
+    out = Rendered(
+        hu=np.empty(grid.shape_zyx, np.int16), **{name: np.empty(grid.shape_zyx, np.uint8) for name in _TRUTHS}
+    )
 
     def slab(start: int) -> None:
         stop = min(start + rows, nz)
-        part = base.part((slice(start, stop), slice(0, ny), slice(0, nx)))
-        canvas = _paint_slab(anatomy, part, spacing, blur)
-        out = canvas.hu if ideal else apply_scanner(canvas.hu, anatomy, chosen, grid, start)
-        hu[start:stop] = np.rint(np.clip(out, -1024, 3071))
-        labels[start:stop], mask[start:stop] = canvas.labels, canvas.mask
-        bone[start:stop], share[start:stop] = canvas.bone, canvas.bone_share
+        canvas = _paint_slab(anatomy, profile.lattice(grid, start, stop), fine, blur, start * profile.per_slice)
+        hu, truths = profile.averaged(canvas.hu, canvas.truths())
+        shown = hu if ideal else apply_scanner(hu, anatomy, chosen, grid, start)
+        out.hu[start:stop] = np.rint(np.clip(shown, -1024, 3071))
+        for name, values in truths.items():
+            getattr(out, name)[start:stop] = values
 
+    rows = profile.rows(nz, ny * nx, _SLAB_VOXELS)
     starts = range(0, nz, rows)
     if workers > 1 and len(starts) > 1:
         with ThreadPoolExecutor(workers) as pool:
@@ -369,4 +400,19 @@ def render(
     else:
         for start in starts:
             slab(start)
-    return Rendered(hu=hu, labels=labels, fracture_mask=mask, bone=bone, bone_share=share)
+    return out
+
+
+def bone_distances(anatomy: Anatomy, grid: Grid) -> dict[str, Array]:
+    """How far every voxel [z, y, x] lies from each unbroken bone near the grid, mm, negative inside.
+
+    Articulating neighbours are kept apart as in a picture; distances are capped at `FAR_MM`.
+    """
+    spacing = np.linalg.norm(grid.affine_lps[:3, :3], axis=0)[::-1]
+    canvas = _Canvas(Lattice(affine=grid.affine_lps[:3], shape=grid.shape_zyx), spacing, 0.0)
+    joints = _Joints(anatomy, canvas)
+    out = {}
+    for name, (box, fields) in joints.parts.items():
+        out[name] = np.full(grid.shape_zyx, np.float32(FAR_MM), np.float32)
+        out[name][joints.voxel_box(box)] = canvas.fine(fields[0], joints.steps, joints.voxel_box(box))
+    return out

@@ -1,45 +1,30 @@
 """What the scanner adds to the ideal picture: kernel, noise, streaks, motion.
 
-Noise is filtered white noise. The filter's radial shape, f * exp(-(f / f0) ** p), was fitted to autocorrelations
-measured on public CT slices. It is defined in cycles per mm, so on a grid coarser than the scanner's own the noise
-shrinks as averaging would make it. Every slice has its own generator: slabs do not change the picture.
+Every slice has its own generator and everything else is a function of position: slabs and threads do not change the
+picture.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from inference.synthetic.ct_noise import noise_filter, photon_load, shoulder_wedge, slice_taps, textured, white_slices
 from inference.synthetic.grid import Grid
 from inference.synthetic.spec import Scanner
+from inference.synthetic.streaks import has_metal, metal_streaks, noise_size, shoulder_bands
 
 if TYPE_CHECKING:
     from inference.synthetic.anatomy import Anatomy
 
 Array = NDArray[Any]
-# (f0 in cycles per mm, exponent) for lag-1 to lag-4 correlations of .46 -.14 -.10 .04 (bone kernel at 0.31 mm) and
-# .81 .45 .11 -.08 (soft kernel at 0.29 mm).
-_SPECTRUM = {"bone": (1.0, 3.0), "soft": (0.47, 2.0)}
-
-
-@lru_cache(maxsize=32)
-def _noise_filter(kernel: str, pixel_mm: float, ny: int, nx: int, sy: float, sx: float) -> Array:
-    """rfft2 filter that turns unit white noise on the grid into noise of SD 1 at the scanner's own pixel."""
-    f0, power = _SPECTRUM[kernel]
-
-    def amplitude(f: Array) -> Array:
-        return f * np.exp(-((f / f0) ** power))
-
-    native = np.fft.fftfreq(128, pixel_mm)
-    total = (amplitude(np.hypot(native[:, None], native)) ** 2).sum() * (native[1] - native[0]) ** 2
-    fy, fx = np.fft.fftfreq(ny, sy)[:, None], np.fft.rfftfreq(nx, sx)
-    averaging = np.sinc(fy * max(sy - pixel_mm, 0)) * np.sinc(fx * max(sx - pixel_mm, 0))
-    return (amplitude(np.hypot(fy, fx)) * averaging / np.sqrt(total * sx * sy)).astype(np.float32)
+# The shoulders' noise beyond the wedge, so that the SD between them is 1.5 to 2 times that of the neck.
+_SHOULDER_RISE = 0.25
+_BAND_HU = 30.0
+_METAL_REACH_MM = 3.0
 
 
 def shoulder_share(anatomy: Anatomy, z_mm: float) -> float:
@@ -48,90 +33,110 @@ def shoulder_share(anatomy: Anatomy, z_mm: float) -> float:
     return float(1 / (1 + np.exp((z_mm - top) / 9.0)))
 
 
-def _horizontal(rng: np.random.Generator, ny: int, nx: int, sx: float) -> Array:
-    """Streaks: white from row to row, smooth along a row, SD 1."""
-    knots = max(2, int(nx * sx / 18) + 2)
-    rough = rng.standard_normal((ny, knots), dtype=np.float32)
-    at = np.linspace(0, knots - 1.001, nx, dtype=np.float32)
-    low = at.astype(int)
-    w = at - low
-    return (rough[:, low] * (1 - w) + rough[:, low + 1] * w) * np.float32(1.2)
-
-
-def _metal_rays(rng: np.random.Generator, x: Array, y: Array, metal: Array, strength: float) -> Array:
-    """Bright and dark rays from each piece of metal, HU; half of each ray persists from slice to slice."""
-    strength /= np.sqrt(len(metal))
-    out = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
-    for mx, my in metal:
-        dx, dy = x - np.float32(mx), y - np.float32(my)
-        r = np.sqrt(dx * dx + dy * dy)
-        own = np.random.default_rng(int(abs(mx) * 100)).standard_normal(720)
-        ray = gaussian_filter1d((own + 0.6 * rng.standard_normal(720)).astype(np.float32), 2.0, mode="wrap")
-        ray = ray * np.abs(ray) * 4
-        angle = ((np.arctan2(dy, dx) + np.pi) * (719.99 / (2 * np.pi))).astype(int)
-        out += ray[angle] * np.exp(-r / 45) * np.float32(420 * strength) * (r > 2.5)
-    return out
-
-
-def _cupping(plane: Array, affine: Array, index: int, anatomy: Anatomy, depth_hu: float) -> Array:
-    """Beam hardening: tissue near the neck's axis reads low, near the skin high. HU [y, x]."""
-    ny, nx = plane.shape
-    axis = anatomy.curve.frames["C4"][:3, 3]
-    ix, iy = np.arange(nx, dtype=np.float32), np.arange(ny, dtype=np.float32)[:, None]
-    corner = (affine @ np.array([0, 0, index, 1.0]))[:2] - axis[:2]
-    x = ix * np.float32(affine[0, 0]) + iy * np.float32(affine[0, 1]) + np.float32(corner[0])
-    y = ix * np.float32(affine[1, 0]) + iy * np.float32(affine[1, 1]) + np.float32(corner[1])
-    share = np.minimum((x * x + y * y) * np.float32(1 / 70.0**2), 1) - np.float32(0.5)
-    return share * (plane > -300) * np.float32(depth_hu)
-
-
 def apply_scanner(hu: Array, anatomy: Anatomy, scanner: Scanner, grid: Grid, first: int) -> Array:
     """The slab as the scanner shows it; `first` is its first slice's index in the grid. float32 [z, y, x]."""
-    sx, sy, sz = (float(v) for v in grid.spacing_mm_xyz)
-    nz, ny, nx = hu.shape
-    if scanner.overshoot and max(sx, sy) < 0.6:
-        smooth = gaussian_filter1d(
-            gaussian_filter1d(hu, 0.6 / sy, axis=1, truncate=2.5), 0.6 / sx, axis=2, truncate=2.5
-        )
-        hu += np.float32(scanner.overshoot) * (hu - smooth)
-    shape = _noise_filter(scanner.kernel, round(scanner.pixel_mm, 4), ny, nx, round(sy, 4), round(sx, 4))
-    sd = scanner.noise_sd * min(1.0, (scanner.slice_mm / sz) ** 0.5)
-    coarse = min(1.0, scanner.pixel_mm / sx * 1.6)
-    a = grid.affine_lps
-    ix, iy = np.arange(nx, dtype=np.float32), np.arange(ny, dtype=np.float32)[:, None]
-    for k in range(nz):
-        rng = np.random.default_rng([anatomy.spec.seed, 808, first + k])
-        centre = a @ np.array([nx / 2, ny / 2, first + k, 1.0])
-        share = shoulder_share(anatomy, float(centre[2])) * scanner.shoulder_streaks
-        white = rng.standard_normal((ny, nx), dtype=np.float32)
-        noise = scipy.fft.irfft2(scipy.fft.rfft2(white) * shape, s=(ny, nx))
-        noise *= np.float32(sd * (1 + 0.8 * share))
-        if share > 0.03:
-            noise += np.float32(sd * 0.8 * share * coarse) * _horizontal(rng, ny, nx, sx)
-        noise *= np.where(hu[k] < -700, np.float32(0.6), np.float32(1.0))
-        noise += _cupping(hu[k], a, first + k, anatomy, scanner.cupping_hu)
-        metal = anatomy.metal_lps_mm
-        if len(metal):
-            near = metal[np.abs(metal[:, 2] - centre[2]) < 3.0 + sz / 2]
-            if len(near):
-                x, y = (
-                    a[0, 0] * ix + a[0, 1] * iy + a[0, 3] + a[0, 2] * (first + k),
-                    a[1, 0] * ix + a[1, 1] * iy + a[1, 3] + a[1, 2] * (first + k),
-                )
-                noise += _metal_rays(
-                    rng, x.astype(np.float32), y.astype(np.float32), near[:, :2], scanner.dental_streaks
-                )
-        hu[k] += noise
-        if scanner.motion_mm:
-            _move(hu[k], anatomy.spec.seed, float(centre[2]), scanner.motion_mm, sx, sy)
+    _overshoot(hu, scanner, grid)
+    pictures = _Slices(anatomy, scanner, grid)
+    for k in range(hu.shape[0]):
+        pictures.degrade(hu[k], first + k)
     return hu
 
 
+def _overshoot(hu: Array, scanner: Scanner, grid: Grid) -> None:
+    """Edge enhancement of a bone kernel, in place; invisible on a coarse grid."""
+    sx, sy, _ = (float(v) for v in grid.spacing_mm_xyz)
+    if not scanner.overshoot or max(sx, sy) >= 0.6:
+        return
+    smooth = gaussian_filter1d(gaussian_filter1d(hu, 0.6 / sy, axis=1, truncate=2.5), 0.6 / sx, axis=2, truncate=2.5)
+    # Metal saturates long before it could ring.
+    np.minimum(smooth, 3000, out=smooth)
+    hu += np.float32(scanner.overshoot) * (np.minimum(hu, 3000) - smooth)
+
+
+class _Slices:
+    """Degrades the slices of one slab, in ascending order."""
+
+    def __init__(self, anatomy: Anatomy, scanner: Scanner, grid: Grid) -> None:
+        self.anatomy, self.scanner, self.grid = anatomy, scanner, grid
+        self.sx, self.sy, self.sz = (float(v) for v in grid.spacing_mm_xyz)
+        _, self.ny, self.nx = grid.shape_zyx
+        sampling = (self.ny, self.nx, round(self.sy, 4), round(self.sx, 4))
+        self.shape = noise_filter(
+            round(scanner.noise_f0_per_mm, 4), round(scanner.noise_power, 4), round(scanner.pixel_mm, 4), *sampling
+        )
+        self.wedge = shoulder_wedge(*sampling)
+        self.sd = scanner.noise_sd * min(1.0, (scanner.slice_mm / self.sz) ** 0.5)
+        taps = slice_taps(round(max(scanner.slice_mm, self.sz), 4), round(self.sz, 4))
+        self.white = white_slices(self._draw, taps)
+        a = grid.affine_lps
+        ix, iy = np.arange(self.nx, dtype=np.float32), np.arange(self.ny, dtype=np.float32)[:, None]
+        self.plane_mm = [(np.float32(a[r, 0]) * ix, np.float32(a[r, 1]) * iy) for r in (0, 1)]
+        self.to_index = np.linalg.inv(a)
+
+    def _draw(self, number: int) -> Array:
+        rng = np.random.default_rng([self.anatomy.spec.seed, 808, number + 4096])
+        return rng.standard_normal((self.ny, self.nx), dtype=np.float32)
+
+    def degrade(self, plane: Array, number: int) -> None:
+        """Noise, cupping, streaks and motion of slice `number`, in place. `plane` is HU [y, x] without them."""
+        a, scanner = self.grid.affine_lps, self.scanner
+        z = float((a @ np.array([self.nx / 2, self.ny / 2, number, 1.0]))[2])
+        share = shoulder_share(self.anatomy, z) * scanner.shoulder_streaks
+        added = textured(self.white(number), self.shape, self.wedge if share > 0.02 else None, share)
+        added *= np.float32(self.sd * (1 + _SHOULDER_RISE * share)) * photon_load(plane, self.sy, self.sx)
+        x, y = (u + v + np.float32(a[r, 2] * number + a[r, 3]) for r, (u, v) in enumerate(self.plane_mm))
+        body = plane > -300
+        added += _cupping(x, y, self.anatomy, scanner.cupping_hu) * body
+        if share > 0.02:
+            added += self._bands(z, y, share) * body
+        outside = self._metal_outside(number)
+        if scanner.dental_streaks and has_metal(plane, outside):
+            rng = np.random.default_rng([self.anatomy.spec.seed, 809, number + 4096])
+            white = rng.standard_normal(noise_size(self.ny, self.nx, self.sy, self.sx), dtype=np.float32)
+            added += metal_streaks(plane, self.sy, self.sx, outside, scanner.dental_streaks, white)
+        plane += added
+        if scanner.motion_mm:
+            _move(plane, self.anatomy.spec.seed, z, scanner.motion_mm, self.sx, self.sy)
+
+    def _bands(self, z: float, y: Array, share: float) -> Array:
+        """At the middle column's y: a band crosses the whole picture. HU [y, 1]."""
+        rows = y[:, self.nx // 2]
+        return shoulder_bands(self.anatomy.spec.seed, z, rows, _BAND_HU * share)[:, None]
+
+    def _metal_outside(self, number: int) -> Array:
+        """(x, y) of the metal that lies in the slice but beyond the picture, mm from the first pixel [n, 2]."""
+        metal = self.anatomy.metal_lps_mm
+        if not len(metal):
+            return np.zeros((0, 2), np.float32)
+        index = metal @ self.to_index[:3, :3].T + self.to_index[:3, 3]
+        near = np.abs(index[:, 2] - number) * self.sz < _METAL_REACH_MM + self.sz / 2
+        inside = np.all((index[:, :2] >= -0.5) & (index[:, :2] <= np.array([self.nx, self.ny]) - 0.5), axis=1)
+        return (index[near & ~inside][:, :2] * np.array([self.sx, self.sy])).astype(np.float32)
+
+
+def _cupping(x: Array, y: Array, anatomy: Anatomy, depth_hu: float) -> Array:
+    """Beam hardening: tissue near the neck's axis reads low, near the skin high. HU, of LPS x and y in mm."""
+    axis = anatomy.curve.frames["C4"][:3, 3].astype(np.float32)
+    dx, dy = x - axis[0], y - axis[1]
+    share = np.minimum((dx * dx + dy * dy) * np.float32(1 / 70.0**2), 1) - np.float32(0.5)
+    return np.asarray(share * np.float32(depth_hu))
+
+
 def _move(plane: Array, seed: int, z_mm: float, motion_mm: float, sx: float, sy: float) -> None:
-    """Swallowing or turning during part of the scan: slices shift and double."""
+    """Swallowing or turning during part of the scan: slices double, in place."""
     rng = np.random.default_rng([seed, 818])
     phase, where = rng.uniform(0, 6.28), rng.uniform(15, 30)
-    shift = motion_mm * np.sin(z_mm / where * 6.28 + phase) ** 3
-    dx, dy = round(float(shift) / sx), round(float(0.6 * shift) / sy)
-    if dx or dy:
-        plane[...] = 0.5 * plane + 0.5 * np.roll(plane, (dy, dx), axis=(0, 1))
+    shift = float(motion_mm * np.sin(z_mm / where * 6.28 + phase) ** 3)
+    dx, dy = shift / sx, 0.6 * shift / sy
+    if abs(dx) + abs(dy) > 0.1:
+        plane[...] = 0.5 * plane + 0.5 * _shifted(_shifted(plane, dy, 0), dx, 1)
+
+
+def _shifted(plane: Array, by: float, axis: int) -> Array:
+    """A picture moved by a fraction of pixels along an axis; its edge is repeated."""
+    n = plane.shape[axis]
+    whole = int(np.floor(by))
+    part = np.float32(by - whole)
+    here = np.take(plane, np.clip(np.arange(n) - whole, 0, n - 1), axis=axis)
+    before = np.take(plane, np.clip(np.arange(n) - whole - 1, 0, n - 1), axis=axis)
+    return np.asarray(here + (before - here) * part)
