@@ -29,7 +29,7 @@ def train(context: typer.Context) -> None:
 
 
 def evaluate(context: typer.Context) -> None:
-    """Run held-out phantoms through the whole pipeline and print the metrics with their intervals."""
+    """Measure a bundle on held-out phantoms: `pipeline` or `localiser` (`evaluate --help`)."""
     _training(["evaluate", *context.args], "cspine-node")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from inference.bundle import MANIFEST, load_bundle
+from inference.bundle import load_bundle
 from inference.evaluation.metrics import (
     Interval,
     auc,
@@ -24,6 +23,7 @@ from inference.evaluation.metrics import (
     specificity,
     wilson,
 )
+from inference.evaluation.recording import record_metrics
 from inference.pipeline import Pipeline, Prediction
 from inference.synthetic import Phantom, build_anatomy, default_grid, draw_spec, make_phantom
 from inference.training.phantoms import coarser_grid
@@ -57,7 +57,7 @@ def evaluate_bundle(name: str, seeds: Iterable[int], out: Path | None, *, record
         out.write_text(text + "\n", encoding="utf-8")
         out.with_suffix(".rows.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if record:
-        _record(name, metrics)
+        record_metrics(name, "evaluation", metrics)
     return text
 
 
@@ -240,16 +240,6 @@ def _competition(spines: list[Row]) -> dict[str, Any]:
     loss = bootstrap(lambda rows: competition_log_loss(truth[rows], probability[rows]), len(spines), seed=_SEED)
     constant = competition_log_loss(truth, np.tile(_PRIOR, (len(spines), 1)))
     return {"loss": _interval(loss), "loss_of_constant_prior": round(constant, 4)}
-
-
-def _record(name: str, metrics: dict[str, Any]) -> None:
-    folder = Path(name) if Path(name).is_dir() else Path(__file__).parents[1] / "bundles" / name
-    file = folder / MANIFEST
-    manifest = json.loads(file.read_text(encoding="utf-8"))
-    manifest["metrics"]["evaluation"] = metrics
-    text = json.dumps(manifest, indent=2) + "\n"
-    file.write_text(text, encoding="utf-8")
-    _log.info("metrics_recorded", bundle=name, sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 def _safe(statistic: Callable[[NDArray[np.int64]], float], count: int) -> Interval:

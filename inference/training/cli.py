@@ -11,6 +11,7 @@ from typing import Annotated
 import torch
 import typer
 
+from inference.evaluation.cli import app as evaluation_app
 from inference.training.settings import DEFAULT, read_settings
 
 app = typer.Typer(
@@ -89,20 +90,4 @@ def bundle(
     typer.echo(f"{out}: version {version}, thresholds {manifest['thresholds']}")
 
 
-@app.command()
-def evaluate(
-    bundle: Annotated[str, typer.Argument(help="A bundle's folder or the name of a shipped one.")] = "default",
-    count: Annotated[int, typer.Option(min=1, help="How many held-out phantoms.")] = 40,
-    out: Annotated[
-        Path | None, typer.Option(help="A JSON file for the numbers, one row per phantom beside it.")
-    ] = None,
-    record: Annotated[bool, typer.Option("--record", help="Write the numbers into the bundle's manifest.")] = False,
-    threads: Threads = 2,
-    settings: SettingsFile = DEFAULT,
-) -> None:
-    """Run held-out phantoms through the whole pipeline and print the metrics with their intervals."""
-    from inference.evaluation.study import evaluate_bundle
-
-    first = read_settings(settings).seeds.evaluate_first
-    text = evaluate_bundle(bundle, range(first, first + count), out, record=record, threads=threads)
-    typer.echo(text)
+app.add_typer(evaluation_app, name="evaluate")
