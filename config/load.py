@@ -241,6 +241,15 @@ def _check_together(settings: Settings, given: Mapping[str, _Given]) -> None:
             source,
             f"is shorter than study.quiet_period_s = {study.quiet_period_s}; a study would never close by quiet",
         )
+    inference = settings.inference
+    if inference.localiser == "totalsegmentator" and inference.totalsegmentator_timeout_s >= inference.timeout_s:
+        key = "inference.totalsegmentator_timeout_s"
+        raise ConfigError(
+            key,
+            inference.totalsegmentator_timeout_s,
+            given[key].source if key in given else "default",
+            f"is not shorter than inference.timeout_s = {inference.timeout_s}, which would end the analysis around it",
+        )
 
 
 def _peers(tables: Any, origin: Any) -> tuple[PeerSettings, ...]:
@@ -293,4 +302,9 @@ def _with_absolute_paths(settings: Settings, given: Mapping[str, _Given], file: 
     inference = settings.inference
     if inference.bundle != "default":
         inference = inference.model_copy(update={"bundle": str(absolute("inference.bundle", Path(inference.bundle)))})
+    if "/" in inference.totalsegmentator_python:  # without one it is a command, looked up on the PATH
+        key = "totalsegmentator_python"
+        inference = inference.model_copy(
+            update={key: str(absolute(f"inference.{key}", Path(inference.totalsegmentator_python)))}
+        )
     return settings.model_copy(update={"node": node, "inference": inference})

@@ -117,6 +117,24 @@ class InferenceSettings(Section):
         min_length=1,
         description='"default" for the bundle shipped with the project, or a bundle folder.',
     )
+    localiser: Literal["bundle", "totalsegmentator"] = Field(
+        default="bundle",
+        description="What finds and names C1 to C7: the bundle's own network, or a TotalSegmentator that the site "
+        "installed with its weights; see docs/adr/0006-another-localiser-in-its-own-process.md.",
+    )
+    totalsegmentator_task: Literal["vertebrae_pp", "total", "total_fast"] = Field(
+        default="vertebrae_pp",
+        description="Its task: vertebrae_pp (1.5 mm, the surest names), total (1.5 mm), total_fast (3 mm).",
+    )
+    totalsegmentator_python: str = Field(
+        default="",
+        max_length=4096,
+        description="Interpreter of the environment that TotalSegmentator is installed in; empty for the node's own.",
+    )
+    totalsegmentator_timeout_s: Positive = Field(
+        default=600.0,
+        description="A TotalSegmentator that runs longer is ended and the analysis tried again; less than timeout_s.",
+    )
     threads: int = Field(
         default=0, ge=0, le=1024, description="CPU threads of one analysis; 0 takes one for each core."
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from dicom_node.analysis.serial import from_json
@@ -14,12 +15,14 @@ from dicom_node.core.errors import (
     BundleMismatch,
     GeometryUnsupported,
     GpuOutOfMemory,
+    LocaliserUnusable,
     NodeError,
     WorkerLost,
     WorkerTimeout,
 )
 from dicom_node.core.finding import AnalysisResult
 from dicom_node.ports import AnalysisRequest
+from inference.totalsegmentator_process import TotalSegmentator
 
 POLL_S = 0.1
 TERMINATE_WAIT_S = 5.0
@@ -28,6 +31,11 @@ _ERRORS: dict[str, type[NodeError]] = {
     "GpuOutOfMemory": GpuOutOfMemory,
     "GeometryUnsupported": GeometryUnsupported,
     "BundleError": BundleMismatch,
+    "LocaliserNotInstalled": LocaliserUnusable,
+    "LocaliserWeightsMissing": LocaliserUnusable,
+    "LocaliserAnswerUnusable": LocaliserUnusable,
+    "LocaliserTimeout": WorkerTimeout,
+    "LocaliserCrashed": WorkerLost,
 }
 
 
@@ -35,14 +43,22 @@ class ChildAnalyzer:
     """An Analyzer (see `dicom_node.ports`) that gives each attempt a process of its own."""
 
     def __init__(
-        self, *, bundle: str, device: str, threads: int | None, timeout_s: float, memory_limit_mb: int = 0
+        self,
+        *,
+        bundle: str,
+        device: str,
+        threads: int | None,
+        timeout_s: float,
+        memory_limit_mb: int = 0,
+        localiser: TotalSegmentator | None = None,
     ) -> None:
-        """`threads` None leaves the choice to torch; `memory_limit_mb` 0 is no limit."""
+        """`threads` None is torch's choice, `memory_limit_mb` 0 no limit, `localiser` None the bundle's own."""
         self._bundle = bundle
         self._device = device
         self._threads = threads
         self._timeout_s = timeout_s
         self._memory_limit_mb = memory_limit_mb
+        self._localiser = localiser
 
     def analyse(self, request: AnalysisRequest, *, is_cancelled: Callable[[], bool]) -> AnalysisResult:
         """The child's result; see `ports.Analyzer` for the errors."""
@@ -75,6 +91,7 @@ class ChildAnalyzer:
                     "device": self._device,
                     "threads": self._threads,
                     "memory_limit_mb": self._memory_limit_mb,
+                    "localiser": None if self._localiser is None else asdict(self._localiser),
                 }
             )
         )

@@ -37,6 +37,7 @@ def main(request_file: Path) -> int:
 
 def _analyse(request: dict[str, Any], work_dir: Path) -> str:
     # Imported here so that the watch on the parent runs before torch loads.
+    from dicom_node.analysis.localiser import configured_localiser
     from dicom_node.analysis.serial import to_json
     from dicom_node.analysis.study import analyse_study, open_study
     from dicom_node.core.selection import SelectionRules
@@ -45,9 +46,12 @@ def _analyse(request: dict[str, Any], work_dir: Path) -> str:
 
     _limit_memory(request["memory_limit_mb"])
     device = overall_device(request["device"])
-    pipeline = Pipeline(load_bundle(request["bundle"], device), device, threads=request["threads"])
+    localiser = configured_localiser(request["localiser"], work_dir)
+    pipeline = Pipeline(load_bundle(request["bundle"], device), device, request["threads"], localiser)
     study = open_study(request["study_instance_uid"], [Path(file) for file in request["files"]])
-    result = analyse_study(study, pipeline=pipeline, rules=SelectionRules(), device=device, work_dir=work_dir)
+    result = analyse_study(
+        study, pipeline=pipeline, rules=SelectionRules(), device=device, work_dir=work_dir, localiser=localiser
+    )
     return to_json(result)
 
 

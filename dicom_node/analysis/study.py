@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dicom_node.analysis.localiser import NamedLocaliser
 from dicom_node.analysis.views import write_views
 from dicom_node.core.errors import GeometryUnsupported
 from dicom_node.core.finding import (
@@ -81,11 +82,13 @@ def analyse_study(
     device: str,
     work_dir: Path,
     progress: Progress | None = None,
+    localiser: NamedLocaliser | None = None,
 ) -> AnalysisResult:
     """Analyse the first candidate series that shows a cervical spine.
 
     Leaves `mask.npz` and `views/` in `work_dir`. Raises GeometryUnsupported where candidates exist and none
-    can be read. `progress` is called with a stage name and a fraction in [0, 1].
+    can be read, and what the pipeline's localiser raises. `progress` is called with a stage name and a fraction in
+    [0, 1]. `localiser` is the one the pipeline was given in the place of the bundle's own, for the record.
     """
     started = time.perf_counter()
     report = progress or _silent
@@ -112,7 +115,8 @@ def analyse_study(
         by_uid = {known.series_instance_uid: known for known in facts}
         rejected += [ranked_lower(by_uid[other], by_uid[uid]) for other in selection.candidates[position + 1 :]]
         timings = {"read": read_s, **prediction.timings_s}
-        return _analysed(study, uid, rejected, volume, prediction, pipeline.bundle, device, work_dir, timings)
+        bundle = bundle_identity(pipeline.bundle, localiser)
+        return _analysed(study, uid, rejected, volume, prediction, bundle, device, work_dir, timings)
     if read_errors and len(read_errors) == len(selection.candidates):
         raise GeometryUnsupported("; ".join(read_errors))
     return AnalysisResult(
@@ -120,7 +124,7 @@ def analyse_study(
         outcome=Outcome.NOT_APPLICABLE,
         reason=_why_not_applicable(rejected),
         selection=SelectionRecord(chosen=None, rejected=tuple(rejected)),
-        bundle=bundle_identity(pipeline.bundle),
+        bundle=bundle_identity(pipeline.bundle, localiser),
         device=device,
         overall_threshold=pipeline.bundle.overall_threshold,
         quality=_unreadable_notes(study),
@@ -128,9 +132,14 @@ def analyse_study(
     )
 
 
-def bundle_identity(bundle: Bundle) -> BundleIdentity:
+def bundle_identity(bundle: Bundle, localiser: NamedLocaliser | None = None) -> BundleIdentity:
     """The weights' identity in the node's own words."""
-    return BundleIdentity(name=bundle.name, version=bundle.version, sha256=bundle.sha256)
+    return BundleIdentity(
+        name=bundle.name,
+        version=bundle.version,
+        sha256=bundle.sha256,
+        levels_named_by="" if localiser is None else localiser.identity,
+    )
 
 
 def _analysed(
@@ -139,7 +148,7 @@ def _analysed(
     rejected: list[SeriesRejection],
     volume: SeriesVolume,
     prediction: Prediction,
-    bundle: Bundle,
+    bundle: BundleIdentity,
     device: str,
     work_dir: Path,
     timings_s: dict[str, float],
@@ -164,7 +173,7 @@ def _analysed(
         outcome=Outcome.ANALYSED,
         reason=None,
         selection=SelectionRecord(chosen=series_uid, rejected=tuple(rejected)),
-        bundle=bundle_identity(bundle),
+        bundle=bundle,
         device=device,
         findings=findings,
         overall_probability=prediction.overall_probability,
@@ -180,7 +189,7 @@ def _analysed(
             for source in volume.slices
         ),
         views_path=views_path,
-        quality=(*_unreadable_notes(study), *volume.notes, *prediction.notes),
+        quality=(*_unreadable_notes(study), *_localiser_notes(bundle), *volume.notes, *prediction.notes),
         timings_s=tuple(timings_s.items()),
     )
 
@@ -202,6 +211,10 @@ def _why_not_applicable(rejected: Sequence[SeriesRejection]) -> str:
 def _unreadable_notes(study: StudyFiles) -> tuple[str, ...]:
     count = len(study.unreadable)
     return (f"{count} of the study's files could not be read: {study.unreadable[0][1]}",) if count else ()
+
+
+def _localiser_notes(bundle: BundleIdentity) -> tuple[str, ...]:
+    return (f"Levels named by {bundle.levels_named_by}.",) if bundle.levels_named_by else ()
 
 
 def _fractions(report: Progress) -> Callable[[str, int, int], None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from config.errors import ConfigError
 from config.load import LoadedSettings, check_port_free
 from config.settings import PeerSettings, Settings
+from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.store import open_store, to_peer
 from dicom_node.core.errors import ConfigurationError, NodeError, PeerUnreachable
 
@@ -41,6 +42,7 @@ def run_checks(loaded: LoadedSettings) -> list[Check]:
         checks.append(_port("web port", settings.web.host, settings.web.port, is_running))
     checks += _storage(settings)
     checks.append(_bundle(settings))
+    checks += _localiser(settings)
     checks += [_peer(peer, settings) for peer in settings.peers if peer.enabled]
     if not any(peer.enabled and peer.may_send for peer in settings.peers):
         checks.append(Check(name="peers", ok=False, detail="no enabled peer may send: nothing will ever arrive"))
@@ -131,6 +133,21 @@ def _bundle(settings: Settings) -> Check:
     except BundleError as error:
         return Check(name="bundle", ok=False, detail=str(error))
     return Check(name="bundle", ok=True, detail=f"{bundle.name} {bundle.version}, sha256 {bundle.sha256[:12]}")
+
+
+def _localiser(settings: Settings) -> list[Check]:
+    """TotalSegmentator, where it is configured; the bundle's own network is part of the bundle."""
+    from inference.errors import LocaliserError
+    from inference.totalsegmentator_process import probe
+
+    chosen = totalsegmentator(settings.inference)
+    if chosen is None:
+        return []
+    try:
+        answer = probe(chosen)
+    except LocaliserError as error:
+        return [Check(name="localiser", ok=False, detail=str(error))]
+    return [Check(name="localiser", ok=True, detail=f"TotalSegmentator {answer.version}, task {chosen.task}")]
 
 
 def _peer(peer: PeerSettings, settings: Settings) -> Check:

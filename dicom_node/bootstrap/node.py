@@ -30,6 +30,7 @@ from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
 from dicom_node.bootstrap.leftovers import read_found_instance
+from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
 from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
 from dicom_node.core.completeness import ClosePolicy
@@ -218,6 +219,7 @@ class Node:
                 threads=settings.inference.threads or None,
                 timeout_s=settings.inference.timeout_s,
                 memory_limit_mb=settings.inference.memory_limit_mb,
+                localiser=totalsegmentator(settings.inference),
             ),
             encoder=make_encoder(settings),
             peers=self._peers,

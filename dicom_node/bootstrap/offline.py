@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
+from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.core.errors import BundleMismatch, EncodingInvalid, GeometryUnsupported
 from dicom_node.core.identifiers import study_key
 from dicom_node.ports import Clock, ResultEncoder
@@ -36,6 +38,7 @@ def analyse_folder(
 
     A study that fails is a result with outcome "failed"; the others go on. Raises BundleMismatch.
     """
+    from dicom_node.analysis.localiser import configured_localiser
     from dicom_node.analysis.study import group_by_series
     from dicom_node.bootstrap.store import SystemClock
     from inference.bundle import BundleError, load_bundle
@@ -48,7 +51,9 @@ def analyse_folder(
         bundle = load_bundle(settings.inference.bundle, chosen_device)
     except BundleError as error:
         raise BundleMismatch(str(error)) from error
-    pipeline = Pipeline(bundle, chosen_device, threads=settings.inference.threads or None)
+    other = totalsegmentator(settings.inference, device)
+    localiser = configured_localiser(None if other is None else asdict(other), None)
+    pipeline = Pipeline(bundle, chosen_device, settings.inference.threads or None, localiser)
     scan = scan_folder(folder)
     by_study: dict[str, list[Any]] = {}
     for header in scan.instances:
@@ -57,6 +62,7 @@ def analyse_folder(
         _analyse_one(
             group_by_series(uid, headers),
             pipeline=pipeline,
+            localiser=localiser,
             device=chosen_device,
             encoder=make_encoder(settings),
             out=out / study_key(uid) if len(by_study) > 1 else out,
@@ -71,6 +77,7 @@ def _analyse_one(
     study: Any,
     *,
     pipeline: Any,
+    localiser: Any,
     device: str,
     encoder: ResultEncoder,
     out: Path,
@@ -81,18 +88,25 @@ def _analyse_one(
     from dicom_node.app.result_json import failed_json, result_json
     from dicom_node.core.selection import SelectionRules
     from dicom_node.results.report import write_report
+    from inference.errors import LocaliserError
 
     out.mkdir(parents=True, exist_ok=True)
     started, started_at = time.perf_counter(), clock.now()
     try:
         result = analyse_study(
-            study, pipeline=pipeline, rules=SelectionRules(), device=device, work_dir=out, progress=progress
+            study,
+            pipeline=pipeline,
+            rules=SelectionRules(),
+            device=device,
+            work_dir=out,
+            progress=progress,
+            localiser=localiser,
         )
         analysed = time.perf_counter()
         objects = encoder.encode(result, revision=1, created_at=started_at, out_dir=out)
         encoded = time.perf_counter()
         report = result_json(result, objects, encode_s=encoded - analysed, total_s=time.perf_counter() - started)
-    except (GeometryUnsupported, EncodingInvalid) as error:
+    except (GeometryUnsupported, EncodingInvalid, LocaliserError) as error:
         report = failed_json(study.study_instance_uid, str(error))
         write_report(report, (), out / "report.html")
     (out / "result.json").write_text(json.dumps(report, indent=2) + "\n")

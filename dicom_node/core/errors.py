@@ -16,7 +16,8 @@
     │   ├─ SopClassNotAccepted  the peer accepts no presentation context for an object
     │   ├─ EncodingInvalid      a result object could not be built
     │   ├─ BundleMismatch       the bundle is damaged or made for other code
-    │   └─ GeometryUnsupported  the series cannot become a volume
+    │   ├─ GeometryUnsupported  the series cannot become a volume
+    │   └─ LocaliserUnusable    the configured localiser is not there, or its answer cannot be used
     └─ ConfigurationError       refuse to start; says which key, its value and where it came from
 
 A message is for an operator at night: what, which study or peer, what happens next. No patient data.
@@ -96,6 +97,10 @@ class BundleMismatch(PermanentError):
 
 class GeometryUnsupported(PermanentError):
     """The series cannot become a volume."""
+
+
+class LocaliserUnusable(PermanentError):
+    """The configured localiser or its weights are not there, or its answer cannot be used; somebody has to act."""
 
 
 class ConfigurationError(NodeError):

@@ -51,12 +51,21 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleIdentity:
-    """Which weights spoke."""
+    """Which weights spoke.
+
+    `levels_named_by` is the localiser that named the levels in the place of the bundle's own, empty where none did.
+    """
 
     name: str
     version: str
     sha256: str
     trained_on: str = "synthetic data only"
+    levels_named_by: str = ""
+
+    @property
+    def content(self) -> str:
+        """Another text as soon as other weights speak, whichever of them."""
+        return f"{self.sha256}+{self.levels_named_by}" if self.levels_named_by else self.sha256
 
 
 @dataclass(frozen=True, kw_only=True)

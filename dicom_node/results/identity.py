@@ -32,7 +32,7 @@ def identify(kind: ResultKind, result: AnalysisResult, *, revision: int) -> Obje
     """The identity of the object of this kind."""
 
     def uid(*what: str) -> str:
-        return derived_uid(result.study_instance_uid, str(revision), result.bundle.sha256, *what)
+        return derived_uid(result.study_instance_uid, str(revision), result.bundle.content, *what)
 
     return ObjectIdentity(
         series_instance_uid=uid(kind, "series"),

@@ -121,7 +121,7 @@ class Equipment:
 
 def device_uid(equipment: Equipment, bundle: BundleIdentity) -> str:
     """The Device UID of IHE AIR 6.5.3.1: another one as soon as the weights or the software change."""
-    return derived_uid("device", equipment.model_name, equipment.software_version, bundle.sha256)
+    return derived_uid("device", equipment.model_name, equipment.software_version, bundle.content)
 
 
 def blank_study(study_instance_uid: str) -> Dataset:
@@ -184,6 +184,7 @@ def stamp_equipment(target: Dataset, equipment: Equipment, bundle: BundleIdentit
     ours.DeviceUID = device_uid(equipment, bundle)
     ours.ContributionDescription = (
         f"Cervical spine fracture model {bundle.name} {bundle.version}, trained on {bundle.trained_on}"
+        + (f"; levels named by {bundle.levels_named_by}" if bundle.levels_named_by else "")
     )
     target.ContributingEquipmentSequence = [ours, *target.get("ContributingEquipmentSequence", [])]
 

@@ -199,7 +199,8 @@ def _description(
             family=codes.ARTIFICIAL_INTELLIGENCE,
             version=bundle.version,
             source=equipment.manufacturer,
-            parameters={"bundle_sha256": bundle.sha256},
+            parameters={"bundle_sha256": bundle.sha256}
+            | ({"levels_named_by": bundle.levels_named_by} if bundle.levels_named_by else {}),
         ),
         tracking_uid=identity.tracking[level],
         tracking_id=tracking_id(level),

@@ -181,6 +181,7 @@ def _group(statement: _Statement, result: AnalysisResult, sources: SourceSeries,
             f"threshold={100 * statement.threshold:.1f} %",
             f"bundle_sha256={result.bundle.sha256}",
             f"trained_on={result.bundle.trained_on}",
+            *([f"levels_named_by={result.bundle.levels_named_by}"] if result.bundle.levels_named_by else []),
         ],
     )
     return PlanarGroup(

@@ -66,6 +66,10 @@ def test_a_relative_folder_counts_from_the_file_that_names_it(tmp_path: Path, mo
     assert settings.inference.bundle == str(tmp_path / "mine")
     assert load_settings(written(tmp_path, "", "silent.toml"), environ={}).settings.node.data_dir == tmp_path / "var"
     assert load_settings(None, environ={}).settings.node.data_dir == elsewhere / "var"
+    other = "[inference]\ntotalsegmentator_python = '{}'\n"
+    for given, meant in (("seg/bin/python", str(tmp_path / "seg/bin/python")), ("python3.10", "python3.10")):
+        inference = load_settings(written(tmp_path, other.format(given), "other.toml"), environ={}).settings.inference
+        assert inference.totalsegmentator_python == meant
     named = load_settings(file, environ={}, overrides={"node.data_dir": Path("data")}).settings
     assert named.node.data_dir == elsewhere / "data"
 
@@ -84,6 +88,15 @@ def test_a_relative_folder_counts_from_the_file_that_names_it(tmp_path: Path, mo
         ("[node]\nae_title = 'A\\B'", "node.ae_title", "A\\B", 2, "without backslash"),
         ("[node]\nae_title = 'RÖNTGEN'", "node.ae_title", "RÖNTGEN", 2, "printable ASCII"),
         ("[study]\nquiet_period_s = 60\nhard_limit_s = 5", "study.hard_limit_s", 5.0, 3, "shorter"),
+        ("[inference]\nlocaliser = 'nnunet'", "inference.localiser", "nnunet", 2, "'totalsegmentator'"),
+        ("[inference]\ntotalsegmentator_task = 'body'", "inference.totalsegmentator_task", "body", 2, "'vertebrae_pp'"),
+        (
+            "[inference]\nlocaliser = 'totalsegmentator'\ntotalsegmentator_timeout_s = 900",
+            "inference.totalsegmentator_timeout_s",
+            900.0,
+            3,
+            "not shorter than inference.timeout_s",
+        ),
         ("[study]\nquiet_period_s = nan", "study.quiet_period_s", None, 2, ""),
         ("peers = 3", "peers", None, 1, "[[peers]]"),
         ("[[peers]]\nname = 'a'\nae_title = 'A'\nhost = 'h'\n", "peers[0].port", None, 1, "required"),

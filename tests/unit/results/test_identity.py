@@ -37,6 +37,7 @@ def test_the_same_study_revision_and_bundle_give_the_same_uids():
         (RESULT, 2),
         (dataclasses.replace(RESULT, study_instance_uid="1.2.4"), 1),
         (dataclasses.replace(RESULT, bundle=dataclasses.replace(RESULT.bundle, sha256="01")), 1),
+        (dataclasses.replace(RESULT, bundle=dataclasses.replace(RESULT.bundle, levels_named_by="Other 2")), 1),
     ],
 )
 def test_another_study_revision_or_bundle_shares_no_uid(other, revision):

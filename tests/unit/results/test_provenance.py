@@ -1,6 +1,7 @@
 """Demographics, character set, times and equipment of a result object."""
 
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,15 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 from dicom_node.core.finding import BundleIdentity
-from dicom_node.results.provenance import Equipment, device_uid, stamp_times, study_facts, take_over_study, write
+from dicom_node.results.provenance import (
+    Equipment,
+    device_uid,
+    stamp_equipment,
+    stamp_times,
+    study_facts,
+    take_over_study,
+    write,
+)
 
 BUNDLE = BundleIdentity(name="b", version="1", sha256="00")
 AT = datetime(2026, 3, 1, 23, 30, 5, 1200, tzinfo=UTC)
@@ -111,6 +120,15 @@ def test_the_device_uid_changes_with_the_weights_and_with_the_software():
     old, new = (Equipment(manufacturer="m", software_version=version, device_serial="1") for version in ("1.0", "1.1"))
     retrained = BundleIdentity(name="b", version="1", sha256="01")
     assert len({device_uid(old, BUNDLE), device_uid(new, BUNDLE), device_uid(old, retrained)}) == 3
+
+
+def test_equipment_says_who_named_the_levels_where_it_was_not_the_bundle():
+    equipment = Equipment(manufacturer="m", software_version="1.0", device_serial="1")
+    for bundle, said in ((BUNDLE, False), (replace(BUNDLE, levels_named_by="TotalSegmentator 2.18.0 total"), True)):
+        target = Dataset()
+        stamp_equipment(target, equipment, bundle)
+        description = target.ContributingEquipmentSequence[0].ContributionDescription
+        assert ("levels named by TotalSegmentator 2.18.0 total" in description) is said
 
 
 def test_a_language_in_which_nothing_is_written_is_refused():
