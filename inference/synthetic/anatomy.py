@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from inference.synthetic.breaks import Breaks
 from inference.synthetic.curve import ALL_LEVELS, SpineCurve, build_curve
-from inference.synthetic.decoys import Decoration, decorate
+from inference.synthetic.decoration import Decoration, Decoy, Shade
+from inference.synthetic.decoys import decorate
 from inference.synthetic.field import bar, bounds_of, chain, ellipsoid, placed
 from inference.synthetic.fractures import break_vertebra, squash_of
 from inference.synthetic.neck import Neck
@@ -18,7 +19,8 @@ from inference.synthetic.skull import Head
 from inference.synthetic.solid import Layer, Solid, bone_layers, solid
 from inference.synthetic.spec import LEVELS, PhantomSpec
 from inference.synthetic.trunk import Trunk
-from inference.synthetic.vertebra import Vertebra, build_vertebra
+from inference.synthetic.vertebra import Traits, Vertebra, build_vertebra
+from inference.synthetic.wear import wear_out
 
 Array = NDArray[Any]
 # C1-C7, then T1-T12 numbered on as in the RSNA 2022 segmentations, then L1-L5.
@@ -47,6 +49,8 @@ class Anatomy:
     boxes_lps_mm: dict[str, tuple[Array, Array]]
     fracture_boxes: dict[str, list[tuple[Array, Array]]]
     metal_lps_mm: Array
+    decoys: tuple[Decoy, ...]
+    shades: tuple[Shade, ...]
 
 
 def _marrow_hu(spec: PhantomSpec, level: str) -> float:
@@ -56,22 +60,37 @@ def _marrow_hu(spec: PhantomSpec, level: str) -> float:
     return spec.bone_hu * share
 
 
-def _vertebrae(spec: PhantomSpec, curve: SpineCurve) -> tuple[list[Solid], dict[str, Vertebra], dict[str, Decoration]]:
+def _traits(spec: PhantomSpec, level: str, curve: SpineCurve) -> Traits:
+    return Traits(
+        scale=spec.scale,
+        width=spec.width_scale,
+        height_mm=curve.heights.get(level, 0.0),
+        spinous=spec.spinous_scale[LEVELS.index(level)] if level in LEVELS else 1.0,
+        rough_mm=spec.shape_noise_mm,
+        rough_cell_mm=spec.shape_cell_mm,
+        variant=spec.c1_variant if level == "C1" else "",
+        squash=squash_of(spec, level),
+    )
+
+
+def _vertebrae(
+    spec: PhantomSpec, curve: SpineCurve
+) -> tuple[list[Solid], dict[str, Vertebra], dict[str, Decoration], list[Solid]]:
     lowest = ALL_LEVELS.index(_LOWEST[spec.coverage])
-    solids, shapes, extras = [], {}, {}
+    solids, shapes, extras, worn = [], {}, {}, []
     for i, level in enumerate(ALL_LEVELS[: lowest + 1]):
         rng = np.random.default_rng([spec.seed, 202, i])
-        shape = build_vertebra(
-            level, rng, spec.scale, spec.width_scale, curve.heights.get(level, 0.0), squash_of(spec, level)
-        )
+        shape = build_vertebra(level, rng, _traits(spec, level, curve))
         extra = decorate(spec, level, shape) if level in LEVELS else Decoration()
-        prims = placed(shape.prims + extra.prims, curve.frames[level])
+        wear = wear_out(spec, level, shape, curve)
+        worn += wear.over
+        prims = placed(shape.prims + wear.prims + extra.prims, curve.frames[level])
         hu = _marrow_hu(spec, level)
         thick = spec.cortex_mm * (1.5 if level == "C1" else 1.0)
         layers = bone_layers(spec.cortex_hu, thick, hu, spec.marrow_texture_hu)
         solids.append(solid(level, prims, layers, label=LABELS[level], step_mm=0.8, seed=spec.seed + 17 * i))
         shapes[level], extras[level] = shape, extra
-    return solids, shapes, extras
+    return solids, shapes, extras, worn
 
 
 def _surroundings(spec: PhantomSpec, neck: Neck, curve: SpineCurve) -> list[Solid]:
@@ -104,7 +123,7 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
     """Everything that can be painted, placed in patient space; nothing is rendered yet."""
     curve = build_curve(spec)
     head, neck, trunk = Head(spec, curve.frames["skull"]), Neck(spec, curve), Trunk(spec, curve)
-    vertebrae, shapes, extras = _vertebrae(spec, curve)
+    vertebrae, shapes, extras, worn = _vertebrae(spec, curve)
     low = spec.coverage in ("wholebody", "chest", "abdomen")
     skin = head.flesh() + neck.flesh() + trunk.flesh()
     flesh = solid(
@@ -131,7 +150,7 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
         *neck.vessels(),
     ]
     other = [*trunk.ribs(), *trunk.girdle(), *(trunk.pelvis() if low else [])]
-    over = [face, brain, *head.air(), *head.jaw(), *neck.cartilages(), *other, *neck.tubes()]
+    over = [*worn, face, brain, *head.air(), *head.jaw(), *neck.cartilages(), *other, *neck.tubes()]
     over += [solid_ for lv, e in extras.items() for solid_ in e.placed(curve.frames[lv], spec)]
     breaks = {lv: break_vertebra(spec, lv, shapes[lv], curve.frames[lv]) for lv in LEVELS}
     breaks = {lv: b for lv, b in breaks.items() if b}
@@ -149,7 +168,15 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
         boxes_lps_mm={v.name: bounds_of(v.prims) for v in vertebrae},
         fracture_boxes=_fracture_boxes(breaks, {v.name: bounds_of(v.prims) for v in vertebrae}),
         metal_lps_mm=_metal(over),
+        decoys=_decoys(spec, extras, curve),
+        shades=tuple(shade for lv, e in extras.items() for shade in e.shades(curve.frames[lv])),
     )
+
+
+def _decoys(spec: PhantomSpec, extras: dict[str, Decoration], curve: SpineCurve) -> tuple[Decoy, ...]:
+    """The labelled negatives that are really there, and motion where the scan has it."""
+    moved = [Decoy(kind="motion", level=None, centre_lps_mm=None)] if spec.scanner.motion_mm else []
+    return (*(d for lv, e in extras.items() for d in e.decoys(curve.frames[lv], lv)), *moved)
 
 
 def _fracture_boxes(

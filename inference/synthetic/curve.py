@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.synthetic.field import frame, rotation
+from inference.synthetic.slips import displaced
 from inference.synthetic.spec import PhantomSpec
 
 Array = NDArray[Any]
@@ -21,12 +22,12 @@ ALL_LEVELS = (
 )
 # Half height of the body below C2, and the disc under each level (mm, mid-sagittal mean of front and back).
 _HEIGHT = (
-    {"C2": 19.0, "C3": 13.05, "C4": 12.65, "C5": 12.15, "C6": 12.15, "C7": 13.15}
+    {"C2": 19.0, "C3": 13.05, "C4": 12.65, "C5": 12.4, "C6": 12.15, "C7": 13.15}
     | {f"T{i}": 14.5 + 0.85 * (i - 1) for i in range(1, 13)}
     | {f"L{i}": 25.5 + 0.5 * i for i in range(1, 6)}
 )
 _DISC = (
-    {"C2": 3.9, "C3": 3.9, "C4": 3.8, "C5": 3.7, "C6": 3.9, "C7": 4.0}
+    {"C2": 3.5, "C3": 3.35, "C4": 3.35, "C5": 3.2, "C6": 3.35, "C7": 3.7}
     | {f"T{i}": 3.8 + 0.2 * i for i in range(1, 13)}
     | {f"L{i}": 8.0 + i * 0.6 for i in range(1, 6)}
 )
@@ -103,4 +104,5 @@ def build_curve(spec: PhantomSpec) -> SpineCurve:
     centres["skull"] = (
         centres["C1"] + turns["C1"] @ np.array([0, 5.5, 9.0]) * s + turns["skull"] @ (np.array([0, 0, 6.5]) * s)
     )
-    return SpineCurve(frames={k: frame(centres[k], turns[k]) for k in turns}, heights=heights, gaps=gaps)
+    frames = displaced(spec, {k: frame(centres[k], turns[k]) for k in turns})
+    return SpineCurve(frames=frames, heights=heights, gaps=gaps)

@@ -18,9 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.synthetic.noise import value_noise
+
 Array = NDArray[Any]
 REACH_MM = 4.0
 FAR_MM = 9.0
+_ROUGH_REACH_MM = 2.6
 _EPS = np.float32(1e-6)
 
 
@@ -28,7 +31,8 @@ _EPS = np.float32(1e-6)
 class Prim:
     """One primitive: `local = inv @ (x, y, z, 1)`; `half` bounds it in its own frame, centred on the origin.
 
-    `op` is "+" (smooth union with what came before) or "-" (smooth subtraction); `k` is the blend radius, mm.
+    `op` is "+" (smooth union with what came before), "-" (smooth subtraction) or "~" (what came before made uneven);
+    `k` is the blend radius, mm.
     """
 
     kind: str
@@ -177,6 +181,17 @@ def bar(
     return Prim(kind="bar", inv=rigid_inverse(place), params=(a, b, length / 2, taper), half=half, op=op, k=k)
 
 
+def plate(
+    start: Any, end: Any, thick: float, tall: float, *, lean_deg: float = 0.0, r: float = 1.2, k: float = 2.0
+) -> Prim:
+    """A flat plate between two points, half sizes `thick` and `tall`, upright but for its top leaning forwards."""
+    place, length = _along(start, end, (0, 0, 1))
+    u, v, w = (place[:3, i] for i in range(3))
+    lean = np.radians(lean_deg) * (1 if u[1] < 0 else -1)
+    turn = np.column_stack([u * np.cos(lean) - v * np.sin(lean), v * np.cos(lean) + u * np.sin(lean), w])
+    return box(place[:3, 3], (thick, tall, length / 2 + thick), min(r, 0.9 * thick), turn, k=k)
+
+
 def tube(
     start: Any, end: Any, a: float, b: float | None = None, *, up: Any = (0, 1, 0), op: str = "-", k: float = 0.8
 ) -> Prim:
@@ -215,17 +230,26 @@ def vertebral_body(
     flare: float,
     waist: float,
     arch: float,
+    tilt_top_mm: float = 0.0,
+    tilt_bottom_mm: float = 0.0,
     wedge_mm: float = 0.0,
     dip_mm: float = 0.0,
     k: float = 1.5,
 ) -> Prim:
     """A vertebral body: superelliptic section, waisted, flared upwards, arched below.
 
-    `wedge_mm` lowers the front of the upper endplate, `dip_mm` its middle (a compressed body).
+    The tilts make its back taller than its front, by that much above and below at either wall. `wedge_mm` lowers
+    the front of the upper endplate, `dip_mm` its middle (a compressed body).
     """
-    params = (width / 2, depth / 2, height / 2, flare, waist, arch, wedge_mm, dip_mm)
+    params = (width / 2, depth / 2, height / 2, flare, waist, arch, tilt_top_mm, tilt_bottom_mm, wedge_mm, dip_mm)
     half = (width / 2 + flare + 1, depth / 2 + 1.5, height / 2 + 2.5)
     return Prim(kind="body", inv=rigid_inverse(frame(centre)), params=params, half=half, k=k)
+
+
+def roughness(seed: int, size_mm: float, cell_mm: float) -> Prim:
+    """Makes the surface of all primitives before it uneven by about `size_mm`, over cells of `cell_mm`."""
+    far = (1e3, 1e3, 1e3)
+    return Prim(kind="rough", inv=np.eye(4)[:3], params=(float(seed), size_mm, cell_mm), half=far, op="~", k=0.0)
 
 
 # --- distances ------------------------------------------------------------------------------------------------
@@ -283,6 +307,8 @@ def _body(
     flare: float,
     waist: float,
     arch: float,
+    tilt_top: float,
+    tilt_bottom: float,
     wedge: float,
     dip: float,
 ) -> Array:
@@ -296,10 +322,11 @@ def _body(
     side = np.sqrt(u * u + v * v) * (1 - 1 / rho)
     np.minimum(xx, 1.5, out=xx)
     np.minimum(yy, 1.5, out=yy)
-    top = np.float32(h - 0.9) + np.float32(1.2) * xx
+    np.clip(y, -1.2, 1.2, out=y)
+    top = np.float32(h + 0.1) + np.float32(1.0) * xx + np.float32(tilt_top) * y
     if wedge or dip:
         top = top - np.float32(wedge) * np.clip(0.5 - 0.5 * y, 0, 1) - np.float32(dip) * np.maximum(1 - xx - yy, 0)
-    bottom = np.float32(-h - 0.6) + np.float32(arch) * (1 - yy) + np.float32(0.8) * xx
+    bottom = np.float32(-h - 0.5) + np.float32(arch) * (1 - yy) + np.float32(0.8) * xx - np.float32(tilt_bottom) * y
     ends = np.maximum(w - top, bottom - w)
     return smooth_max(side, ends, 2.0)
 
@@ -335,6 +362,9 @@ def evaluate(prims: list[Prim], lattice: Lattice, far: float = FAR_MM) -> Array:
     """The smooth union/subtraction of the primitives, in order, float32 [z, y, x]; `far` where nothing is near."""
     out = np.full(lattice.shape, np.float32(far), dtype=np.float32)
     for prim in prims:
+        if prim.op == "~":
+            _roughen(out, prim, lattice)
+            continue
         lo, hi = prim.bounds
         margin = max(REACH_MM, prim.k) if prim.op == "+" else prim.k + 0.5
         box_ = lattice.index_box(lo - margin, hi + margin)
@@ -344,3 +374,19 @@ def evaluate(prims: list[Prim], lattice: Lattice, far: float = FAR_MM) -> Array:
         here = out[box_]
         out[box_] = smooth_min(here, d, prim.k) if prim.op == "+" else smooth_max(here, -d, prim.k)
     return out
+
+
+def _roughen(out: Array, prim: Prim, lattice: Lattice) -> None:
+    """Shift the surface in place by two octaves of smooth noise, where the field is near it.
+
+    It is worn down by half a millimetre at most, so that thin plates stay whole.
+    """
+    seed, size, cell = prim.params
+    z, y, x = np.nonzero(np.abs(out) < np.float32(_ROUGH_REACH_MM))
+    index = np.stack([x, y, z]).astype(np.float32)
+    m = (prim.inv @ np.vstack([lattice.affine, [0, 0, 0, 1]])).astype(np.float32)
+    at = m[:, :3] @ index + m[:, 3:]
+    where = (at[0], at[1], at[2])
+    shift = value_noise(int(seed), where, cell)
+    shift += np.float32(0.5) * value_noise(int(seed) + 1, where, 0.47 * cell)
+    out[z, y, x] += np.minimum(np.float32(size) * shift, np.float32(0.4))
