@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inference.synthetic import FRACTURE_KINDS, LEVELS, Fracture, PhantomSpec, draw_spec
-from inference.synthetic.spec import draw_kind, draw_levels
+from inference.synthetic.injuries import draw_kind, draw_levels
 
 # Share of studies with a fracture at each level in 2,019 public labels, and how often C6 and C7 break together.
 SHARE = {"C1": 0.072, "C2": 0.141, "C3": 0.036, "C4": 0.054, "C5": 0.080, "C6": 0.137, "C7": 0.195}
