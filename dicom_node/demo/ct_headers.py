@@ -49,6 +49,7 @@ class StudyHeader:
     accession_number: str
     maker: int
     style: str
+    patient_position: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,8 @@ def study_header(seed: int, spec_text: str, sex: str, age: int, style: str, non_
         accession_number=f"A{rng.integers(10**6, 10**7)}",
         maker=int(rng.integers(len(_MAKERS))),
         style=style,
+        # Head first or feet first into the gantry: the patient coordinates do not change, the numbering does.
+        patient_position="HFS" if rng.random() < 0.85 else "FFS",
     )
 
 
@@ -110,7 +113,8 @@ def image_header(
     `spacing_mm` is (between rows, between columns), PS3.3 10.7.1.3.
     """
     ds = Dataset()
-    ds.SpecificCharacterSet = "ISO_IR 192"
+    if study.style != "rsna":
+        ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPInstanceUID = sop_instance_uid
     ds.StudyInstanceUID, ds.SeriesInstanceUID = study.study_instance_uid, series.series_instance_uid
     ds.PatientName, ds.PatientID = study.patient_name, study.patient_id
@@ -151,7 +155,7 @@ def _complete(ds: Dataset, study: StudyHeader, series: SeriesHeader) -> None:
         "SeriesNumber": series.number,
         "SeriesDescription": series.description,
         "BodyPartExamined": "CSPINE",
-        "PatientPosition": "HFS",
+        "PatientPosition": study.patient_position,
         "PositionReferenceIndicator": "",
         "Manufacturer": maker,
         "ManufacturerModelName": model,
@@ -189,8 +193,8 @@ def describe_pixels(
 ) -> NDArray[Any]:
     """Set the Image Pixel and rescale elements; returns the stored values [y, x] for `hu`.
 
-    With padding below -1024 HU values are signed 16-bit with Pixel Padding Value, as some scanners write; else they
-    are unsigned 12-bit with an intercept of -1024.
+    With padding below -1024 HU values are signed 16-bit with Pixel Padding Value, as some scanners write (the poor
+    header keeps the values and loses the element); else they are unsigned 12-bit with an intercept of -1024.
     """
     signed = padding_hu < _FORBIDDEN_PADDING_BELOW and outside is not None
     intercept = -1024
@@ -206,7 +210,8 @@ def describe_pixels(
     if "SOPClassUID" in ds:
         ds.RescaleType = "HU"
     ds.WindowCenter, ds.WindowWidth = ["350", "50"], ["2500", "350"]
-    if signed:
+    if signed and "SOPClassUID" in ds:
         ds.PixelPaddingValue = padding_hu - intercept
+    if signed:
         return stored.astype(np.int16)
     return np.clip(stored, 0, 4095).astype(np.uint16)

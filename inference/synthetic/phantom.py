@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from inference.synthetic.anatomy import Anatomy, build_anatomy
 from inference.synthetic.field import rotation
 from inference.synthetic.grid import Grid
 from inference.synthetic.render import render
-from inference.synthetic.spec import LEVELS, PhantomSpec
+from inference.synthetic.spec import PhantomSpec
+from inference.synthetic.truth import describe
 from inference.volume import Volume
 
 Array = NDArray[Any]
@@ -105,7 +105,7 @@ def make_phantom(spec: PhantomSpec, *, grid: Grid | None = None, workers: int = 
         volume=volume,
         labels=out.labels,
         fracture_mask=out.fracture_mask,
-        truth=_truth(spec, anatomy, volume, out.labels, out.fracture_mask),
+        truth=describe(spec, anatomy, volume, out.labels, out.fracture_mask),
     )
 
 
@@ -115,43 +115,3 @@ def reconstruction_circle(grid: Grid) -> NDArray[np.bool_]:
     y, x = np.ogrid[:ny, :nx]
     inside: NDArray[np.bool_] = (y - (ny - 1) / 2) ** 2 + (x - (nx - 1) / 2) ** 2 <= (min(nx, ny) / 2) ** 2
     return inside
-
-
-def _box(volume: Volume, where: Array) -> dict[str, Any]:
-    """Half-open voxel box and LPS mm box of the true voxels."""
-    sides = [np.flatnonzero(where.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    lo, hi = np.array([s[0] for s in sides]), np.array([s[-1] + 1 for s in sides])
-    corners = np.array([[z, y, x] for z in (lo[0], hi[0] - 1) for y in (lo[1], hi[1] - 1) for x in (lo[2], hi[2] - 1)])
-    mm = volume.to_lps_mm(corners)
-    return {"voxels_zyx": [lo.tolist(), hi.tolist()], "lps_mm": [mm.min(axis=0).tolist(), mm.max(axis=0).tolist()]}
-
-
-def _truth(spec: PhantomSpec, anatomy: Anatomy, volume: Volume, labels: Array, mask: Array) -> dict[str, Any]:
-    levels = []
-    shape = np.array(volume.hu.shape)
-    for number, level in enumerate(LEVELS, 1):
-        kinds = [{"kind": f.kind, "severity": f.severity} for f in spec.fractures if f.level == level]
-        bone, gap = labels == number, mask == number
-        centre = anatomy.centres_lps_mm[level]
-        at = volume.to_index_zyx(np.array(centre))
-        present = int(bone.sum())
-        inside = bool(np.all(at >= 0) and np.all(at <= shape - 1))
-        edges = present and any(bone.take(i, axis=a).any() for a in range(3) for i in (0, -1))
-        levels.append(
-            {
-                "level": level,
-                "status": "absent" if not present else ("partial" if edges or not inside else "complete"),
-                "fractured": bool(kinds) and bool(gap.any()),
-                "fractures": kinds,
-                "centre_lps_mm": list(centre),
-                "bone_box": _box(volume, bone) if present else None,
-                "fracture_box": _box(volume, gap) if gap.any() else None,
-            }
-        )
-    return {
-        "synthetic": True,
-        "any_fracture": any(lv["fractured"] for lv in levels),
-        "levels": levels,
-        "decoys": list(spec.decoys),
-        "spec": json.loads(spec.to_json()),
-    }

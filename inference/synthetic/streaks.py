@@ -20,9 +20,9 @@ Array = NDArray[Any]
 METAL_HU = 3200.0
 _VIEWS = 180
 _DETECTOR_MM = 0.8
-_HARDENING = 0.018
+_HARDENING = 0.15
 _WITH_BONE = 0.12
-_STARVED = 0.22
+_STARVED = 1.2
 _MOST_POINTS = 4000
 
 
@@ -59,7 +59,9 @@ def metal_streaks(plane: Array, sy: float, sx: float, outside_mm: Array, strengt
     error += _STARVED * np.sqrt(np.expm1(np.minimum(through_metal * 0.45, 4.0))) * grains
     step = max(1.0, max(nx * sx, ny * sy) / 190)
     picture = _back_projected(error, reach, middle, step)
-    return stretched(picture, ny, nx, sy / step, sx / step) * np.float32(1000 * strength)
+    out = stretched(picture, ny, nx, sy / step, sx / step) * np.float32(1000 * strength)
+    # Metal itself stays off the scale.
+    return np.where(plane > METAL_HU, np.maximum(out, 0), out)
 
 
 def noise_size(ny: int, nx: int, sy: float, sx: float) -> int:
