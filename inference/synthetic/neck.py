@@ -12,6 +12,7 @@ from inference.synthetic.curve import ALL_LEVELS, SpineCurve
 from inference.synthetic.field import Prim, bar, box, chain, ellipsoid, placed
 from inference.synthetic.solid import Layer, Solid, bone_layers, solid
 from inference.synthetic.spec import PhantomSpec
+from inference.synthetic.swelling import swelling_mm
 
 Array = NDArray[Any]
 _HALF_DEPTH = {
@@ -36,6 +37,7 @@ class Neck:
         self.spec, self.curve = spec, curve
         self.rng = np.random.default_rng([spec.seed, 505])
         self.s = spec.scale
+        self.swelling = swelling_mm(spec)
 
     def at(self, level: str, x: float, y: float, z: float = 0.0) -> Array:
         """A point in a vertebra's frame (mm before scaling), in patient mm."""
@@ -102,21 +104,22 @@ class Neck:
         spec, s = self.spec, self.s
         m = spec.muscle_hu
         wall = [
-            self.ahead("C1", 5),
-            self.ahead("C2", 9),
-            self.ahead("C3", 10),
-            self.ahead("C4", 12),
-            self.ahead("C5", 17),
-            self.ahead("C6", 19),
+            self.pushed("C1", 5),
+            self.pushed("C2", 9),
+            self.pushed("C3", 10),
+            self.pushed("C4", 12),
+            self.pushed("C5", 17),
+            self.pushed("C6", 19),
         ]
         gullet = [
-            self.ahead("C5", 6),
-            self.ahead("C6", 7),
-            self.ahead("C7", 7, 3),
+            self.pushed("C5", 6),
+            self.pushed("C6", 7),
+            self.pushed("C7", 7, 3),
             self.ahead("T2", 8, 5),
             self.ahead("T4", 9, 5),
         ]
         out = [
+            *self.haematoma(),
             solid("pharynx", chain(wall, 16 * s, 12 * s, up=(0, 1, 0), k=4), m + 6, soft_mm=1.5),
             solid("gullet", chain(gullet, 8 * s, 5.5 * s, up=(0, 1, 0), k=3), m + 2, soft_mm=1.0),
         ]
@@ -144,10 +147,9 @@ class Neck:
         """Air from the nasopharynx to the carina, with a widening at the pharynx."""
         s, r = self.s, self.rng
         n = [float(np.clip(r.normal(1, 0.22), 0.4, 1.6)) for _ in range(6)]
-        swell = self.spec_swelling()
 
         def a(level: str, gap: float, z: float = 0.0) -> Array:
-            return self.ahead(level, gap + swell, 0, z)
+            return self.pushed(level, gap, 0, z)
 
         points = [a("C1", 20, 16), a("C1", 10, 2), a("C2", 11), a("C3", 12), a("C4", 16), a("C5", 24)]
         wide = np.array([13, 12, 12, 13, 9]) * s * np.array(n[:5])
@@ -159,9 +161,20 @@ class Neck:
             prims.append(bar(trachea[-1], trachea[-1] + np.array([side * 38, 0, -36]) * s, 6 * s, k=4))
         return [solid("airway", prims, -1000.0, step_mm=1.0)]
 
-    def spec_swelling(self) -> float:
-        """How far fresh fractures push the airway forward, mm."""
-        return 4.0 * max((f.severity for f in self.spec.fractures if f.kind not in _QUIET), default=0.0)
+    def pushed(self, level: str, gap: float, x: float = 0.0, z: float = 0.0) -> Array:
+        """A point in front of a vertebra as far forward as swelling pushes it."""
+        return self.ahead(level, gap + self.swelling.get(level, 0.0), x, z)
+
+    def haematoma(self) -> list[Solid]:
+        """Blood and oedema between the spine and the pharynx, where a fresh fracture put it."""
+        swollen = [(lv, mm) for lv, mm in self.swelling.items() if mm > 0.7]
+        if len(swollen) < 2:
+            return []
+        points = [self.ahead(lv, 0.5 + mm / 2) for lv, mm in swollen]
+        deep = [(0.8 + (a + b) / 4) * self.s for (_, a), (_, b) in pairwise(swollen)]
+        prims = chain(points, 13 * self.s, np.array(deep), up=(0, 1, 0), k=4)
+        layers = (Layer(depth_mm=0, hu=self.spec.muscle_hu + 4, texture_hu=16, cell_mm=5),)
+        return [solid("haematoma", prims, layers, soft_mm=1.5, seed=self.spec.seed)]
 
     def canal(self) -> list[Solid]:
         """Thecal sac and cord from the medulla to L1, and epidural fat by omission."""
@@ -283,14 +296,13 @@ class Neck:
         """Endotracheal and gastric tubes."""
         out = []
         mouth = (self.curve.frames["skull"] @ np.array([8, -98, -20, 1]))[:3]
-        swell = self.spec_swelling()
         if self.spec.tube in ("ett", "both"):
             route = [
                 mouth + np.array([0, -40, 0]),
                 mouth,
-                self.ahead("C2", 15 + swell),
-                self.ahead("C4", 17 + swell),
-                self.ahead("C6", 25 + swell),
+                self.pushed("C2", 15),
+                self.pushed("C4", 17),
+                self.pushed("C6", 25),
                 self.ahead("T2", 26),
             ]
             out.append(
@@ -320,6 +332,3 @@ class Neck:
                 )
             )
         return out
-
-
-_QUIET = ("spinous", "lamina", "transverse-process", "facet", "pedicle", "c1-posterior-arch")
