@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +15,6 @@ from inference.errors import (
     LocaliserAnswerUnusable,
     LocaliserCrashed,
     LocaliserNotInstalled,
-    LocaliserTimeout,
     LocaliserWeightsMissing,
 )
 from inference.preprocess import PatientGrid, grid_covering
@@ -79,15 +73,6 @@ def work_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "work"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie that nobody reaped yet does not."""
-    state = Path(f"/proc/{pid}/stat")
-    try:
-        return state.read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize(
@@ -164,62 +149,6 @@ def test_a_killed_process_is_a_crash(tmp_path: Path, installed) -> None:
     installed(mode="killed")
     with pytest.raises(LocaliserCrashed, match="status -9"):
         TotalSegmentatorLocaliser(TotalSegmentator(), work_dir(tmp_path)).locate(neck()[0])
-
-
-def test_a_hanging_one_is_ended_with_all_its_processes(tmp_path: Path, installed) -> None:
-    seen = installed(mode="hang")
-    with pytest.raises(LocaliserTimeout, match="longer than 1 s"):
-        TotalSegmentatorLocaliser(TotalSegmentator(timeout_s=1.0), work_dir(tmp_path)).locate(neck()[0])
-    pid = json.loads(seen.with_suffix(".json").read_text())["pid"]
-    assert not alive(pid)
-    assert group_of(pid) == []
-
-
-def test_it_ends_with_the_process_that_asked_and_takes_the_images_along(tmp_path: Path, installed) -> None:
-    seen = installed(mode="hang")
-    asking = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from pathlib import Path; from inference.totalsegmentator_process import *;"
-            "segment(TotalSegmentator(), Path(sys.argv[1]))",
-            str(request_folder(tmp_path)),
-        ],
-        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parents[3]}{os.pathsep}{os.environ['PYTHONPATH']}"},
-    )
-    wait_for(seen.with_suffix(".started").exists)
-    asking.send_signal(signal.SIGKILL)
-    asking.wait()
-    pid = json.loads(seen.with_suffix(".json").read_text())["pid"]
-    wait_for(lambda: not alive(pid) and group_of(pid) == [])
-    assert not (tmp_path / "request").exists()
-
-
-def request_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "request"
-    folder.mkdir()
-    (folder / "ct.nii.gz").write_bytes(b"a patient's image")
-    return folder
-
-
-def group_of(leader: int) -> list[int]:
-    """Living processes of the leader's group."""
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == leader and fields[0] != "Z":
-            members.append(int(stat.parent.name))
-    return members
-
-
-def wait_for(condition) -> None:
-    ends_at = time.monotonic() + 10.0
-    while not condition():
-        assert time.monotonic() < ends_at, "it did not happen within ten seconds"
-        time.sleep(0.02)
 
 
 def test_missing_weights_are_said_before_anything_runs_and_never_fetched(tmp_path: Path, installed) -> None:
