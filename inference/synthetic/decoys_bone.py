@@ -110,7 +110,7 @@ def _limbus(t: Place) -> None:
     corner, z = t.m["upper-corner" if upper else "corner"], 1 if upper else -1
     at = corner + t.v(t.rng.normal(0, 1), t.u(2.4, 3.6), -z * t.u(1.2, 2.0))
     half = (t.u(7, 11) * t.s, t.u(0.5, 0.9) * t.s, 8 * t.s)
-    t.shape(box(at, half, 0.4, rotation(z * t.u(38, 55)), op="-", k=1.6))
+    t.shape(box(at, half, 0.4, rotation(-z * t.u(38, 55)), op="-", k=1.6))
 
 
 def _schmorl(t: Place) -> None:

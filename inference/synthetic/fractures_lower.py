@@ -35,7 +35,7 @@ def _burst(t: Site) -> None:
     low = t.u(-0.3, 0.3) * h
     t.cut(
         [
-            t.surface([0, wall[1] - t.u(3.5, 6) * s, 0], [0, -1, t.u(-0.3, 0.1)]),
+            t.surface([0, wall[1] - t.u(4.5, 7) * s, 0], [0, -1, t.u(-0.3, 0.1)]),
             t.surface([0, 0, low], [0, 0, -1]),
             t.flat(wall + np.array([0, 4 * s, 0]), [0, 1, 0]),
             t.surface([t.u(5, 8.5) * s, 0, 0], [1, 0.3, 0]),

@@ -67,7 +67,7 @@ def _lateral_mass(t: Site) -> None:
         t.cut(
             [
                 t.surface(mass + np.array([0, t.u(-4, 2), 0]), [0.3 * t.side, 1, 0]),
-                t.flat([t.side * 9 * t.s, 0, 0], [-t.side, 0, 0]),
+                t.surface([t.side * t.u(8, 11) * t.s, 0, 0], [-t.side, t.u(-0.3, 0.3), 0], jag=0.8),
             ],
             [t.side * 1.2 * t.severity, -1.0 * t.severity, 0],
             [0, 0, t.side * 4],

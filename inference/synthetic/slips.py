@@ -70,10 +70,11 @@ def _teardrop(f: Fracture, share: float, rng: np.random.Generator, s: float) -> 
 
 
 def _wedge(f: Fracture, share: float, rng: np.random.Generator, s: float) -> Slip:
-    """Above a wedged body the spine bends forward."""
+    """Above a wedged body the spine bends forward; into a burst one it sinks."""
     above = LEVELS[LEVELS.index(f.level) - 1]
     turn = [(2 + 10 * share) * rng.uniform(0.3, 0.8), 0, 0]
-    return Slip(hinge=f.level, last=above, motion=_about([0, 6.5, _HALF_HEIGHT_MM], [0, 0, 0], turn, s))
+    down = (0.3 + 1.7 * share) * rng.uniform(0.6, 1) if f.kind == "burst" else 0.0
+    return Slip(hinge=f.level, last=above, motion=_about([0, 6.5, _HALF_HEIGHT_MM], [0, 0, -down], turn, s))
 
 
 def _one_facet(f: Fracture, share: float, rng: np.random.Generator, s: float) -> Slip:
@@ -91,9 +92,9 @@ def _one_facet(f: Fracture, share: float, rng: np.random.Generator, s: float) ->
 def _both_facets(f: Fracture, share: float, rng: np.random.Generator, s: float) -> Slip:
     """Perched (about 40 %) to jumped with half the body's depth and more, bent forward over the disc's front."""
     forward = (0.38 + 0.24 * share) * _DEPTH_MM[f.level]
-    turn = [rng.uniform(9, 15), 0, rng.uniform(-3, 3)]
+    turn = [(12 - 7 * share) * rng.uniform(0.8, 1.2), 0, rng.uniform(-3, 3)]
     pivot = [0, -7, -_HALF_HEIGHT_MM]
-    return Slip(hinge=f.level, last=f.level, motion=_about(pivot, [0, -forward, 1.2], turn, s))
+    return Slip(hinge=f.level, last=f.level, motion=_about(pivot, [0, -forward, 0.3], turn, s))
 
 
 def dislocated_side(rng: np.random.Generator) -> int:
