@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dicom_node.cli.options import AsJson, ConfigFile, load
-from dicom_node.cli.output import answer_json, progress_line, say, table
+from dicom_node.cli.output import Progress, answer_json, progress_line, say, table
 from dicom_node.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def analyse(
 
 def phantom(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for dicom/, truth.json and labels.nii.gz.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same neck.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same neck.")] = 1,
     fracture: Annotated[
         list[str] | None, typer.Option(metavar="LEVEL:KIND", help="As C2:odontoid-2; may be repeated. Else drawn.")
     ] = None,
@@ -87,6 +88,10 @@ def phantom(
     healthy: Annotated[bool, typer.Option("--healthy", help="No fracture at all.")] = False,
     slices: Annotated[int | None, typer.Option(min=2, help="Number of slices.")] = None,
     spacing: Annotated[float | None, typer.Option(min=0.1, max=10, help="Distance between slices, mm.")] = None,
+    thickness: Annotated[
+        float | None, typer.Option(min=0.1, max=10, help="What a slice averages over, mm. Else as the spacing.")
+    ] = None,
+    kernel: Annotated[str | None, typer.Option(help="bone or soft. Else drawn.")] = None,
     syntax: Annotated[str | None, typer.Option(metavar="NAME", help="Transfer syntax, as jpeg-ls-lossless.")] = None,
     tilt: Annotated[float | None, typer.Option(min=-30, max=30, metavar="DEG", help="Gantry tilt, degrees.")] = None,
     coverage: Annotated[
@@ -94,32 +99,76 @@ def phantom(
     ] = None,
     matrix: Annotated[int | None, typer.Option(min=64, max=1024, help="Rows and columns.")] = None,
     header_style: Annotated[str | None, typer.Option(help="scanner, rsna or minimal. Else scanner.")] = None,
+    order: Annotated[str | None, typer.Option(help="head-first or feet-first: image 1's end. Else drawn.")] = None,
+    missing_slices: Annotated[int | None, typer.Option(min=0, help="Leave out so many slices.")] = None,
+    duplicate_slices: Annotated[int | None, typer.Option(min=0, help="Write so many slices twice.")] = None,
+    layout: Annotated[str, typer.Option(help="study, or rsna: many studies as the RSNA 2022 training set.")] = "study",
+    studies: Annotated[int | None, typer.Option(min=1, help="With --layout rsna: how many, from SEED on.")] = None,
+    segmented: Annotated[
+        float | None, typer.Option(min=0, max=1, help="With --layout rsna: share of studies with a segmentation.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A synthetic CT study with its truth."""
-    from dicom_node.demo.phantom_study import phantom_to_folder
-
+    """A synthetic CT study with its truth; or, with --layout rsna, a training set of them that can be resumed."""
     wishes: dict[str, Any] = {
         "fractures": () if healthy else tuple(fracture) if fracture else None,
         "decoys": tuple(decoy) if decoy else None,
         "slices": slices,
         "spacing_mm": spacing,
+        "thickness_mm": thickness,
+        "kernel": kernel,
         "syntax": syntax,
         "tilt_deg": tilt,
         "coverage": coverage,
         "matrix": matrix,
         "header_style": header_style,
+        "order": order,
+        "missing_slices": missing_slices,
+        "duplicate_slices": duplicate_slices,
+        "studies": studies,
+        "segmented_share": segmented,
     }
     given = {key: value for key, value in wishes.items() if value is not None}
     try:
+        write = _writer_of(layout, given)
         with progress_line() as progress:
-            truth = phantom_to_folder(out, seed=seed, progress=progress, **given)
+            truth = write(out, seed, given, progress)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     if as_json:
         answer_json(truth)
+    elif layout == "rsna":
+        say(f"{out}: {truth['studies']} studies, {truth['fractured']} with fractures, {truth['boxes']} boxes")
     else:
         say(f"{out}: {truth.get('slices', 'a study of')} slices, truth in {out / 'truth.json'}")
+
+
+_RSNA_OPTIONS = frozenset({"slices", "matrix", "studies", "segmented_share"})
+_RSNA_ONLY = frozenset({"studies", "segmented_share"})
+
+PhantomWriter = Callable[[Path, int, dict[str, Any], Progress], dict[str, Any]]
+
+
+def _writer_of(layout: str, given: dict[str, Any]) -> PhantomWriter:
+    """What writes a layout. Raises ValueError for a layout that there is not, and for options that are not its."""
+    if layout not in ("study", "rsna"):
+        raise ValueError(f"layout {layout!r} is not one of study, rsna")
+    wrong = sorted(set(given) - _RSNA_OPTIONS if layout == "rsna" else set(given) & _RSNA_ONLY)
+    if wrong:
+        raise ValueError(f"--layout {layout} does not go with {', '.join(wrong)}")
+    return _write_rsna if layout == "rsna" else _write_study
+
+
+def _write_study(out: Path, seed: int, given: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from dicom_node.demo.phantom_study import phantom_to_folder
+
+    return phantom_to_folder(out, seed=seed, progress=progress, **given)
+
+
+def _write_rsna(out: Path, seed: int, given: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from dicom_node.demo.rsna_dataset import write_rsna_dataset
+
+    return write_rsna_dataset(out, first_seed=seed, progress=progress, **given)
 
 
 def _show_demo(outcome: DemoResult) -> None:

@@ -45,6 +45,8 @@ def phantom_to_folder(
     decoys: tuple[str, ...] | None = None,
     slices: int | None = None,
     spacing_mm: float | None = None,
+    thickness_mm: float | None = None,
+    kernel: str | None = None,
     syntax: str = "explicit-vr-little-endian",
     tilt_deg: float | None = None,
     coverage: str | None = None,
@@ -77,8 +79,12 @@ def phantom_to_folder(
     if spacing_mm or (slices and coverage in _SPAN_MM):
         spacing = spacing_mm or max(_SPAN_MM[coverage] / max(slices or 1, 1), 0.4)
         scanner |= {"spacing_mm": spacing, "slice_mm": spacing}
+    if thickness_mm:
+        scanner["slice_mm"] = thickness_mm
+        if not spacing_mm and not slices:
+            scanner["spacing_mm"] = thickness_mm
     tell("drawing a synthetic patient", 0.0)
-    spec = draw_spec(seed, fractures=chosen, decoys=decoys, scanner=scanner, **overrides)
+    spec = draw_spec(seed, fractures=chosen, decoys=decoys, scanner=scanner, kernel=kernel, **overrides)
     phantom = make_phantom(spec, workers=workers)
     tell("writing DICOM", 0.6)
     study = write_phantom_study(

@@ -49,12 +49,23 @@ class Scanner:
             raise ValueError("slice thickness, spacing and pixel size must be above 0 mm")
 
 
-def draw_scanner(rng: np.random.Generator, fov_mm: float, matrix: int, coverage: str, protocol: str = "any") -> Scanner:
-    """Settings for a coverage; `protocol` "challenge" is as public ones: bone kernel, at most 1 mm."""
+def draw_scanner(
+    rng: np.random.Generator,
+    fov_mm: float,
+    matrix: int,
+    coverage: str,
+    protocol: str = "any",
+    kernel: str | None = None,
+) -> Scanner:
+    """Settings for a coverage. `protocol` "challenge" is as public ones: bone kernel, at most 1 mm."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r} is not one of {PROTOCOLS}")
+    if kernel not in (None, "bone", "soft"):
+        raise ValueError(f"kernel {kernel!r} is not bone or soft")
     challenge, neck = protocol == "challenge", coverage in ("cspine", "neck")
-    bone = challenge or rng.random() < (0.75 if neck else 0.3)
+    bone = rng.random() < (0.75 if neck else 0.3)
+    if kernel or challenge:
+        bone = kernel != "soft"
     slice_mm = float(rng.choice(_THIN_MM if neck else _THICK_MM))
     if not bone and rng.random() < 0.3:
         slice_mm = float(rng.choice(_THICK_MM))

@@ -117,14 +117,16 @@ def draw_spec(
     fractures: tuple[Fracture, ...] | None = None,
     decoys: tuple[str, ...] | None = None,
     protocol: str = "any",
+    kernel: str | None = None,
     **overrides: Any,
 ) -> PhantomSpec:
     """Draw a whole phantom from a seed.
 
     `fractures` and `decoys` None are drawn (prevalence and pairs of the public labels); overrides replace any
     other field of the spec, and `scanner` may be a dict of fields of Scanner to replace. `protocol` "challenge" draws
-    the scanner as public challenges asked for (bone kernel, at most 1 mm). Independent streams keep one choice from
-    changing the others: two specs of one seed differ only where asked.
+    the scanner as public challenges asked for (bone kernel, at most 1 mm); `kernel` "bone" or "soft" is drawn where it
+    is None. Independent streams keep one choice from changing the others: two specs of one seed differ only where
+    asked.
     """
     streams = np.random.SeedSequence(seed).spawn(8)
     rng = [np.random.default_rng(s) for s in streams]
@@ -134,7 +136,7 @@ def draw_spec(
     person = draw_person(rng[1])
     view = draw_view(rng[2], coverage)
     view |= {k: overrides.pop(k) for k in list(overrides) if k in view}
-    scanner = draw_scanner(rng[3], view["fov_mm"], view["matrix"], coverage, protocol)
+    scanner = draw_scanner(rng[3], view["fov_mm"], view["matrix"], coverage, protocol, kernel)
     drawn_decoys = draw_decoys(rng[4], person["age"])
     drawn_fractures = draw_fractures(rng[5])
     if coverage in ("chest", "abdomen"):

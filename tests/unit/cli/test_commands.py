@@ -64,6 +64,10 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         ["studies", "list", "--limit", "many"],
         ["studies", "list", "--status", "LOST"],
         ["analyse", "/nowhere/at/all", "--out", "x"],
+        ["phantom", "x", "--studies", "3"],
+        ["phantom", "x", "--layout", "rsna", "--tilt", "5"],
+        ["phantom", "x", "--kernel", "steel"],
+        ["phantom", "x", "--slices", "4", "--missing-slices", "3"],
         ["serve", "--config", "/nowhere/node.toml"],
     ],
 )
