@@ -14,10 +14,12 @@ from inference.synthetic.decoration import Decoration, Decoy, Shade
 from inference.synthetic.decoys import decorate
 from inference.synthetic.field import bar, bounds_of, chain, ellipsoid, placed
 from inference.synthetic.fractures import break_vertebra, squash_of
+from inference.synthetic.muscles import muscles
 from inference.synthetic.neck import Neck
 from inference.synthetic.skull import Head
 from inference.synthetic.solid import Layer, Solid, bone_layers, solid
 from inference.synthetic.spec import LEVELS, PhantomSpec
+from inference.synthetic.throat import Throat
 from inference.synthetic.trunk import Trunk
 from inference.synthetic.vertebra import Traits, Vertebra, build_vertebra
 from inference.synthetic.wear import wear_out
@@ -123,6 +125,7 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
     """Everything that can be painted, placed in patient space; nothing is rendered yet."""
     curve = build_curve(spec)
     head, neck, trunk = Head(spec, curve.frames["skull"]), Neck(spec, curve), Trunk(spec, curve)
+    throat = Throat(neck)
     vertebrae, shapes, extras, worn = _vertebrae(spec, curve)
     low = spec.coverage in ("wholebody", "chest", "abdomen")
     skin = head.flesh() + neck.flesh() + trunk.flesh()
@@ -132,7 +135,7 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
         (
             Layer(depth_mm=0, hu=15),
             Layer(depth_mm=1.8, hu=spec.fat_hu, texture_hu=14, cell_mm=6),
-            Layer(depth_mm=1.8 + spec.fat_mm, hu=0.4 * spec.fat_hu + 0.6 * spec.muscle_hu, texture_hu=48, cell_mm=9),
+            Layer(depth_mm=1.8 + spec.fat_mm, hu=0.5 * spec.fat_hu + 0.5 * spec.muscle_hu, texture_hu=44, cell_mm=9),
         ),
         step_mm=2.5,
         seed=spec.seed,
@@ -141,16 +144,16 @@ def build_anatomy(spec: PhantomSpec) -> Anatomy:
     soft = [
         *(trunk.abdomen() if low else []),
         *trunk.lungs(),
-        *neck.muscles(),
+        *muscles(neck),
         *neck.viscera(),
         *head.mouth(),
-        *neck.airway(),
+        *throat.airway(),
         *neck.discs(),
         *neck.canal(),
         *neck.vessels(),
     ]
     other = [*trunk.ribs(), *trunk.girdle(), *(trunk.pelvis() if low else [])]
-    over = [*worn, face, brain, *head.air(), *head.jaw(), *neck.cartilages(), *other, *neck.tubes()]
+    over = [*worn, face, brain, *head.air(), *head.jaw(), *throat.cartilages(), *other, *neck.tubes()]
     over += [solid_ for lv, e in extras.items() for solid_ in e.placed(curve.frames[lv], spec)]
     breaks = {lv: break_vertebra(spec, lv, shapes[lv], curve.frames[lv]) for lv in LEVELS}
     breaks = {lv: b for lv, b in breaks.items() if b}

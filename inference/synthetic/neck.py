@@ -1,4 +1,4 @@
-"""Soft tissue of the neck: outline, muscles, airway, gullet, vessels, cord, discs, cartilages."""
+"""Soft tissue of the neck: outline, pharyngeal wall, gullet, glands, vessels, cord and discs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inference.synthetic.curve import ALL_LEVELS, SpineCurve
 from inference.synthetic.field import Prim, bar, box, chain, ellipsoid, placed
-from inference.synthetic.solid import Layer, Solid, bone_layers, solid
+from inference.synthetic.solid import Layer, Solid, solid
 from inference.synthetic.spec import PhantomSpec
 from inference.synthetic.swelling import swelling_mm
 
@@ -67,38 +67,6 @@ class Neck:
         prims.append(bar(self.at("C3", 0, 25), self.at("T2", 0, 40), 40 * g * s, 30 * g * s, up=(0, 1, 0), k=30))
         return prims
 
-    def muscles(self) -> list[Solid]:
-        """Muscle bellies with fat between them; the deep ones hug the spine."""
-        m, s, g = self.spec.muscle_hu, self.s, 0.6 + 0.4 * self.spec.neck_girth
-        bellies: list[Solid] = []
-        for side in (-1, 1):
-
-            def path(
-                points: list[tuple[str, float, float]], a: float, b: float, side: int = side, k: float = 1.0
-            ) -> None:
-                at = [self.at(lv, side * x, y) for lv, x, y in points]
-                jitter = float(np.clip(self.rng.normal(1, 0.1), 0.75, 1.3)) * g * s
-                bellies.append(
-                    solid(
-                        "muscle",
-                        chain(at, a * jitter, b * jitter, up=(0, 1, 0), k=4),
-                        (Layer(depth_mm=0, hu=m, texture_hu=22, cell_mm=4.5),),
-                        soft_mm=1.2,
-                        seed=self.spec.seed + len(bellies),
-                    )
-                )
-
-            path([("C1", 8, 26), ("C3", 9, 30), ("C5", 10, 31), ("C7", 12, 32), ("T3", 15, 34)], 8, 9)
-            path([("C1", 15, 33), ("C3", 17, 40), ("C5", 18, 41), ("C7", 18, 42), ("T3", 18, 44)], 11, 8)
-            path([("C1", 28, 28), ("C3", 27, 36), ("C5", 26, 38), ("C7", 24, 44), ("T2", 22, 50)], 11, 6)
-            path([("C1", 34, 10), ("C3", 34, 18), ("C5", 37, 22), ("C7", 48, 28), ("T2", 64, 36)], 8, 9)
-            path([("C3", 29, 7), ("C5", 31, 6), ("C7", 36, 2), ("T1", 44, -8)], 7, 9)
-            path([("C1", 7, -17), ("C3", 7, -9.5), ("C5", 8, -9.5), ("C7", 8, -10), ("T2", 7, -11)], 6.5, 3.2)
-            path([("C1", 48, 12), ("C3", 50, -8), ("C5", 42, -28), ("C7", 26, -46), ("T2", 16, -58)], 9, 13)
-            path([("C3", 22, 48), ("C5", 30, 48), ("C7", 52, 46), ("T2", 90, 34)], 22, 5)
-            path([("T1", 30, 40), ("T4", 30, 42), ("T8", 28, 42), ("T12", 30, 44), ("L4", 30, 46)], 18, 14)
-        return bellies
-
     def viscera(self) -> list[Solid]:
         """Pharyngeal wall, gullet, thyroid, glands and fat pads."""
         spec, s = self.spec, self.s
@@ -142,24 +110,6 @@ class Neck:
                 )
             )
         return out
-
-    def airway(self) -> list[Solid]:
-        """Air from the nasopharynx to the carina, with a widening at the pharynx."""
-        s, r = self.s, self.rng
-        n = [float(np.clip(r.normal(1, 0.22), 0.4, 1.6)) for _ in range(6)]
-
-        def a(level: str, gap: float, z: float = 0.0) -> Array:
-            return self.pushed(level, gap, 0, z)
-
-        points = [a("C1", 20, 16), a("C1", 10, 2), a("C2", 11), a("C3", 12), a("C4", 16), a("C5", 24)]
-        wide = np.array([13, 12, 12, 13, 9]) * s * np.array(n[:5])
-        deep = np.array([8, 5.5, 6, 6.5, 7]) * s * np.array(n[1:6])
-        prims = chain(points, wide, deep, up=(0, 1, 0), k=4)
-        trachea = [a("C5", 24), a("C6", 25), a("C7", 24), self.ahead("T2", 26), self.ahead("T4", 22)]
-        prims += chain(trachea, 8.0 * s * n[0] ** 0.3, 8.5 * s, up=(0, 1, 0), k=3)
-        for side in (-1, 1):
-            prims.append(bar(trachea[-1], trachea[-1] + np.array([side * 38, 0, -36]) * s, 6 * s, k=4))
-        return [solid("airway", prims, -1000.0, step_mm=1.0)]
 
     def pushed(self, level: str, gap: float, x: float = 0.0, z: float = 0.0) -> Array:
         """A point in front of a vertebra as far forward as swelling pushes it."""
@@ -213,42 +163,6 @@ class Neck:
             place[:3, 3] = centre
             prims = placed([box([0, 0, 0], (wide, deep, self.curve.gaps[above] / 2 + 1.5), 1.5)], place)
             out.append(solid("disc", prims, float(self.rng.normal(95, 12)), soft_mm=0.8))
-        return out
-
-    def cartilages(self) -> list[Solid]:
-        """Hyoid, thyroid and cricoid cartilages, partly ossified with age."""
-        spec, s = self.spec, self.s
-        bone = bone_layers(spec.cortex_hu * 0.8, 0.8, spec.bone_hu * 0.6, 40)
-        body = self.ahead("C3", 36, 0, -10)
-        horns = [
-            self.ahead("C3", 10, -24, -8),
-            self.ahead("C3", 28, -17, -10),
-            body,
-            self.ahead("C3", 28, 17, -10),
-            self.ahead("C3", 10, 24, -8),
-        ]
-        out = [
-            solid(
-                "hyoid",
-                chain(horns, np.array([1.8, 2.6, 2.6, 1.8]) * s, np.array([2.2, 4, 4, 2.2]) * s),
-                bone,
-                step_mm=0.8,
-            )
-        ]
-        ossified = float(np.clip(self.rng.normal((spec.age - 20) / 60, 0.25), 0, 1))
-        hu = 110 + 330 * ossified
-        shell = (
-            Layer(depth_mm=0, hu=hu + 250 * ossified, texture_hu=250 * ossified, cell_mm=4),
-            Layer(depth_mm=1.0, hu=hu * 0.7),
-        )
-        wings = []
-        front, back = self.ahead("C5", 42, 0, 2), 8
-        for side in (-1, 1):
-            wings.append(bar(front, self.ahead("C5", back, side * 19, 0), 1.5 * s, 12 * s))
-            wings.append(bar(self.ahead("C5", back, side * 19, -8), self.ahead("C5", back, side * 19, 24), 1.9 * s))
-        out.append(solid("thyroid-cartilage", wings, shell, step_mm=0.8))
-        ring = [self.ahead("C6", 25 + 13 * np.sin(t), 13 * np.cos(t), 0) for t in np.linspace(0, 2 * np.pi, 9)]
-        out.append(solid("cricoid", chain(ring, 1.9 * s, 4.5 * s), shell, step_mm=0.8))
         return out
 
     def vessels(self) -> list[Solid]:

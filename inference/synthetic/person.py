@@ -41,7 +41,7 @@ def draw_person(rng: np.random.Generator) -> Draws:
         "fat_hu": float(rng.uniform(-118, -75)),
         "fat_mm": float(rng.uniform(1, 6) if lean < 0.35 else rng.uniform(4, 28)),
         "neck_girth": _clip(rng.normal(1.0, 0.1) + 0.15 * (lean - 0.5), 0.74, 1.4),
-        "muscle_bulk": _clip(rng.normal(1.0 if sex == "F" else 1.06, 0.14) - 0.3 * porous, 0.6, 1.4),
+        "muscle_bulk": _clip(rng.normal(1.0 if sex == "F" else 1.06, 0.14) - 0.3 * porous, 0.65, 1.4),
         "airway_scale": _clip(rng.normal(1.0, 0.2), 0.5, 1.5),
         "larynx_mm": _clip(rng.normal(-2.0, 5.0), -16, 14),
         "shape_noise_mm": float(rng.uniform(0.35, 1.0)),

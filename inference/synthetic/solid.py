@@ -50,8 +50,9 @@ def solid(name: str, prims: list[Prim], layers: tuple[Layer, ...] | float, **mor
 
 
 def bone_layers(cortex_hu: float, cortex_mm: float, marrow_hu: float, texture_hu: float) -> tuple[Layer, ...]:
-    """A cortical shell around textured cancellous bone."""
+    """A cortical shell around textured cancellous bone, with denser cancellous bone just under the shell."""
     return (
         Layer(depth_mm=0.0, hu=cortex_hu, texture_hu=420.0, cell_mm=2.6),
-        Layer(depth_mm=cortex_mm, hu=marrow_hu, texture_hu=texture_hu),
+        Layer(depth_mm=cortex_mm, hu=marrow_hu + 0.22 * (cortex_hu - marrow_hu)),
+        Layer(depth_mm=cortex_mm + 0.9, hu=marrow_hu, texture_hu=texture_hu),
     )
