@@ -30,9 +30,10 @@ MOST_BYTES: Final = 250_000
 _STEP_MM: Final = 0.35
 _WINDOW_HU: Final = (-300.0, 1100.0)
 _OPACITY: Final = 0.42
-_PALETTE: Final = 128
+_GREYS: Final = 109
+_TINTS: Final = 20
 # How far the picture reaches before and behind, or to either side of, the marks.
-_REACH_MM: Final = {"sagittal": (30.0, 62.0), "coronal": (48.0, 48.0)}
+_REACH_MM: Final = {"sagittal": (30.0, 62.0), "coronal": (50.6, 50.6)}
 _ABOVE_MM: Final = 26.0
 
 Array = NDArray[np.float64]
@@ -95,14 +96,17 @@ def _draw(axes: Axes, plane: Plane, volume: Volume, marks: Marks, spine: Spine |
     axes.set_title(f"{plane}, bent through the marks", color="white", fontsize=10, pad=4)
     along = 1 if plane == "sagittal" else 0
     for point in marks.centres_lps_mm.values():
-        axes.plot(point[along], point[2], "+", color="white", ms=11, mew=1.6)
+        axes.plot(point[along], point[2], "+", color="black", ms=12, mew=3.2)
+        axes.plot(point[along], point[2], "+", color="white", ms=11, mew=1.4)
     for number, level in enumerate(() if spine is None else spine.levels):
         if level.centre_lps_mm is not None:
             x, z = level.centre_lps_mm[along], level.centre_lps_mm[2]
-            axes.plot(x, z, "o", ms=9, mfc="none", mec=COLOURS[number], mew=1.6)
+            axes.plot(x, z, "o", ms=11, mfc="none", mec="black", mew=3.4)
+            axes.plot(x, z, "o", ms=11, mfc="none", mec=COLOURS[number], mew=1.8)
             name = f"{level.level} (partly)" if level.status == PARTLY else level.level
-            side = extent[1] - (17 if plane == "sagittal" else 13)
-            axes.text(side, z, name, color=COLOURS[number], fontsize=11, fontweight="bold", va="center")
+            axes.text(
+                extent[1] - 1.5, z, name, color=COLOURS[number], ha="right", va="center", fontsize=11, fontweight="bold"
+            )
 
 
 def _explain(figure: Figure, marks: Marks, spine: Spine | None) -> None:
@@ -120,11 +124,23 @@ def _explain(figure: Figure, marks: Marks, spine: Spine | None) -> None:
 
 
 def _small_png(drawn: BytesIO) -> bytes:
-    """The picture with a palette; fewer pixels where it is still too large."""
-    image = Image.open(drawn).convert("RGB")
+    """The picture in greys and tints only; fewer pixels where it is still too large."""
+    image, palette = Image.open(drawn).convert("RGB"), _palette()
     while True:
         out = BytesIO()
-        image.quantize(_PALETTE).save(out, format="PNG", optimize=True)
+        image.quantize(palette=palette, dither=Image.Dither.NONE).save(out, format="PNG", optimize=True)
         if out.tell() <= MOST_BYTES:
             return out.getvalue()
         image = image.resize((int(image.width * 0.9), int(image.height * 0.9)), Image.Resampling.LANCZOS)
+
+
+def _palette() -> Image.Image:
+    """256 colours: the greys, the seven colours, and each of them over twenty greys, as `tinted` mixes them."""
+    greys = np.repeat(np.linspace(0, 1, _GREYS)[:, None], 3, axis=1)
+    pure = np.array([to_rgb(colour) for colour in COLOURS])
+    under = np.repeat(np.linspace(0, 1, _TINTS)[:, None], 3, axis=1)
+    tints = ((1 - _OPACITY) * under[None] + _OPACITY * pure[:, None]).reshape(-1, 3)
+    colours = np.round(np.concatenate([greys, pure, tints]) * 255).astype(np.uint8)
+    image = Image.new("P", (1, 1))
+    image.putpalette(colours.ravel().tolist())
+    return image
