@@ -81,7 +81,7 @@ class Head:
         prims += [
             bar(self._p(0, 58, 30), self._p(0, 46, 6), *self._r(6, 5), up=(0, 1, 0), k=10),
             box(self._p(0, -72, -4), (29 * s, 25 * s, 3.0 * s), 2.8 * s, k=3),
-            bar(self._p(0, -52, 2), self._p(0, -84, 24), *self._r(1.2, 14), k=2),
+            bar(self._p(self.rng.normal(0, 1.5), -52, 2), self._p(0, -84, 24), *self._r(0.55, 14), k=1),
             *self._arch_bone(-11.0, 1.0, 5.5, 8.0),
         ]
         low = self._p(0, 1, 0)
@@ -143,10 +143,11 @@ class Head:
         cells = []
         pneumatised = self.rng.uniform(0.2, 1.0)
         for side in (-1, 1):
-            for _ in range(int(34 * pneumatised)):
-                at = self._p(side * 50, -1, 10) + self.rng.normal(0, 1, 3) * [6, 7.5, 9]
-                r = self.rng.uniform(1.3, 3.2)
-                cells.append(ellipsoid(at, (r, r * 1.2, r), k=0.4))
+            for _ in range(int(70 * pneumatised)):
+                depth = self.rng.uniform(0, 1)
+                at = self._p(side * (52 - 6 * depth), 5 - 8 * depth, -8 + 24 * depth)
+                r = self.rng.uniform(1.1, 3.0) * self.s
+                cells.append(ellipsoid(at + self.rng.normal(0, 1, 3) * [4, 5.5, 3], (r, r * 1.2, r), k=0.4))
         if cells:
             out.append(self._solid("mastoid-cells", cells, -880.0, step_mm=0.9))
         return out

@@ -63,7 +63,7 @@ def _lips(s: float, worn: float, z: float, front: float, back: float, rng: np.ra
     """Bony lips along the endplate's front and rear edge, and at its sides, where the uncinates are."""
     way, inside = np.sign(z), z - np.sign(z) * 1.2 * s
     out = []
-    size = worn * rng.uniform(0.3, 1.2)
+    size = worn * rng.uniform(0.4, 1.5)
     if size > 0.15:
         y, shift, wide = front + 0.9 * s, rng.normal(0, 2.5), rng.uniform(3.5, 7.5)
         thick = (0.8 + 1.1 * size) * s
