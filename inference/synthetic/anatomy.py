@@ -12,7 +12,7 @@ from inference.synthetic.breaks import Breaks
 from inference.synthetic.curve import ALL_LEVELS, SpineCurve, build_curve
 from inference.synthetic.decoration import Decoration, Decoy, Shade
 from inference.synthetic.decoys import decorate
-from inference.synthetic.field import bar, bounds_of, chain, ellipsoid, placed
+from inference.synthetic.field import bar, bounds_of, ellipsoid, placed
 from inference.synthetic.fractures import break_vertebra, squash_of
 from inference.synthetic.muscles import muscles
 from inference.synthetic.neck import Neck
@@ -96,21 +96,14 @@ def _vertebrae(
 
 
 def _surroundings(spec: PhantomSpec, neck: Neck, curve: SpineCurve) -> list[Solid]:
-    """Table, collar, pillow or board."""
+    """Table, pillow or board; a collar follows the skin and is the renderer's business."""
     c4, c7 = curve.frames["C4"][:3, 3], curve.frames["C7"][:3, 3]
     back = c7[1] + (125 if spec.coverage in ("cspine", "neck", "head") else 150) * spec.scale + spec.fat_mm
     table = [bar([c4[0] - 190, back + 12, c4[2]], [c4[0] + 190, back + 12, c4[2]], 5.0, 1200.0, up=(0, 0, 1))]
     shell = (Layer(depth_mm=0, hu=-250.0), Layer(depth_mm=2.0, hu=-960.0))
     out = [solid("table", table, shell, step_mm=2.0)]
     head = curve.frames["skull"][:3, 3]
-    if spec.collar in ("soft", "hard"):
-        g = 68 * spec.neck_girth * spec.scale
-        mid = 0.5 * (c4 + neck.ahead("C5", 4))
-        ring = [mid + np.array([g * np.cos(t), g * np.sin(t), -6 * np.sin(t)]) for t in np.linspace(0, 2 * np.pi, 13)]
-        wall = 9.0 if spec.collar == "soft" else 1.6
-        hu = -880.0 if spec.collar == "soft" else 60.0
-        out.append(solid("collar", chain(ring, wall, 32.0), hu, step_mm=1.2))
-    elif spec.collar == "pillow":
+    if spec.collar == "pillow":
         at = head + np.array([0, 95, 30])
         out.append(
             solid("pillow", [ellipsoid(at, (110, 28, 90))], (Layer(depth_mm=0, hu=-940.0, texture_hu=30),), step_mm=2.0)

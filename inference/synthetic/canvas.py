@@ -22,7 +22,7 @@ Array = NDArray[Any]
 Box = tuple[slice, slice, slice]
 # Variation with cells of at least so many lattice steps is worked out on every other one.
 _SMOOTH_STEPS = 4.0
-_SKIN_MM = 2.0
+SKIN_MM = 2.0
 
 
 class Canvas:
@@ -193,5 +193,5 @@ def paint_flesh(item: Solid, canvas: Canvas) -> Array:
     inside = np.full(canvas.lattice.shape, np.float32(FAR_MM))
     found = field_of(item, canvas)
     if found is not None:
-        inside[found[0]] = canvas.paint(item, *found) + np.float32(_SKIN_MM)
+        inside[found[0]] = canvas.paint(item, *found) + np.float32(SKIN_MM)
     return inside

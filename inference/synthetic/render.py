@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.synthetic.anatomy import Anatomy
-from inference.synthetic.canvas import Canvas, paint_flesh, paint_solid
+from inference.synthetic.canvas import SKIN_MM, Canvas, paint_flesh, paint_solid
+from inference.synthetic.collar import paint_collar
 from inference.synthetic.decoration import Shade
 from inference.synthetic.field import FAR_MM, Lattice, bounds_of, evaluate
 from inference.synthetic.grid import Grid
@@ -51,6 +52,7 @@ def _paint_slab(anatomy: Anatomy, lattice: Lattice, spacing: Array, blur_mm: flo
     for item in anatomy.outside:
         paint_solid(item, canvas)
     inside = paint_flesh(anatomy.flesh, canvas)
+    paint_collar(anatomy, canvas, inside - np.float32(SKIN_MM))
     for item in anatomy.soft:
         paint_solid(item, canvas, None if item.name in _OPEN else inside)
     del inside

@@ -56,7 +56,7 @@ def metal_streaks(plane: Array, sy: float, sx: float, outside_mm: Array, strengt
     through_bone = _sinogram(of_bone, np.full(len(of_bone), np.float32(bone_area)), reach)
     error = -_HARDENING * through_metal**2 - _HARDENING * _WITH_BONE * 2 * through_metal * through_bone
     grains = white.ravel()[: error.size].reshape(error.shape)
-    error += _STARVED * np.sqrt(np.expm1(np.minimum(through_metal * 0.45, 4.0))) * grains
+    error += _STARVED * np.sqrt(np.expm1(np.minimum(through_metal * 0.4, 2.8))) * grains
     step = max(1.0, max(nx * sx, ny * sy) / 190)
     picture = _back_projected(error, reach, middle, step)
     out = stretched(picture, ny, nx, sy / step, sx / step) * np.float32(1000 * strength)

@@ -127,3 +127,63 @@ def test_thicker_slices_are_less_noisy():
     thin = neck_slices("bone", slices=4)
     thick = neck_slices("bone", slices=4, spacing_mm=1.2)
     assert block_sd(*thick) / block_sd(*thin) == pytest.approx(np.sqrt(0.5), abs=0.12)
+
+
+def person(**overrides):
+    """The anatomy of one person in a field of view of 200 mm."""
+    return build_anatomy(
+        draw_spec(5, coverage="cspine", fractures=(), decoys=(), fov_mm=200.0, matrix=160, **overrides)
+    )
+
+
+def slice_through(anatomy, z_mm, *, ideal):
+    """HU [y, x] of one slice of 200 mm about the neck."""
+    x, y, _ = anatomy.curve.frames["C4"][:3, 3]
+    grid = Grid.around((x, y - 15, z_mm), (200.0, 200.0, 0.8), (1.25, 1.25, 0.8))
+    return render(anatomy, grid, ideal=ideal).hu[0].astype(float)
+
+
+def test_metal_throws_dark_and_bright_streaks_across_its_own_slices_only():
+    scanner = {"noise_sd": 0.5, "shoulder_streaks": 0.0, "cupping_hu": 0.0, "dental_streaks": 1.0, "overshoot": 0.0}
+    scanner |= {"psf_mm": 0.01, "motion_mm": 0.0, "slice_mm": 0.8}
+    anatomy = person(metal_teeth=4, missing_teeth=0.0, scanner=scanner)
+    z = float(np.median(anatomy.metal_lps_mm[:, 2]))
+    ideal = slice_through(anatomy, z, ideal=True)
+    change = (slice_through(anatomy, z, ideal=False) - ideal)[(ideal > -200) & (ideal < 300)]
+    assert np.percentile(change, 1) < -80
+    assert np.percentile(change, 99) > 80
+    away = z - 40
+    ideal = slice_through(anatomy, away, ideal=True)
+    change = (slice_through(anatomy, away, ideal=False) - ideal)[(ideal > 20) & (ideal < 90)]
+    assert np.percentile(np.abs(change), 99) < 15
+
+
+@pytest.mark.parametrize(("collar", "low_hu", "high_hu"), [("hard", 0, 150), ("soft", -900, -800)])
+def test_a_collar_stands_about_the_neck_off_its_skin(collar, low_hu, high_hu):
+    bare = person(collar="", tube="")
+    worn = person(collar=collar, tube="")
+    z = worn.centres_lps_mm["C5"][2]
+    without, with_it = (slice_through(a, z, ideal=True) for a in (bare, worn))
+    added = with_it - without > 60
+    assert np.all(without[added] < -400)
+    inside = added & (with_it > low_hu) & (with_it < high_hu)
+    assert inside.sum() > 300
+    rows, columns = np.nonzero(inside)
+    assert np.ptp(rows) > 60
+    assert np.ptp(columns) > 60
+
+
+def test_a_wedge_of_the_shoulders_spares_the_upper_neck():
+    settings = {"shoulder_streaks": 1.4, "motion_mm": 0.0}
+    anatomy = person(metal_teeth=0, kernel="bone", scanner=settings)
+    ratio = []
+    for level in ("C2", "T1"):
+        z = anatomy.centres_lps_mm[level][2]
+        ideal = slice_through(anatomy, z, ideal=True)
+        noise = slice_through(anatomy, z, ideal=False) - ideal
+        soft = binary_erosion((ideal > 15) & (ideal < 95), np.ones((3, 3)))
+        along = noise[:, 1:] - noise[:, :-1]
+        across = noise[1:] - noise[:-1]
+        ratio.append(across[:, 1:][soft[1:, 1:]].std() / along[1:][soft[1:, 1:]].std())
+    assert ratio[0] == pytest.approx(1.0, abs=0.12)
+    assert ratio[1] > 1.25
