@@ -21,7 +21,7 @@ _AT_ONE = {
     "old-compression": ("C4", "C5", "C6", "C7"),
     "limbus-vertebra": ("C4", "C5", "C6", "C7"),
     "cage": ("C4", "C5", "C6"),
-    "ossicle": LEVELS,
+    "ossicle": ("C1", "C4", "C5", "C6", "C6", "C7"),
 }
 _AT_ALL = {
     "dens-nonunion": ("C2",),

@@ -135,9 +135,17 @@ def _bilateral(t: Site) -> None:
 
 
 def _lamina(t: Site) -> None:
-    for side in (-1, 1) if t.severity > 0.6 else (t.side,):
-        where = t.at("lamina", side) + np.array([side * t.u(-3, 3.5), -side * 0.0, t.u(-1, 1)]) * t.s
-        t.crack(where, [0.78 * side, -0.62, t.u(-0.35, 0.35)], 10, wobble=0.2, open_=1.25)
+    """A line through one lamina; through both the piece between them, with the spinous process, goes back."""
+    if t.severity <= 0.6:
+        where = t.at("lamina", t.side) + np.array([t.side * t.u(-3, 3.5), 0, t.u(-1, 1)]) * t.s
+        t.crack(where, [0.78 * t.side, -0.62, t.u(-0.35, 0.35)], 10, wobble=0.2, open_=1.25)
+        return
+    surfaces = [t.flat(t.at("lamina", t.side) - np.array([0, 8, 0]) * t.s, [0, -1, 0])]
+    for side in (-1, 1):
+        where = t.at("lamina", side) + np.array([side * t.u(-2, 3), 0, 0]) * t.s
+        surfaces.append(t.surface(where, [0.78 * side, -0.62, t.u(-0.3, 0.3)]))
+    back = (t.severity - 0.5) * t.u(2, 6)
+    t.cut(surfaces, [t.u(-0.4, 0.4), back, t.u(-0.5, 0.5)], [t.u(-5, 5), 0, t.u(-4, 4)], t.at("spinous-base"))
 
 
 def _pedicle(t: Site) -> None:
@@ -168,7 +176,7 @@ def _transverse(t: Site) -> None:
             t.surface(hole + np.array([side * t.u(-0.5, 2.0) * s, 0, 0]), [-side, t.u(-0.2, 0.2), t.u(-0.25, 0.25)]),
             t.surface(root, [-0.5 * side, 0.85, t.u(0, 0.3)]),
         ],
-        [side * (0.2 + 2.4 * t.severity), t.u(-0.8, 0.3), -1.6 * t.severity],
+        [side * (0.2 + 3.4 * t.severity) * t.u(0.5, 1), t.u(-0.8, 0.3), -1.8 * t.severity],
         [t.u(-8, 8), t.u(-14, 14) * t.severity, t.u(-10, 10) * t.severity],
         tip,
     )
@@ -180,7 +188,7 @@ def _spinous(t: Site) -> None:
     at = base + (tip - base) * t.u(0.25, 0.72)
     t.cut(
         [t.surface(at, -way + np.array([t.u(-0.25, 0.25), 0, t.u(-0.1, 0.55)]))],
-        way * t.u(0.3, 1) * (0.4 + 3.0 * t.severity) + np.array([t.u(-0.6, 0.6), 0, -t.u(0, 3.2) * t.severity]),
+        way * t.u(0.4, 1) * (0.4 + 6.5 * t.severity) + np.array([t.u(-0.6, 0.6), 0, -t.u(0, 3.2) * t.severity]),
         [t.u(-12, 4) * t.severity, 0, t.u(-8, 8) * t.severity],
         at,
     )

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,10 +63,41 @@ FRACTURE_VIEWS: dict[str, View] = {
 }
 
 
+DECOY_VIEWS: dict[str, View] = {
+    "nutrient-foramina": View(plane="axial", level="C5"),
+    "osteophytes": View(plane="sagittal", level="C5", behind_mm=8),
+    "chronic-spinous": View(plane="sagittal", level="C7", behind_mm=24),
+    "old-compression": View(plane="sagittal", level="C5", behind_mm=8),
+    "dens-nonunion": View(plane="sagittal", level="C2", behind_mm=8, up_mm=8),
+    "os-odontoideum": View(plane="sagittal", level="C2", behind_mm=8, up_mm=8),
+    "c1-posterior-cleft": View(plane="axial", level="C1", behind_mm=2),
+    "c1-anterior-cleft": View(plane="axial", level="C1", behind_mm=2),
+    "unfused-apophysis": View(plane="sagittal", level="C5", behind_mm=8),
+    "ossicle": View(plane="sagittal", level="C6", behind_mm=20),
+    "limbus-vertebra": View(plane="sagittal", level="C5", behind_mm=8),
+    "vascular-calcification": View(plane="axial", level="C4", behind_mm=0),
+    "longus-colli-calcification": View(plane="sagittal", level="C2", behind_mm=4, up_mm=8),
+    "crowned-dens": View(plane="axial", level="C2", behind_mm=2),
+    "hardware": View(plane="sagittal", level="C5", behind_mm=8),
+    "posterior-hardware": View(plane="axial", level="C4"),
+    "cage": View(plane="sagittal", level="C5", behind_mm=8),
+    "mach-line": View(plane="sagittal", level="C2", behind_mm=8, up_mm=8),
+    "motion": View(plane="axial", level="C5"),
+    "schmorl-node": View(plane="sagittal", level="C5", behind_mm=8),
+}
+
+
 def neck(seed: int, fractures: tuple[Fracture, ...] = (), decoys: tuple[str, ...] = (), **more: Any) -> Anatomy:
     """A mean-sized neck seen by a sharp, quiet scanner, with only the injuries and decoys asked for."""
-    plain: dict[str, Any] = {"coverage": "cspine", "scale": 1.0, "width_scale": 1.0, "fused": "", "contrast_hu": 0.0}
-    quiet = {"kernel": "bone", "psf_mm": 0.28, "noise_sd": 22.0, "shoulder_streaks": 0.0, "overshoot": 0.4}
+    plain: dict[str, Any] = {
+        "coverage": "cspine",
+        "scale": 1.0,
+        "width_scale": 1.0,
+        "fused": "",
+        "contrast_hu": 0.0,
+        "metal_teeth": 0,
+    }
+    quiet = {"kernel": "bone", "psf_mm": 0.28, "noise_sd": 9.0, "shoulder_streaks": 0.0, "overshoot": 0.4}
     quiet |= {"slice_mm": 0.6, "pixel_mm": 0.4}
     return build_anatomy(draw_spec(seed, fractures=fractures, decoys=decoys, **(plain | more), scanner=quiet))
 
@@ -105,3 +138,41 @@ def sheet(rows: list[list[tuple[str, Array]]]) -> Image.Image:
             out.paste(Image.fromarray(picture), (x, y + bar))
             draw.text((x + 2, y), caption, fill=255)
     return out
+
+
+def decoy_picture(kind: str, seed: int) -> NDArray[np.uint8]:
+    """The best plane of one decoy, through where its truth says that it is."""
+    view = DECOY_VIEWS[kind]
+    anatomy = neck(seed, (), (kind,), **({"age": 20} if kind == "unfused-apophysis" else {}))
+    places = [d for d in anatomy.decoys if d.level and d.centre_lps_mm]
+    if not places:
+        return look(anatomy, replace(view, slide_mm=0.0))
+    shown = next((d for d in places if d.level == view.level), places[0])
+    view = replace(view, level=str(shown.level))
+    x, _, z, _ = np.linalg.inv(anatomy.curve.frames[view.level]) @ np.append(np.array(shown.centre_lps_mm), 1.0)
+    return look(anatomy, replace(view, slide_mm=float(x if view.plane == "sagittal" else z)))
+
+
+def contact_sheet(seed: int = 6, severity: float = 0.75, columns: int = 6) -> Image.Image:
+    """Rows of every fracture, then of every decoy, each in its own neck; in few enough greys to make a small file."""
+    rows = []
+    for shown in (
+        [(kind, fracture_picture(kind, severity, seed)) for kind in FRACTURE_VIEWS],
+        [(kind, decoy_picture(kind, seed)) for kind in DECOY_VIEWS],
+    ):
+        few = [(caption, (picture // 8 * 8 + 4).astype(np.uint8)) for caption, picture in shown]
+        rows += [few[i : i + columns] for i in range(0, len(few), columns)]
+    return sheet(rows)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the contact sheet to the one path given."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m inference.synthetic.gallery OUT.png\n")
+        return 2
+    contact_sheet().save(Path(arguments[0]), optimize=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -44,9 +44,9 @@ def test_every_fracture_leaves_a_mask_at_every_level_subtle_and_gross(kind):
         for severity in (0.05, 1.0):
             anatomy = neck(SEED + 1, (Fracture(level=level, kind=kind, severity=severity),))
             size = (86.0, 76.0, 50.0) if level in ("C1", "C2", "C7") else (62.0, 76.0, 46.0)
-            grid = window(anatomy, level, size_mm=size, spacing_mm=1.4, behind_mm=14.0 if level != "C1" else 2.0)
+            grid = window(anatomy, level, size_mm=size, spacing_mm=1.8, behind_mm=14.0 if level != "C1" else 2.0)
             mask = render(anatomy, grid, ideal=True).fracture_mask
-            assert (mask == LEVELS.index(level) + 1).sum() * 1.4**3 > 10.0
+            assert (mask == LEVELS.index(level) + 1).sum() * 1.8**3 > 10.0
             assert set(np.unique(mask)) <= {0, LEVELS.index(level) + 1}
 
 
@@ -69,7 +69,7 @@ def test_a_decoy_shows_where_its_truth_says_and_is_not_marked(kind):
             break
     decoy = anatomy.decoys[0]
     assert decoy.kind == kind
-    grid = window(anatomy, decoy.level, size_mm=(80.0, 100.0, 50.0), spacing_mm=1.0, behind_mm=10.0)
+    grid = window(anatomy, decoy.level, size_mm=(72.0, 80.0, 44.0), spacing_mm=1.3, behind_mm=10.0)
     with_it = render(anatomy, grid, ideal=True)
     plain = render(neck(seed, (), ()), grid, ideal=True)
     assert not with_it.fracture_mask.any()
