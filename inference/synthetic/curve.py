@@ -72,7 +72,7 @@ def _turns(spec: PhantomSpec, rng: np.random.Generator) -> dict[str, Array]:
         if level == "skull":
             turn += 0.1 * spec.head_turn_deg
         elif cervical or level[0] in "TL":
-            bend, turn = bend + rng.normal(0, 0.7), turn + rng.normal(0, 0.6)
+            bend, turn = bend + rng.normal(0, 0.9), turn + rng.normal(0, 1.0)
         out[level] = rotation(0, 0, turn) @ rotation(0, bend, 0) @ rotation(lean, 0, 0)
     return out
 
@@ -87,18 +87,21 @@ def build_curve(spec: PhantomSpec) -> SpineCurve:
     gaps = {k: max(v * s * wear.get(k, 1.0), 1.4) for k, v in _DISC.items()}
     if spec.fused:
         gaps[spec.fused[:2]] = 1.2
-    slip = {k: float(rng.normal(0, 0.35)) for k in ALL_LEVELS}
+    # A worn disc lets the vertebra above slide by a millimetre or two.
+    loose = dict(zip(("C3", "C4", "C5", "C6", "C7", "T1"), spec.disc_wear, strict=True))
+    slip = {k: float(rng.normal(0, 0.35 + 0.9 * loose.get(k, 0.0))) for k in ALL_LEVELS}
+    aside = {k: float(rng.normal(0, 0.35)) for k in ALL_LEVELS}
     up = np.array([0.0, 0.0, 1.0])
     centres = {"C4": np.asarray(spec.origin_lps_mm, float)}
     chain = [lv for lv in ALL_LEVELS if lv != "C1"]
     for i in range(chain.index("C4"), len(chain) - 1):
         a, b = chain[i], chain[i + 1]
         joint = centres[a] - turns[a] @ up * (heights[a] + gaps[a]) / 2
-        centres[b] = joint - turns[b] @ np.array([slip[b], slip[b], (heights[b] + gaps[a]) / 2])
+        centres[b] = joint - turns[b] @ np.array([aside[b], slip[b], (heights[b] + gaps[a]) / 2])
     for i in range(chain.index("C4"), 0, -1):
         a, b = chain[i], chain[i - 1]
         joint = centres[a] + turns[a] @ up * (heights[a] + gaps[b]) / 2
-        centres[b] = joint + turns[b] @ np.array([slip[b], slip[b], (heights[b] + gaps[b]) / 2])
+        centres[b] = joint + turns[b] @ np.array([aside[b], slip[b], (heights[b] + gaps[b]) / 2])
     dens = centres["C2"] + turns["C2"] @ np.array([0, DENS_AXIS_Y * s, C1_ABOVE_C2 * s])
     centres["C1"] = dens + turns["C1"] @ np.array([0, C1_BEHIND_DENS * s, 0])
     centres["skull"] = (

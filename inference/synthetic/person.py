@@ -25,18 +25,19 @@ def draw_person(rng: np.random.Generator) -> Draws:
     """Size, bone quality and soft tissue."""
     sex = "F" if rng.random() < 0.45 else "M"
     age = int(np.clip(rng.normal(52, 22), 16, 98))
-    bone = rng.normal(440, 75) - 2.4 * max(age - 30, 0) + 3.0 * max(28 - age, 0) + (15 if sex == "F" else 0)
+    bone = rng.normal(440, 90) - 2.4 * max(age - 30, 0) + 3.0 * max(28 - age, 0) + (15 if sex == "F" else 0)
     porous = max(age - 55, 0) / 40 * rng.uniform(0, 1)
     lean = rng.random()
+    bone = _clip(bone, 140, 640)
     return {
         "sex": sex,
         "age": age,
         "scale": _clip(rng.normal(1.0 if sex == "F" else 1.06, 0.05), 0.84, 1.22),
         "width_scale": _clip(rng.normal(1.0, 0.05), 0.86, 1.16),
-        "bone_hu": _clip(bone, 140, 640),
+        "bone_hu": bone,
         "cortex_hu": float(rng.uniform(1050, 1800)),
         "cortex_mm": _clip(rng.normal(0.78 - 0.3 * porous, 0.17), 0.35, 1.4),
-        "marrow_texture_hu": float(rng.uniform(40, 190) + 90 * porous),
+        "marrow_texture_hu": float(min(rng.uniform(40, 190) + 90 * porous, 0.5 * bone)),
         "muscle_hu": float(rng.uniform(30, 68) - 14 * porous),
         "fat_hu": float(rng.uniform(-118, -75)),
         "fat_mm": float(rng.uniform(1, 6) if lean < 0.35 else rng.uniform(4, 28)),

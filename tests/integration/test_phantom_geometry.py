@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from inference.synthetic import LEVELS, Grid, build_anatomy, draw_spec, render
+from inference.synthetic.field import Lattice, evaluate
 from inference.synthetic.measure import MEAN_PERSON, PUBLISHED, measure
 from inference.synthetic.render import bone_distances
 
@@ -109,3 +110,16 @@ def test_the_larynx_moves_and_the_spine_does_not():
     hyoid = [next(item for item in neck.over if item.name == "hyoid").lo for neck in (low, high)]
     assert hyoid[1] - hyoid[0] == pytest.approx([0, 0, 24], abs=0.1)
     assert low.centres_lps_mm == high.centres_lps_mm
+
+
+@pytest.mark.parametrize("seed", range(60, 66))
+def test_the_cord_lies_in_the_canal_and_air_outside_bone(seed):
+    anatomy = build_anatomy(draw_spec(seed, fractures=(), decoys=(), coverage="cspine"))
+    centres = np.array([anatomy.centres_lps_mm[level] for level in ("C1", "C7")])
+    grid = Grid.around(centres.mean(axis=0) + np.array([0, 10, 0]), (80, 90, 150), 2.0)
+    lattice = Lattice(affine=grid.affine_lps[:3], shape=grid.shape_zyx)
+    inside = evaluate(next(item for item in anatomy.soft if item.name == "cord").prims, lattice) < -0.5
+    for name, distance in bone_distances(anatomy, grid).items():
+        assert not np.any(inside & (distance < 0)), name
+    out = render(anatomy, grid, ideal=True)
+    assert out.hu[(out.labels > 0) & (out.bone_share > 200)].min() > -150
