@@ -112,6 +112,25 @@ def load_bundle(path_or_name: str | Path, device: str | torch.device = "cpu") ->
     return bundle
 
 
+def load_classifier(path_or_name: str | Path) -> tuple[FractureNet, dict[str, Any]]:
+    """A bundle's classifier and its manifest, also where only the bundle's localiser was made for other code.
+
+    For a new bundle around the same classifier. Raises `BundleError`.
+    """
+    folder = _folder(path_or_name)
+    manifest = _parse(folder, _read(folder, folder / MANIFEST))
+    _check_format(folder, manifest)
+    _check_files(folder, manifest)
+    made_for = manifest.get("preprocessing") or {}
+    if any(made_for.get(part) != PREPROCESSING[part] for part in ("classifier", "antialias")):
+        raise BundleError(f"The classifier of bundle {folder} was trained with another preprocessing; train it anew.")
+    try:
+        net = FractureNet(channels=tuple(manifest["architecture"]["classifier"]["channels"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"The manifest of bundle {folder} lacks or misstates {error}; restore the bundle.") from error
+    return _load(net, folder / CLASSIFIER, torch.device("cpu")), manifest
+
+
 def save_bundle(folder: Path, localiser: LocaliserNet, classifier: FractureNet, manifest: dict[str, Any]) -> None:
     """Write weights (float16) and the manifest with format, preprocessing and file hashes filled in."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,18 +184,26 @@ def _parse(folder: Path, text: bytes) -> dict[str, Any]:
 
 
 def _check(folder: Path, manifest: dict[str, Any]) -> None:
-    version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"Bundle {folder} has format version {version!r}; this program reads {FORMAT_VERSION}. "
-            "Use a bundle made for this version."
-        )
+    _check_format(folder, manifest)
     if manifest.get("preprocessing_sha256") != preprocessing_sha256():
         raise BundleError(
             f"Bundle {folder} was trained with another preprocessing "
             f"({str(manifest.get('preprocessing_sha256'))[:12]}) than this program's ({preprocessing_sha256()[:12]}); "
             "its answers would be wrong. Use a bundle made for this version."
         )
+    _check_files(folder, manifest)
+
+
+def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"Bundle {folder} has format version {version!r}; this program reads {FORMAT_VERSION}. "
+            "Use a bundle made for this version."
+        )
+
+
+def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
     files = manifest.get("files")
     if not isinstance(files, dict) or not {LOCALISER, CLASSIFIER} <= set(files):
         raise BundleError(f"{MANIFEST} of bundle {folder} does not list its files; restore the bundle.")

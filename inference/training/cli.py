@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,18 +45,53 @@ def samples(
 
 @app.command()
 def localiser(
-    samples: Annotated[Path, typer.Argument(help="Folder of localiser samples.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint and losses.csv; resumes what it finds.")],
-    steps: Annotated[int | None, typer.Option(help="Instead of the settings' number of steps.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Start from this training's averaged weights.")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder; a run in it is continued.")],
+    phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to train on.")] = 1500,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the settings' number of steps.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the training; the phantoms' are in the settings.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    samples: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the samples are or come to be. Else RUN/samples.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A fresh run starts from this training's averaged weights.")
+    ] = None,
+    bundle: Annotated[str, typer.Option(help="The bundle whose classifier the new one keeps.")] = "default",
+    version: Annotated[str | None, typer.Option(help="Of the new bundle. Else the old one's, marked.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
     threads: Threads = 2,
     settings: SettingsFile = DEFAULT,
 ) -> None:
-    """Train the network that names the vertebrae."""
-    from inference.training.localiser import train_localiser
+    """Train the network that names the vertebrae, from nothing to the bundle in RUN/bundle.
+
+    Renders the phantoms that are missing, trains what is left to train, writes the bundle. Killed at any moment, the
+    same command goes on where it was.
+    """
+    from inference.bundle import BundleError
+    from inference.training.run import LocaliserRun, RunMismatch, train_to_bundle
 
     torch.set_num_threads(threads)
-    train_localiser(read_settings(settings).with_steps(steps), samples, out, start)
+    chosen = read_settings(settings).with_steps(steps)
+    if seed is not None:
+        chosen = replace(chosen, seeds=replace(chosen.seeds, torch=seed))
+    run = LocaliserRun(
+        folder=out,
+        samples=samples or out / "samples",
+        settings=chosen,
+        phantoms=phantoms,
+        base=bundle,
+        version=version,
+        created=datetime.date.today().isoformat(),
+        device=device,
+        workers=workers,
+        start=start,
+    )
+    try:
+        manifest = train_to_bundle(run, lambda done, wanted: typer.echo(f"samples {done} of {wanted}", err=True))
+    except (BundleError, RunMismatch) as error:
+        raise typer.BadParameter(str(error)) from None
+    record = manifest["training"]["localiser"]
+    typer.echo(f"{run.bundle}: version {manifest['version']}, {record['steps']} steps on {record['phantoms']} phantoms")
 
 
 @app.command()
