@@ -24,7 +24,7 @@ from inference.training.phantoms import coarser_grid
 from inference.volume import Volume
 
 LEAST_VOXEL_MM: Final = (0.8, 0.8, 0.8)
-LEAST_VOXEL_TRUNK_MM: Final = (1.0, 1.0, 1.0)
+LEAST_VOXEL_TRUNK_MM: Final = (1.25, 1.25, 1.25)
 WITHOUT_OFFSET: Final = 20_000
 
 _SPINE_COVERAGE: Final = {"cspine": 0.58, "neck": 0.16, "head": 0.13, "wholebody": 0.13}
