@@ -85,7 +85,9 @@ def phantom_to_folder(
             scanner["spacing_mm"] = thickness_mm
     tell("drawing a synthetic patient", 0.0)
     spec = draw_spec(seed, fractures=chosen, decoys=decoys, scanner=scanner, kernel=kernel, **overrides)
-    phantom = make_phantom(spec, workers=workers)
+    phantom = make_phantom(
+        spec, workers=workers, progress=lambda share: tell("rendering the phantom", 0.05 + 0.55 * share)
+    )
     tell("writing DICOM", 0.6)
     study = write_phantom_study(
         phantom,

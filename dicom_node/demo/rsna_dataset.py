@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,15 +56,22 @@ def write_rsna_dataset(
     _claim(root, records, options)
     try:
         for place, seed in enumerate(range(first_seed, first_seed + studies)):
-            tell(f"study {place + 1} of {studies}", place / studies)
+            what = f"study {place + 1} of {studies}"
+            tell(what, place / studies)
             record = records / f"{seed}.json"
-            if not record.exists():
-                segmented = seed == first_seed or is_segmented(seed, segmented_share)
-                _write_study(root, record, _challenge_phantom(seed, slices, matrix, workers), seed, segmented)
+            if record.exists():
+                continue
+            rendered = partial(_tell_share, tell, what, place / studies, 0.6 / studies)
+            phantom = _challenge_phantom(seed, slices, matrix, workers, rendered)
+            _write_study(root, record, phantom, seed, seed == first_seed or is_segmented(seed, segmented_share))
     finally:
         counts = write_tables(root)
     tell("done", 1.0)
     return counts
+
+
+def _tell_share(tell: Progress, what: str, start: float, length: float, share: float) -> None:
+    tell(what, start + length * share)
 
 
 def write_tables(root: Path) -> dict[str, int]:
@@ -90,15 +98,17 @@ def _claim(root: Path, records: Path, options: dict[str, Any]) -> None:
             changed = ", ".join(key for key in options if before.get(key) != options[key])
             raise ValueError(f"{root} holds studies made with another {changed}: use the same, or another folder")
         return
-    partial = records / ".options.partial"
-    partial.write_text(json.dumps(options))
-    os.replace(partial, mark)
+    unfinished = records / ".options.partial"
+    unfinished.write_text(json.dumps(options))
+    os.replace(unfinished, mark)
 
 
-def _challenge_phantom(seed: int, slices: int | None, matrix: int | None, workers: int) -> Phantom:
+def _challenge_phantom(
+    seed: int, slices: int | None, matrix: int | None, workers: int, progress: Callable[[float], None]
+) -> Phantom:
     changes: dict[str, Any] = {"slices": slices or 0} | ({"matrix": matrix} if matrix else {})
     spec = draw_spec(seed, coverage="cspine", protocol="challenge", scanner={"tilt_deg": 0.0}, **changes)
-    return make_phantom(spec, workers=workers)
+    return make_phantom(spec, workers=workers, progress=progress)
 
 
 def _write_study(root: Path, record: Path, phantom: Phantom, seed: int, segmented: bool) -> None:
@@ -106,17 +116,17 @@ def _write_study(root: Path, record: Path, phantom: Phantom, seed: int, segmente
     study = study_header(seed, spec.to_json(), spec.sex, spec.age, "rsna", non_ascii=False)
     uid = str(study.study_instance_uid)
     images = plan_images(phantom.volume.hu.shape[0], seed)
-    partial, final = root / "train_images" / f".partial-{seed}", root / "train_images" / uid
-    for leftover in (partial, final):
+    unnamed, final = root / "train_images" / f".partial-{seed}", root / "train_images" / uid
+    for leftover in (unnamed, final):
         shutil.rmtree(leftover, ignore_errors=True)
     header, syntax = series_header(seed, spec, spec.scanner.kernel, 2), SYNTAXES[_SYNTAXES[seed % len(_SYNTAXES)]]
-    write_series(phantom, phantom.volume.hu, study, header, images, partial, syntax, name="{}.dcm")
+    write_series(phantom, phantom.volume.hu, study, header, images, unnamed, syntax, name="{}.dcm")
     if segmented:
         folder = root / "segmentations"
         folder.mkdir(exist_ok=True)
         write_segmentation(folder / f".{uid}.partial", phantom.labels, phantom.volume.affine_lps)
         os.replace(folder / f".{uid}.partial", folder / f"{uid}.nii")
-    os.replace(partial, final)
+    os.replace(unnamed, final)
     numbers = {image.slice_index: image.number for image in images}
     truth = phantom.truth | {"study_instance_uid": uid, "slices": len(images)}
     row = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,13 +90,21 @@ def default_grid(spec: PhantomSpec, anatomy: Anatomy) -> Grid:
     return Grid(shape_zyx=(count, spec.matrix, spec.matrix), affine_lps=affine)
 
 
-def make_phantom(spec: PhantomSpec, *, grid: Grid | None = None, workers: int = 1) -> Phantom:
-    """Render the study of a spec (on its own grid, or another) with its truth."""
+def make_phantom(
+    spec: PhantomSpec,
+    *,
+    grid: Grid | None = None,
+    workers: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> Phantom:
+    """Render the study of a spec (on its own grid, or another) with its truth; `progress` as in `render`."""
     anatomy = build_anatomy(spec)
     grid = default_grid(spec, anatomy) if grid is None else grid
-    out = render(anatomy, grid, workers=workers)
+    out = render(anatomy, grid, workers=workers, progress=progress)
+    cut: frozenset[int] = frozenset()
     if spec.scanner.circle:
         outside = ~reconstruction_circle(grid)
+        cut = frozenset(int(label) for label in np.unique(out.labels[:, outside]))
         out.hu[:, outside] = -1024
         out.labels[:, outside] = 0
         out.fracture_mask[:, outside] = 0
@@ -105,7 +114,7 @@ def make_phantom(spec: PhantomSpec, *, grid: Grid | None = None, workers: int = 
         volume=volume,
         labels=out.labels,
         fracture_mask=out.fracture_mask,
-        truth=describe(spec, anatomy, volume, out.labels, out.fracture_mask),
+        truth=describe(spec, anatomy, volume, out.labels, out.fracture_mask, cut),
     )
 
 

@@ -6,6 +6,7 @@ the canvas's lattices: the sample points are the same whatever the slabs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -73,13 +74,20 @@ def _shadow(shade: Shade, canvas: Canvas) -> None:
 
 
 def render(
-    anatomy: Anatomy, grid: Grid, *, scanner: Scanner | None = None, ideal: bool = False, workers: int = 1
+    anatomy: Anatomy,
+    grid: Grid,
+    *,
+    scanner: Scanner | None = None,
+    ideal: bool = False,
+    workers: int = 1,
+    progress: Callable[[float], None] | None = None,
 ) -> Rendered:
     """Render any grid. `scanner` None is the spec's own; `ideal` leaves out noise, streaks and kernel altogether.
 
     A slice averages over the scanner's slice thickness (`ideal`: over the distance to the next), or over the grid's
     spacing where that is more. On a grid coarser than the scanner's own voxels the noise is what averaging would
-    leave. Neither `workers` nor the size of the slabs changes a voxel by more than 1 HU.
+    leave. Neither `workers` nor the size of the slabs changes a voxel by more than 1 HU. `progress` is told the share
+    of the slices that are done, from any of the threads.
     """
     chosen = anatomy.spec.scanner if scanner is None else scanner
     nz, ny, nx = grid.shape_zyx
@@ -99,7 +107,11 @@ def render(
         out.hu[start:stop] = np.rint(np.clip(shown, -1024, 3071))
         for name, values in truths.items():
             getattr(out, name)[start:stop] = values
+        done.append(stop - start)
+        if progress is not None:
+            progress(sum(done) / nz)
 
+    done: list[int] = []
     rows = profile.rows(nz, ny * nx, _SLAB_VOXELS)
     starts = range(0, nz, rows)
     if workers > 1 and len(starts) > 1:

@@ -19,11 +19,23 @@ _Box = tuple[slice, slice, slice]
 _BOX_MARGIN_MM: Final = 4.0
 
 
-def describe(spec: PhantomSpec, anatomy: Anatomy, volume: Volume, labels: Array, mask: Array) -> dict[str, Any]:
-    """The truth of a study as JSON-ready data; arrays are [z, y, x] on the volume's grid."""
+def describe(
+    spec: PhantomSpec,
+    anatomy: Anatomy,
+    volume: Volume,
+    labels: Array,
+    mask: Array,
+    cut: frozenset[int] = frozenset(),
+) -> dict[str, Any]:
+    """The truth of a study as JSON-ready data; arrays are [z, y, x] on the volume's grid.
+
+    A level is "complete" where it touches no face of the volume, its centre lies inside, and its number is not among
+    `cut`: those of which the reconstruction circle has taken a part.
+    """
     bones, gaps = (find_objects(a, len(LEVELS)) for a in (np.where(labels <= len(LEVELS), labels, 0), mask))
     levels = [
-        _level(level, bone, gap, spec, anatomy, volume) for level, bone, gap in zip(LEVELS, bones, gaps, strict=True)
+        _level(level, bone, gap, spec, anatomy, volume, number in cut)
+        for number, (level, bone, gap) in enumerate(zip(LEVELS, bones, gaps, strict=True), start=1)
     ]
     return {
         "synthetic": True,
@@ -69,7 +81,13 @@ def _slice_box(where: Array, spacing_yx: tuple[float, float]) -> list[float]:
 
 
 def _level(
-    level: str, bone: _Box | None, gap: _Box | None, spec: PhantomSpec, anatomy: Anatomy, volume: Volume
+    level: str,
+    bone: _Box | None,
+    gap: _Box | None,
+    spec: PhantomSpec,
+    anatomy: Anatomy,
+    volume: Volume,
+    is_cut: bool,
 ) -> dict[str, Any]:
     kinds = [{"kind": f.kind, "severity": f.severity} for f in spec.fractures if f.level == level]
     centre = anatomy.centres_lps_mm[level]
@@ -79,7 +97,7 @@ def _level(
     inside = bool(np.all(at >= 0) and np.all(at <= last))
     return {
         "level": level,
-        "status": "absent" if bone is None else ("complete" if whole and inside else "partial"),
+        "status": "absent" if bone is None else ("complete" if whole and inside and not is_cut else "partial"),
         "fractured": bool(kinds) and gap is not None,
         "fractures": kinds,
         "centre_lps_mm": list(centre),

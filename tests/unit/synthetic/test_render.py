@@ -121,3 +121,14 @@ def test_truth_names_level_kind_place_and_presence():
     assert np.all(np.array(high) >= np.array(centre) - 6)
     assert by_level["C1"]["status"] == "absent"
     assert phantom.truth["any_fracture"]
+
+
+def test_a_level_that_the_reconstruction_circle_cuts_is_not_complete():
+    found = {}
+    for circle in (True, False):
+        spec = draw_spec(3, fractures=(), decoys=(), coverage="cspine", scanner={"circle": circle, "motion_mm": 0.0})
+        # The square holds all of the vertebra, the circle inside it does not hold the spinous process.
+        x, y, z = neck(3).centres_lps_mm["C4"]
+        phantom = make_phantom(spec, grid=Grid.around((x + 33, y - 21, z), (126, 126, 70), 2.0))
+        found[circle] = phantom.truth["levels"][3]["status"]
+    assert found == {True: "partial", False: "complete"}
