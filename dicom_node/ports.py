@@ -188,7 +188,7 @@ class AnalysisRequest:
 class Analyzer(Protocol):
     """Runs selection, reading and the model away from this process.
 
-    Raises WorkerLost, WorkerTimeout, GpuOutOfMemory, BundleMismatch, GeometryUnsupported.
+    Raises WorkerLost, WorkerTimeout, GpuOutOfMemory, BundleMismatch, GeometryUnsupported, LocaliserUnusable.
     "Not applicable" is an AnalysisResult, not an error. `is_cancelled` is polled; True ends the work with WorkerLost.
     """
 

@@ -42,7 +42,7 @@ def serve(
 
 
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Would this node work? Configuration, ports, storage, database, bundle, C-ECHO of every peer."""
+    """Would this node work? Configuration, ports, storage, database, bundle, localiser, C-ECHO of every peer."""
     loaded = load(config)
     from dicom_node import bootstrap
 
