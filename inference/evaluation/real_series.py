@@ -35,6 +35,8 @@ from inference.spine import Localiser, Spine
 from inference.volume import Volume
 
 CENTRE_LIMIT_MM: Final = 6.0
+# A level cut by the border has its middle elsewhere than the whole one, but not a vertebra's height away.
+PARTLY_LIMIT_MM: Final = 15.0
 _NOISE_SEED: Final = 60
 
 Row = dict[str, Any]
@@ -111,7 +113,7 @@ def judge(trial: Trial, variant: Variant, marks: Marks, spine: Spine | None) -> 
     """What was said in one trial, and whether it is right.
 
     A level is right when its status is one of the right ones and, where it is reported, its own mark is the nearest
-    one; where it should be assessed its centre must also lie within 6 mm of the mark.
+    one, within 6 mm where it may be assessed and within 15 mm where it is cut.
     """
     at = {level: variant.moved(mark) for level, mark in marks.centres_lps_mm.items()}
     levels = []
@@ -122,7 +124,9 @@ def judge(trial: Trial, variant: Variant, marks: Marks, spine: Spine | None) -> 
         error = None if centre is None or name not in at else round(float(np.linalg.norm(centre - at[name])), 2)
         nearest = None if centre is None else _nearest(at, centre)
         right = trial.right[name]
-        near = ASSESSED not in right or (error is not None and error <= CENTRE_LIMIT_MM)
+        limit = CENTRE_LIMIT_MM if ASSESSED in right else PARTLY_LIMIT_MM
+        # Where nothing is answered the status alone decides.
+        near = error is None or error <= limit
         levels.append(
             {
                 "level": name,

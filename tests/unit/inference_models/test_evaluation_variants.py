@@ -165,6 +165,14 @@ def test_a_cut_level_must_not_be_assessed_and_nothing_found_is_wrong() -> None:
     assert (nothing["found"], nothing["right"], nothing["assessable_right"]) == (False, False, 0)
 
 
+def test_a_cut_level_may_lie_off_its_mark_but_not_by_a_vertebra() -> None:
+    for down_mm, right in ((10.0, True), (20.0, False)):
+        moved = {**MARKS.centres_lps_mm, "C6": MARKS.centres_lps_mm["C6"] - [0, 0, down_mm]}
+        row = judge(_trial("as it is"), _same(), MARKS, _spine(moved, MARKS.expected_status))
+        assert row["levels"][5]["right"] is right
+        assert row["assessable_right"] == 5
+
+
 def test_the_report_names_each_variant_and_flags_what_is_wrong() -> None:
     right = judge(_trial("as it is"), _same(), MARKS, _spine(MARKS.centres_lps_mm, MARKS.expected_status))
     wrong = judge(_trial("3 mm voxels"), _same(), MARKS, None)
