@@ -54,5 +54,5 @@ def bone_layers(cortex_hu: float, cortex_mm: float, marrow_hu: float, texture_hu
     return (
         Layer(depth_mm=0.0, hu=cortex_hu, texture_hu=420.0, cell_mm=2.6),
         Layer(depth_mm=cortex_mm, hu=marrow_hu + 0.22 * (cortex_hu - marrow_hu)),
-        Layer(depth_mm=cortex_mm + 0.9, hu=marrow_hu, texture_hu=texture_hu),
+        Layer(depth_mm=cortex_mm + 0.6, hu=marrow_hu, texture_hu=texture_hu),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.synthetic.field import bar, chain, ellipsoid
+from inference.synthetic.field import bar, chain, curved, ellipsoid
 from inference.synthetic.neck import Neck
 from inference.synthetic.solid import Layer, Solid, bone_layers, solid
 
@@ -64,7 +64,7 @@ class Throat:
         places = ((10, -24, -8), (28, -17, -10), (36, 0, -10), (28, 17, -10), (10, 24, -8))
         horns = [self._larynx("C3", *at) for at in places]
         wide, tall = np.array([1.8, 2.6, 2.6, 1.8]) * s, np.array([2.2, 4, 4, 2.2]) * s
-        out = [solid("hyoid", chain(horns, wide, tall), bone, step_mm=0.8)]
+        out = [solid("hyoid", curved(horns, wide, tall), bone, step_mm=0.8)]
         ossified = float(np.clip(self.rng.normal((spec.age - 20) / 60, 0.25), 0, 1))
         hu = 110 + 330 * ossified
         shell = (
@@ -78,7 +78,7 @@ class Throat:
             horn = [self._larynx("C5", back, side * 19, z) for z in (-8, 24)]
             wings.append(bar(horn[0], horn[1], 1.9 * s))
         out.append(solid("thyroid-cartilage", wings, shell, step_mm=0.8))
-        turn = np.linspace(0, 2 * np.pi, 9)
+        turn = np.linspace(0, 2 * np.pi, 15)
         ring = [self._larynx("C6", 25 + 13 * np.sin(t), 13 * np.cos(t), 0) for t in turn]
         out.append(solid("cricoid", chain(ring, 1.9 * s, 4.5 * s), shell, step_mm=0.8))
         return out

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.synthetic.field import Prim, bar, box, curved, ellipsoid, rotation, tube, vertebral_body
+from inference.synthetic.field import Prim, bar, box, chain, curved, ellipsoid, rotation, tube, vertebral_body
 from inference.synthetic.shape import Jitter, Traits, Vertebra, spinous
 
 Array = NDArray[Any]
@@ -70,7 +70,7 @@ def _lateral_mass(j: Jitter, side: int, name: str, marks: dict[str, Array], vari
         ellipsoid(mass + np.array([side * -2.0, 0, 13.2]) * s, (j.r(8.5), j.r(11.5), j.r(6.3)), op="-", k=1.5),
         ellipsoid(mass + np.array([side * -2.5, 0, -14.2]) * s, (j.r(11.0), j.r(13.0), j.r(6.3)), op="-", k=1.5),
         bar(j.p(side * 24, 4.5, -1), tip, j.r(2.9), j.r(3.4), taper=0.9, k=2),
-        bar(j.p(side * 24, -4, -1), tip, j.r(1.9), j.r(2.3), k=2),
+        *chain([j.p(side * 23, -4.6, -1), j.p(side * 29.5, -3.4, -1.5), tip], j.r(1.9), j.r(2.3), k=2),
         tube(hole - [0, 0, 12], hole + np.array([0, 0, 12]), j.r(2.9, 0.12)),
         bar(groove - [side * 6 * s, 3 * s, 0], groove + np.array([side * -2 * s, 3 * s, 0]), 2.6 * s, op="-", k=1.5),
     ]
