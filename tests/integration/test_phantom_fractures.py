@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from inference.synthetic import DECOYS, FRACTURE_KINDS, LEVELS, Fracture, render
+from inference.synthetic import DECOYS, FRACTURE_KINDS, LEVELS, Fracture, Grid, render
 from inference.synthetic.gallery import FRACTURE_VIEWS
 from inference.synthetic.site import is_hairline
 from tests.unit.synthetic.necks import neck, picture, window
@@ -70,7 +70,7 @@ def test_a_decoy_shows_where_its_truth_says_and_is_not_marked(kind):
             break
     decoy = anatomy.decoys[0]
     assert decoy.kind == kind
-    grid = window(anatomy, decoy.level, size_mm=(72.0, 80.0, 44.0), spacing_mm=1.3, behind_mm=10.0)
+    grid = Grid.around(decoy.centre_lps_mm, 36.0, 0.8)
     with_it = render(anatomy, grid, ideal=True)
     plain = render(neck(seed, (), ()), grid, ideal=True)
     assert not with_it.fracture_mask.any()
