@@ -20,7 +20,8 @@ from inference.synthetic.solid import Layer, Solid
 
 Array = NDArray[Any]
 Box = tuple[slice, slice, slice]
-# Variation with cells of at least so many lattice steps is worked out on every other one.
+# Variation with cells of at least this size, and so many lattice steps, is worked out on every other one.
+_SMOOTH_CELL_MM = 5.0
 _SMOOTH_STEPS = 4.0
 SKIN_MM = 2.0
 
@@ -67,7 +68,9 @@ class Canvas:
 
     def fine(self, field: Array, steps: tuple[int, int, int], box: Box) -> Array:
         """A coarse field at the voxels of a box, trilinear."""
-        for axis, (step, where) in enumerate(zip(steps, box, strict=True)):
+        # Along x first, while the field is small: the last axis copies whole planes.
+        for axis in (2, 1, 0):
+            step, where = steps[axis], box[axis]
             if step == 1:
                 continue
             index = np.arange(where.stop - where.start)
@@ -109,7 +112,8 @@ class Canvas:
         if number + 1 < len(item.layers):
             shows &= field > -item.layers[number + 1].depth_mm - reach
         out = np.full(lattice.shape, np.float32(layer.hu))
-        noise = _sparse_noise if layer.cell_mm < _SMOOTH_STEPS * lattice_mm(lattice) else _smooth_noise
+        smooth = layer.cell_mm >= max(_SMOOTH_CELL_MM, _SMOOTH_STEPS * lattice_mm(lattice))
+        noise = _smooth_noise if smooth else _sparse_noise
         noise(out, shows, item.seed + number, lattice, layer)
         return out
 
@@ -184,8 +188,29 @@ def field_of(item: Solid, canvas: Canvas) -> tuple[Box, Lattice, tuple[int, int,
 def paint_solid(item: Solid, canvas: Canvas, within: Array | None = None) -> None:
     """Paint a solid; `within`, distances over the whole slab, keeps it inside another surface."""
     found = field_of(item, canvas)
-    if found is not None and found[3].min() < canvas.edge_mm:
+    if found is not None:
+        found = _cropped(*found, canvas.edge_mm + item.soft_mm)
+    if found is not None:
         canvas.paint(item, *found, cut=None if within is None else within[found[0]])
+
+
+def _cropped(
+    box: Box, coarse: Lattice, steps: tuple[int, int, int], field: Array, reach_mm: float
+) -> tuple[Box, Lattice, tuple[int, int, int], Array] | None:
+    """The part of a sampled field that comes within `reach_mm` of the surface; None where none does."""
+    near = field < reach_mm
+    parts, voxels = [], []
+    for axis, (where, step) in enumerate(zip(box, steps, strict=True)):
+        at = np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not len(at):
+            return None
+        # From an even point on, so that every other point is the same one in every slab.
+        first, last = max(int(at[0]) - 1, 0) // 2 * 2, min(int(at[-1]) + 1, field.shape[axis] - 1)
+        parts.append(slice(first, last + 1))
+        stop = where.stop if last == field.shape[axis] - 1 else min(where.start + last * step + 1, where.stop)
+        voxels.append(slice(where.start + first * step, stop))
+    inner = (parts[0], parts[1], parts[2])
+    return (voxels[0], voxels[1], voxels[2]), coarse.part(inner), steps, field[inner]
 
 
 def paint_flesh(item: Solid, canvas: Canvas) -> Array:

@@ -8,6 +8,7 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
 from dicom_node.demo.phantom_study import SYNTAXES, parse_fracture, phantom_to_folder, write_phantom_study, write_truth
+from inference.reading import read_series
 from inference.synthetic import draw_spec, make_phantom
 from inference.synthetic.nifti import read_nifti, write_nifti
 
@@ -161,3 +162,15 @@ def test_what_is_no_nifti_mask_is_refused(tmp_path):
     (tmp_path / "x.nii").write_bytes(b"no" * 400)
     with pytest.raises(ValueError, match="not a NIfTI-1 file"):
         read_nifti(tmp_path / "x.nii")
+
+
+def test_the_projects_reader_puts_a_damaged_tilted_series_back_on_the_truths_grid(tmp_path):
+    options = {"slices": 24, "matrix": 64, "tilt_deg": 8.0, "order": "feet-first", "header_style": "rsna"}
+    truth = phantom_to_folder(tmp_path, seed=1, missing_slices=2, duplicate_slices=2, **options)
+    read = read_series(sorted((tmp_path / "dicom" / "series-2").glob("*.dcm"))).volume
+    labels, affine = read_nifti(tmp_path / "labels.nii.gz")
+    assert read.hu.shape == labels.shape == (24, 64, 64)
+    assert read.affine_lps == pytest.approx(affine, abs=1e-3)
+    kept = [k for k in range(24) if k not in truth["missing_slices"]]
+    assert np.median(read.hu[kept][labels[kept] > 0]) > 150
+    assert any("duplicate" in note for note in read.notes)
