@@ -1,10 +1,14 @@
-"""Find the cervical spine and name each voxel's vertebra on a 2.5 mm patient-aligned grid."""
+"""Find the cervical spine and name each voxel's vertebra on a 2 mm patient-aligned grid.
+
+A neck is seen in one pass. A larger scan is searched first, window by window, and the neck then seen in one pass:
+how the network counts must not depend on where a window happens to end.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -12,6 +16,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
+from inference.mask import smooth_mask
+from inference.models.localiser_net import LocaliserNet
+from inference.postprocess import find_column
 from inference.preprocess import (
     AIR_HU,
     LOCALISER_SPACING_MM,
@@ -20,16 +27,16 @@ from inference.preprocess import (
     localiser_input,
     sample_volume,
 )
+from inference.spine import Progress, Spine, describe
 from inference.volume import Volume
 
-WINDOW_ZYX: Final = (96, 64, 64)
-CERVICAL: Final = slice(1, 8)
-CLASSES: Final = 10
+Precision = Literal["auto", "bfloat16", "float32"]
 
-# A volume larger than this is searched first with few windows, then looked at closely where the neck is.
-_CLOSE_LOOK_ZYX: Final = (128, 88, 88)
-_SEARCH_STRIDE_ZYX: Final = (64, 44, 44)
-_CLOSE_STRIDE_ZYX: Final = (48, 32, 32)
+# The largest part seen in one pass, about 310 x 210 x 210 mm; anything larger is searched for the neck first.
+ONE_PASS_ZYX: Final = (160, 112, 112)
+WINDOW_ZYX: Final = (96, 80, 80)
+_SEARCH_STRIDE_ZYX: Final = (64, 56, 56)
+_CERVICAL: Final = slice(1, 8)
 _BONE_HU: Final = 150.0
 _LEAST_BONE: Final = 0.002
 _LEAST_CERVICAL_MM3: Final = 1500.0
@@ -37,105 +44,103 @@ _LEAST_CERVICAL_MM3: Final = 1500.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Localisation:
-    """Class probabilities float32 [10, z, y, x] (background, C1 ... C7, T1, lower) on `grid`."""
+    """Class probabilities float32 [11, z, y, x] (background, C1 ... C7, T1, lower, skull) on `grid`."""
 
     grid: PatientGrid
     probabilities: torch.Tensor
 
 
-def localise(
-    volume: Volume,
-    net: nn.Module,
-    device: torch.device,
-    progress: Callable[[float], None] | None = None,
-) -> Localisation | None:
-    """Probabilities around the cervical spine, or None where the search finds nothing like one.
+class NetworkLocaliser:
+    """The bundle's own localiser.
 
-    Memory is bounded by the 2.5 mm grid of the volume plus one close look of about 128 x 88 x 88 voxels.
-    `progress` receives the share done, 0 to 1.
+    `precision` "auto" computes in bfloat16 where the processor does so in hardware (a third of the time), else in
+    float32; both name the same levels.
     """
-    report = progress or (lambda _: None)
-    grid = grid_covering(volume, LOCALISER_SPACING_MM)
-    hu = sample_volume(volume, grid)
-    report(0.1)
-    region = tuple(slice(0, n) for n in grid.shape_zyx)
-    if any(n > most for n, most in zip(grid.shape_zyx, _CLOSE_LOOK_ZYX, strict=True)):
-        found = _search(hu, net, device, lambda f: report(0.1 + 0.5 * f))
-        if found is None:
+
+    def __init__(self, net: nn.Module, device: torch.device, precision: Precision = "auto") -> None:
+        self._net = net.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+        self._device = device
+        self._half = has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+
+    def locate(self, volume: Volume, progress: Progress | None = None) -> Spine | None:
+        """The spine, or None where the volume shows none; `progress` receives ("localise" | "mask", share 0-1)."""
+        report = progress or (lambda stage, share: None)
+        found = self.probabilities(volume, lambda share: report("localise", share))
+        column = None if found is None else find_column(found.probabilities.numpy(), found.grid)
+        if found is None or column is None:
             return None
-        region = found
-    close = hu[region]
-    probabilities = _windowed(close, net, device, _CLOSE_STRIDE_ZYX, lambda f: report(0.6 + 0.4 * f))
-    first = np.array([s.start for s in region], dtype=float)
-    x, y, z = grid.to_lps_mm(first)
-    place = PatientGrid(
-        origin_lps_mm=(float(x), float(y), float(z)),
-        spacing_mm_zyx=grid.spacing_mm_zyx,
-        shape_zyx=(close.shape[0], close.shape[1], close.shape[2]),
-    )
-    return Localisation(grid=place, probabilities=probabilities)
+        report("mask", 0.0)
+        mask = smooth_mask(volume, column, found.probabilities, found.grid)
+        report("mask", 1.0)
+        return describe(volume, column, mask)
+
+    def probabilities(self, volume: Volume, progress: Callable[[float], None] | None = None) -> Localisation | None:
+        """Class probabilities around the cervical spine, or None where the search finds nothing like one.
+
+        Memory is bounded by the 2 mm grid of the volume plus one pass over `ONE_PASS_ZYX` voxels, about 600 MB.
+        """
+        report = progress or (lambda _: None)
+        grid = grid_covering(volume, LOCALISER_SPACING_MM)
+        hu = sample_volume(volume, grid)
+        report(0.2)
+        region = (slice(0, hu.shape[0]), slice(0, hu.shape[1]), slice(0, hu.shape[2]))
+        if any(n > most for n, most in zip(grid.shape_zyx, ONE_PASS_ZYX, strict=True)):
+            found = self._search(hu, lambda share: report(0.2 + 0.5 * share))
+            if found is None:
+                return None
+            region = found
+        probabilities = self._infer(hu[region])
+        report(1.0)
+        return Localisation(grid=grid.part(region), probabilities=probabilities)
+
+    def _search(self, hu: torch.Tensor, report: Callable[[float], None]) -> tuple[slice, slice, slice] | None:
+        """The index region around the most massive cervical candidate, or None."""
+        cervical = np.zeros(hu.shape, dtype=np.float16)
+        places = list(_places(tuple(hu.shape), _SEARCH_STRIDE_ZYX))
+        for done, place in enumerate(places):
+            where = tuple(slice(p, p + n) for p, n in zip(place, WINDOW_ZYX, strict=True))
+            window = hu[where]
+            if float((window > _BONE_HU).float().mean()) >= _LEAST_BONE:
+                share = self._infer(window)[_CERVICAL].sum(dim=0).numpy().astype(np.float16)
+                cervical[where] = np.maximum(cervical[where], share)
+            report((done + 1) / len(places))
+        parts, count = ndimage.label(ndimage.binary_dilation(cervical > 0.5, iterations=2))
+        if count == 0:
+            return None
+        mass = ndimage.sum_labels(cervical > 0.5, parts, index=np.arange(1, count + 1))
+        if mass.max() * LOCALISER_SPACING_MM**3 < _LEAST_CERVICAL_MM3:
+            return None
+        spot = np.argwhere((parts == int(mass.argmax()) + 1) & (cervical > 0.5))
+        low, high = np.percentile(spot, [2, 98], axis=0)
+        return _around((low + high) / 2, tuple(hu.shape))
+
+    def _infer(self, hu: torch.Tensor) -> torch.Tensor:
+        """Probabilities float32 [11, z, y, x] of HU [z, y, x]; sides are filled up with air to what the net needs."""
+        padded = [-(-n // LocaliserNet.STRIDE) * LocaliserNet.STRIDE for n in hu.shape]
+        full = torch.full(padded, AIR_HU)
+        full[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
+        batch = localiser_input(full)[None, None].to(self._device)
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            logits = self._net(batch)
+            logits = logits[0, :, : hu.shape[0], : hu.shape[1], : hu.shape[2]].float()
+            return torch.softmax(logits, dim=0).cpu()
 
 
-def _search(
-    hu: torch.Tensor, net: nn.Module, device: torch.device, report: Callable[[float], None]
-) -> tuple[slice, ...] | None:
-    """The index region around the most massive cervical candidate, or None."""
-    cervical = np.zeros(hu.shape, dtype=np.float16)
-    places = list(_places(hu.shape, _SEARCH_STRIDE_ZYX))
-    for done, place in enumerate(places):
-        window, inner = _cut(hu, place)
-        if float((window > _BONE_HU).float().mean()) >= _LEAST_BONE:
-            share = _infer(window, net, device)[CERVICAL].sum(dim=0).numpy().astype(np.float16)
-            target = tuple(slice(p, p + n) for p, n in zip(place, inner, strict=True))
-            cervical[target] = np.maximum(cervical[target], share[: inner[0], : inner[1], : inner[2]])
-        report((done + 1) / len(places))
-    parts, count = ndimage.label(ndimage.binary_dilation(cervical > 0.5, iterations=2))
-    if count == 0:
-        return None
-    mass = ndimage.sum_labels(cervical > 0.5, parts, index=np.arange(1, count + 1))
-    if mass.max() * LOCALISER_SPACING_MM**3 < _LEAST_CERVICAL_MM3:
-        return None
-    spot = np.argwhere((parts == int(mass.argmax()) + 1) & (cervical > 0.5))
-    low, high = np.percentile(spot, [2, 98], axis=0)
-    return _around((low + high) / 2, hu.shape)
+def has_bfloat16(device: torch.device) -> bool:
+    """True where bfloat16 arithmetic is the hardware's own: AVX-512 BF16 or AMX processors, and GPUs that say so."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = torch.cpu.get_capabilities()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
-def _around(centre: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[slice, ...]:
+def _around(centre: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
     region = []
-    for middle, n, most in zip(centre, shape, _CLOSE_LOOK_ZYX, strict=True):
+    for middle, n, most in zip(centre, shape, ONE_PASS_ZYX, strict=True):
         size = min(n, most)
         start = int(np.clip(round(float(middle) - size / 2), 0, n - size))
         region.append(slice(start, start + size))
-    return tuple(region)
-
-
-def _windowed(
-    hu: torch.Tensor,
-    net: nn.Module,
-    device: torch.device,
-    stride_zyx: tuple[int, int, int],
-    report: Callable[[float], None],
-) -> torch.Tensor:
-    """Window probabilities blended with a weight that falls towards each window's border."""
-    total = torch.zeros((CLASSES, *hu.shape))
-    weights = torch.full(hu.shape, 1e-6)
-    weight = _blend_weight()
-    places = list(_places(tuple(hu.shape), stride_zyx))
-    for done, place in enumerate(places):
-        window, inner = _cut(hu, place)
-        probabilities = _infer(window, net, device)
-        cut = tuple(slice(0, n) for n in inner)
-        target = tuple(slice(p, p + n) for p, n in zip(place, inner, strict=True))
-        total[(slice(None), *target)] += (probabilities * weight)[(slice(None), *cut)]
-        weights[target] += weight[cut]
-        report((done + 1) / len(places))
-    return total / weights
-
-
-def _infer(window: torch.Tensor, net: nn.Module, device: torch.device) -> torch.Tensor:
-    with torch.inference_mode():
-        logits = net(localiser_input(window)[None, None].to(device))
-        return torch.softmax(logits[0].float(), dim=0).cpu()
+    return region[0], region[1], region[2]
 
 
 def _places(shape: tuple[int, ...], stride_zyx: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
@@ -149,23 +154,3 @@ def _places(shape: tuple[int, ...], stride_zyx: tuple[int, int, int]) -> Iterato
         for y in axes[1]:
             for x in axes[2]:
                 yield z, y, x
-
-
-def _cut(hu: torch.Tensor, place: tuple[int, int, int]) -> tuple[torch.Tensor, tuple[int, int, int]]:
-    """The window at `place`, padded with air to full size, and how much of it is inside the volume."""
-    z, y, x = place
-    part = hu[z : z + WINDOW_ZYX[0], y : y + WINDOW_ZYX[1], x : x + WINDOW_ZYX[2]]
-    inner = (part.shape[0], part.shape[1], part.shape[2])
-    if inner == WINDOW_ZYX:
-        return part, inner
-    window = torch.full(WINDOW_ZYX, AIR_HU)
-    window[: inner[0], : inner[1], : inner[2]] = part
-    return window, inner
-
-
-def _blend_weight() -> torch.Tensor:
-    ramps = []
-    for size in WINDOW_ZYX:
-        t = (torch.arange(size) + 0.5) / size * 2 - 1
-        ramps.append(torch.exp(-0.5 * (t / 0.55) ** 2))
-    return ramps[0][:, None, None] * ramps[1][None, :, None] * ramps[2][None, None, :]

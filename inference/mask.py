@@ -1,4 +1,4 @@
-"""The vertebra mask on the scanner's own grid, drawn to the edge of the bone."""
+"""The vertebra mask on the scanner's own grid."""
 
 from __future__ import annotations
 
@@ -13,64 +13,86 @@ from inference.postprocess import Column
 from inference.preprocess import PatientGrid, sample_array
 from inference.volume import Volume
 
-# Chosen on phantoms of three resolutions: with a lower bone threshold the blurred edge counts as bone and the mask
-# grows by up to a third; with a higher one the thin cortex of coarse scans is lost.
-_BONE_HU: Final = 450.0
-_MARROW_HU: Final = 150.0
-_NEAR: Final = 0.4
-_INSIDE: Final = 0.8
+_HALF: Final = 0.5
+# Nothing of a vertebra is darker than fatty marrow; what is, is fat, air or gas beside it.
+_DARKEST_HU: Final = -250.0
+_LAST_CERVICAL: Final = 8
 
 
-def fine_mask(volume: Volume, column: Column, foreground: torch.Tensor) -> NDArray[np.uint8]:
-    """uint8 [z, y, x] on the source grid: 1-7 = C1-C7.
+def smooth_mask(volume: Volume, column: Column, probabilities: torch.Tensor, grid: PatientGrid) -> NDArray[np.uint8]:
+    """uint8 [z, y, x] on the source grid: 1-7 = C1-C7, one connected piece each.
 
-    `foreground` is the cervical probability on the column's grid. A voxel belongs to the vertebra with the
-    strongest trilinear score there, provided it is bone where the score is weak (the edge follows the
-    cortex) or at least not fat or air where it is strong (marrow may be as dark as muscle). Levels are
-    drawn one box at a time, so memory stays at one box of floats beside the mask.
+    `probabilities` [classes, z, y, x] lie on `grid`, of which the column's grid is a part. The network was trained on
+    how much of a voxel the bone fills, so the surface where its trilinear probability is one half lies between the
+    coarse voxels, and the mask is smooth on any grid. Levels are drawn one box at a time: memory stays at one box of
+    floats beside the mask.
     """
     mask = np.zeros(volume.hu.shape, dtype=np.uint8)
-    strongest = np.zeros(0, dtype=np.float16)
+    near = _on_column(probabilities, grid, column.grid)
+    cervical = near[1:_LAST_CERVICAL].sum(dim=0)
     bounds = _source_box(volume, column.grid, column.labels > 0)
     strongest = np.zeros([b - a for a, b in bounds], dtype=np.float16)
     start = [a for a, _ in bounds]
-    for level in range(1, 8):
+    for level in np.unique(column.labels[column.labels > 0]).tolist():
         own = column.labels == level
-        if not own.any():
-            continue
         box = _source_box(volume, column.grid, own)
         where = tuple(slice(a, b) for a, b in box)
-        score = _score_on_source(volume, column, own, foreground, box)
-        hu = ndimage.uniform_filter(volume.hu[where].astype(np.float32), size=(1, 3, 3))
-        belongs = ((score > _NEAR) & (hu > _BONE_HU)) | ((score > _INSIDE) & (hu > _MARROW_HU))
+        soft = _soft(column, level, near, cervical)
+        score = _score_on_source(volume, column.grid, soft, box)
+        belongs = (score > _HALF) & (volume.hu[where] > _DARKEST_HU)
         held = strongest[tuple(slice(a - s, b - s) for (a, b), s in zip(box, start, strict=True))]
         belongs &= score > held
         mask[where][belongs] = level
         held[belongs] = score[belongs]
+    _keep_one_piece(mask, volume, column)
     return mask
 
 
+def _on_column(probabilities: torch.Tensor, grid: PatientGrid, part: PatientGrid) -> torch.Tensor:
+    """The probabilities on the column's part of their grid, which shares its voxels."""
+    z, y, x = (round(float(i)) for i in grid.to_index_zyx(np.array(part.origin_lps_mm)))
+    nz, ny, nx = part.shape_zyx
+    return probabilities[:, z : z + nz, y : y + ny, x : x + nx]
+
+
+def _soft(column: Column, level: int, near: torch.Tensor, cervical: torch.Tensor) -> torch.Tensor:
+    """How much of each coarse voxel is the level's: all that is cervical inside its piece, its own class around it.
+
+    Inside the piece the network may waver between two names; what the piece is called was decided for all of it.
+    """
+    own = torch.from_numpy(column.labels == level)
+    free = torch.from_numpy(column.labels == 0)
+    rim = near[column.named_by.get(level, level)] * free
+    return torch.where(own, cervical, rim)
+
+
 def _score_on_source(
-    volume: Volume,
-    column: Column,
-    own: NDArray[np.bool_],
-    foreground: torch.Tensor,
-    box: list[tuple[int, int]],
+    volume: Volume, grid: PatientGrid, soft: torch.Tensor, box: list[tuple[int, int]]
 ) -> NDArray[np.float32]:
-    """Half the level's indicator, half the network's foreground near it, trilinear on the source box."""
-    near = ndimage.binary_dilation(own, iterations=1) & ((column.labels == 0) | own)
-    coarse = 0.5 * torch.from_numpy(own.astype(np.float32)) + 0.5 * foreground * torch.from_numpy(near)
-    to_grid = np.linalg.inv(column.grid.affine_lps()) @ volume.affine_lps
+    """The level's share, trilinear on the source box."""
+    to_grid = np.linalg.inv(grid.affine_lps()) @ volume.affine_lps
     matrix = to_grid[:3, :3][::-1, ::-1].copy()
+    matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max()] = 0.0
     offset = to_grid[:3, 3][::-1] + matrix @ np.array([a for a, _ in box], dtype=float)
     shape = (box[0][1] - box[0][0], box[1][1] - box[1][0], box[2][1] - box[2][0])
-    return sample_array(coarse, matrix, offset, shape, outside=0.0).numpy()
+    return sample_array(soft, matrix, offset, shape, outside=0.0).numpy()
+
+
+def _keep_one_piece(mask: NDArray[np.uint8], volume: Volume, column: Column) -> None:
+    """Wipe all but the largest connected piece of each level."""
+    for level in np.unique(column.labels[column.labels > 0]).tolist():
+        where = tuple(slice(a, b) for a, b in _source_box(volume, column.grid, column.labels == level))
+        own = mask[where] == level
+        parts, count = ndimage.label(own)
+        if count > 1:
+            largest = np.bincount(parts.ravel())[1:].argmax() + 1
+            mask[where][own & (parts != largest)] = 0
 
 
 def _source_box(volume: Volume, grid: PatientGrid, mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Half-open source index bounds of a coarse mask with one coarse voxel around it, per axis."""
+    """Half-open source index bounds of a coarse mask with two coarse voxels around it, per axis."""
     zyx = np.argwhere(mask)
-    low, high = zyx.min(axis=0) - 1.0, zyx.max(axis=0) + 1.0
+    low, high = zyx.min(axis=0) - 2.0, zyx.max(axis=0) + 2.0
     ends = np.array([[a, b, c] for a in (low[0], high[0]) for b in (low[1], high[1]) for c in (low[2], high[2])])
     index = volume.to_index_zyx(grid.to_lps_mm(ends))
     first = np.clip(np.floor(index.min(axis=0)), 0, np.array(volume.hu.shape) - 1).astype(int)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,23 +11,10 @@ from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from inference.classify import LevelScore, classify
-from inference.localise import CERVICAL, localise
-from inference.mask import fine_mask
-from inference.postprocess import (
-    ASSESSED,
-    LEVELS,
-    NOT_ASSESSED,
-    PARTLY,
-    Column,
-    find_column,
-    level_status,
-    representative_point,
-)
+from inference.localise import NetworkLocaliser
+from inference.postprocess import ASSESSED, LEVELS, NOT_ASSESSED, Column, representative_point
+from inference.spine import Localiser, PointMm, Progress, Spine, Status
 from inference.volume import Volume
-
-Status = Literal["assessed", "partly_in_field_of_view", "not_assessed"]
-PointMm = tuple[float, float, float]
-Progress = Callable[[str, float], None]
 
 NO_CERVICAL_SPINE = "No cervical spine was found in the volume."
 
@@ -79,16 +64,22 @@ def overall_device(device: str = "auto") -> str:
 class Pipeline:
     """A loaded bundle, ready for any number of volumes, one at a time.
 
-    On a CPU the same voxels give the same answer: evaluation mode, float32, a fixed number of threads.
-    `threads` sets torch's process-wide thread count; None leaves it alone.
+    On one machine the same voxels give the same answer: evaluation mode, a fixed number of threads. `threads` sets
+    torch's process-wide thread count; None leaves it alone. `localiser` replaces the bundle's own.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        threads: int | None = None,
+        localiser: Localiser | None = None,
+    ) -> None:
         self._bundle = bundle
         self._device = torch.device(overall_device(device))
         if threads is not None:
             torch.set_num_threads(threads)
-        self._localiser = bundle.localiser.to(self._device)
+        self._localiser = localiser or NetworkLocaliser(bundle.localiser, self._device)
         self._classifier = bundle.classifier.to(self._device)
 
     @property
@@ -99,23 +90,20 @@ class Pipeline:
     def predict(self, volume: Volume, progress: Progress | None = None) -> Prediction:
         """Analyse `volume`. `progress` receives ("localise" | "mask" | "classify", share 0-1).
 
-        Needs no more memory than the volume, its mask, and about 600 MB.
+        Needs no more memory than the volume, its mask, and about 700 MB.
         """
         report = progress or (lambda stage, share: None)
         begin = time.perf_counter()
-        found = localise(volume, self._localiser, self._device, lambda f: report("localise", f))
-        column = None if found is None else find_column(found.probabilities.numpy(), found.grid)
-        if found is None or column is None:
+        spine = self._localiser.locate(volume, report)
+        if spine is None:
             return self._nothing(volume, time.perf_counter() - begin)
-        report("mask", 0.0)
-        mask = fine_mask(volume, column, found.probabilities[CERVICAL].sum(dim=0))
-        report("mask", 1.0)
-        statuses = self._statuses(volume, column, mask)
         localised = time.perf_counter()
         # A level that is cut off by the field of view is placed, not judged: its missing part cannot be negative.
-        assessed = [k for k in range(1, 8) if statuses[k] == ASSESSED]
-        scores = classify(volume, column, assessed, self._classifier, self._device, lambda f: report("classify", f))
-        levels = tuple(self._level(volume, column, mask, k, statuses[k], scores.get(k)) for k in range(1, 8))
+        assessed = [k for k, v in enumerate(spine.levels, start=1) if v.status == ASSESSED]
+        scores = classify(
+            volume, spine.column, assessed, self._classifier, self._device, lambda f: report("classify", f)
+        )
+        levels = tuple(self._level(volume, spine, k, scores.get(k)) for k in range(1, 8))
         known = [v.probability for v in levels if v.probability is not None]
         return Prediction(
             cervical_spine_found=True,
@@ -123,31 +111,14 @@ class Pipeline:
             levels=levels,
             overall_probability=self._bundle.calibration.overall_probability(known) if known else None,
             overall_threshold=self._bundle.overall_threshold,
-            mask=mask,
-            notes=(*volume.notes, *column.notes, *_notes(statuses)),
+            mask=spine.mask,
+            notes=(*volume.notes, *spine.notes),
             timings_s={"localise": localised - begin, "classify": time.perf_counter() - localised},
         )
 
-    def _statuses(self, volume: Volume, column: Column, mask: NDArray[np.uint8]) -> dict[int, Status]:
-        statuses: dict[int, Status] = {}
-        present = set(np.unique(mask).tolist())
-        for level in range(1, 8):
-            status = level_status(column, volume, level) if level in present else NOT_ASSESSED
-            statuses[level] = status  # type: ignore[assignment]
-            if status == NOT_ASSESSED and level in present:
-                mask[mask == level] = 0
-        return statuses
-
-    def _level(
-        self,
-        volume: Volume,
-        column: Column,
-        mask: NDArray[np.uint8],
-        level: int,
-        status: Status,
-        score: LevelScore | None,
-    ) -> LevelPrediction:
+    def _level(self, volume: Volume, spine: Spine, level: int, score: LevelScore | None) -> LevelPrediction:
         threshold = self._bundle.thresholds[level - 1]
+        status = spine.levels[level - 1].status
         if status == NOT_ASSESSED:
             return LevelPrediction(
                 level=LEVELS[level - 1],
@@ -159,8 +130,8 @@ class Pipeline:
                 box_lps_mm=None,
             )
         probability = None if score is None else self._bundle.calibration.level_probability(score.logit)
-        voxels, box = _voxels_of(mask, volume, column, level)
-        key = centre_zyx = _nearest(voxels, volume, representative_point(column, level))
+        voxels, box = _voxels_of(spine.mask, volume, spine.column, level)
+        key = centre_zyx = _nearest(voxels, volume, representative_point(spine.column, level))
         if score is not None and probability is not None and probability >= threshold:
             key = _nearest(voxels, volume, score.suspicion_lps_mm)
         return LevelPrediction(
@@ -217,17 +188,6 @@ def _nearest(voxels: NDArray[np.int64], volume: Volume, point_mm: PointMm) -> ND
     """The voxel of the list nearest to a point in LPS mm."""
     apart = (voxels - volume.to_index_zyx(np.array(point_mm))) * np.array(volume.spacing_mm_zyx)
     return voxels[int(np.argmin((apart**2).sum(axis=1)))]
-
-
-def _notes(statuses: dict[int, Status]) -> tuple[str, ...]:
-    partly = [LEVELS[k - 1] for k, status in statuses.items() if status == PARTLY]
-    missing = [LEVELS[k - 1] for k, status in statuses.items() if status == NOT_ASSESSED]
-    notes = []
-    if partly:
-        notes.append(f"Only partly in the field of view: {', '.join(partly)}.")
-    if missing:
-        notes.append(f"Not assessed: {', '.join(missing)}.")
-    return tuple(notes)
 
 
 def _point(xyz: NDArray[np.float64]) -> PointMm:

@@ -11,7 +11,7 @@ breaks one of these but has at least 10 % of the volume; else `not_assessed`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -38,6 +38,7 @@ _ENOUGH_WITHOUT_TOP: Final = 5
 _ROOM_FOR_ONE_MM: Final = 25.0
 _MISSING_PENALTY: Final = 1.0
 _ATTACH_MM: Final = 6.0
+_ROOM_VOXELS: Final = 3
 # One and a half of the localiser's voxels: on phantoms cut at random heights 1.25 mm let 6 of 46 cut levels pass as
 # whole, 2.5 mm 5, and 3.75 mm none (2 more of 150 whole ones then count as partly seen).
 _EDGE_MM: Final = 3.75
@@ -45,12 +46,17 @@ _EDGE_MM: Final = 3.75
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Column:
-    """The cervical column: `labels` uint8 [z, y, x] 1-7 on `grid`, and the evidence (0-1) per level found."""
+    """The cervical column: `labels` uint8 [z, y, x] 1-7 on `grid`, one connected piece per level.
+
+    `evidence` is the mean probability (0-1) of each level found. `named_by` tells which class of the localiser became
+    which level where that differs, and is empty where every level kept its name.
+    """
 
     grid: PatientGrid
     labels: NDArray[np.uint8]
     evidence: dict[int, float]
     notes: tuple[str, ...] = ()
+    named_by: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,24 +71,48 @@ class _Piece:
 def find_column(probabilities: NDArray[np.float32], grid: PatientGrid) -> Column | None:
     """The most plausible chain of vertebrae, or None where there is no cervical spine.
 
-    `probabilities` is [10, z, y, x]: background, C1 ... C7, T1, lower. A chain needs two levels with more
-    than a fragment each; a lone blob with a cervical label is a false find in a chest or an abdomen. So is a
-    short chain from C3 or lower down whose upper neighbours would lie in the scan and are not there.
+    `probabilities` is [classes, z, y, x]: background, C1 ... C7, then others. The column lies on the part of `grid`
+    that holds it. A chain needs two levels with more than a fragment each; a lone blob with a cervical label is a
+    false find in a chest or an abdomen. So is a short chain from C3 or lower down whose upper neighbours would lie in
+    the scan and are not there.
     """
-    pieces = _pieces(probabilities, grid)
+    whole = grid
+    winner = probabilities.argmax(axis=0).astype(np.uint8)
+    winner[winner > 7] = 0
+    region = _region(winner)
+    if region is None:
+        return None
+    winner, probabilities, grid = winner[region], probabilities[(slice(None), *region)], grid.part(region)
+    pieces = _pieces(winner, probabilities, grid)
     chain = _best_chain(pieces)
     solid = [p for _, p in chain if p.volume_cm3 >= 1.5 and p.mean_probability[p.label] >= 0.5]
-    needed = 2 if chain and _starts_plausibly(*chain[0], grid) else _ENOUGH_WITHOUT_TOP
+    needed = 2 if chain and _starts_plausibly(*chain[0], grid, whole) else _ENOUGH_WITHOUT_TOP
     if len(solid) < needed:
         return None
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
     for level, piece in chain:
         labels[piece.voxels] = level
-    _attach_rest(labels, probabilities, grid)
+    _attach_rest(labels, winner, grid)
+    labels = keep_largest(labels)
     renamed = [f"C{p.label} relabelled C{level}" for level, p in chain if p.label != level]
     notes = (f"Vertebra order was corrected: {', '.join(renamed)}.",) if renamed else ()
     evidence = {level: float(p.mean_probability[p.label]) for level, p in chain}
-    return Column(grid=grid, labels=labels, evidence=evidence, notes=notes)
+    named_by = {level: p.label for level, p in chain if p.label != level}
+    return Column(grid=grid, labels=labels, evidence=evidence, notes=notes, named_by=named_by)
+
+
+def keep_largest(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The labels with all but the largest connected piece (corners count as contact) of each level taken out."""
+    kept = np.zeros_like(labels)
+    for index, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        own = labels[box] == index
+        parts, count = ndimage.label(own, structure=np.ones((3, 3, 3)))
+        if count > 1:
+            own = parts == np.bincount(parts[parts > 0]).argmax()
+        kept[box][own] = index
+    return kept
 
 
 def level_status(column: Column, volume: Volume, level: int) -> str:
@@ -107,7 +137,7 @@ def body_centre(column: Column, level: int) -> tuple[float, float, float]:
     For C3-C7 that is the vertebral body, for C1 the anterior arch or lateral mass. The body of C2 is the lower
     half of it: the dens and its tip (33 mm from tip to lower endplate, reference/models.md 5.1) do not count.
     """
-    zyx, target = _thickest(column, level)
+    _, target = _thickest(column, level)
     x, y, z = column.grid.to_lps_mm(target)
     return float(x), float(y), float(z)
 
@@ -141,8 +171,19 @@ def extent_centre_mm(column: Column, level: int) -> NDArray[np.float64]:
     return column.grid.to_lps_mm((low + high) / 2)
 
 
-def _pieces(probabilities: NDArray[np.float32], grid: PatientGrid) -> list[_Piece]:
-    winner = probabilities.argmax(axis=0)
+def _region(winner: NDArray[np.uint8]) -> tuple[slice, slice, slice] | None:
+    """Where any level is, with some room; None where there is none."""
+    sides = [np.flatnonzero(winner.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    if not len(sides[0]):
+        return None
+    z, y, x = (
+        slice(max(0, int(s[0]) - _ROOM_VOXELS), min(n, int(s[-1]) + 1 + _ROOM_VOXELS))
+        for s, n in zip(sides, winner.shape, strict=True)
+    )
+    return z, y, x
+
+
+def _pieces(winner: NDArray[np.uint8], probabilities: NDArray[np.float32], grid: PatientGrid) -> list[_Piece]:
     pieces: list[_Piece] = []
     for label in range(1, 8):
         parts, count = ndimage.label(winner == label)
@@ -196,10 +237,10 @@ def _best_chain(pieces: list[_Piece]) -> list[tuple[int, _Piece]]:
     return chain[::-1]
 
 
-def _starts_plausibly(level: int, piece: _Piece, grid: PatientGrid) -> bool:
+def _starts_plausibly(level: int, piece: _Piece, grid: PatientGrid, whole: PatientGrid) -> bool:
     """True where the column starts with C1 or C2, or the scan ends before the next vertebra up could be seen."""
     top_mm = float(grid.to_lps_mm(np.array([piece.voxels[0].max(), 0, 0]))[2])
-    end_mm = float(grid.to_lps_mm(np.array([grid.shape_zyx[0] - 1, 0, 0]))[2])
+    end_mm = float(whole.to_lps_mm(np.array([whole.shape_zyx[0] - 1, 0, 0]))[2])
     return level <= 2 or end_mm - top_mm < _ROOM_FOR_ONE_MM
 
 
@@ -218,10 +259,9 @@ def _plausible(above: _Piece, below: _Piece, step: int) -> bool:
     return _GAP_MM[0] * step <= distance <= _GAP_MM[1] * step and way[2] > 0.35 * distance
 
 
-def _attach_rest(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], grid: PatientGrid) -> None:
+def _attach_rest(labels: NDArray[np.uint8], winner: NDArray[np.uint8], grid: PatientGrid) -> None:
     """Give cervical voxels outside the chain to the nearest vertebra of it, where that is close."""
-    winner = probabilities.argmax(axis=0)
-    rest = (winner >= 1) & (winner <= 7) & (labels == 0)
+    rest = (winner > 0) & (labels == 0)
     if not rest.any():
         return
     distance, nearest = ndimage.distance_transform_edt(labels == 0, sampling=grid.spacing_mm_zyx, return_indices=True)

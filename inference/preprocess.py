@@ -21,8 +21,8 @@ from inference.volume import Volume
 AIR_HU: Final = -1000.0
 
 PREPROCESSING: Final = {
-    "revision": 1,
-    "localiser": {"spacing_mm": 2.5, "hu_low": -1000.0, "hu_high": 1500.0, "outside_hu": AIR_HU},
+    "revision": 2,
+    "localiser": {"spacing_mm": 2.0, "hu_low": -1000.0, "hu_high": 1500.0, "outside_hu": AIR_HU},
     "classifier": {
         "spacing_mm_zyx": [1.0, 0.8, 0.8],
         "shape_zyx": [48, 80, 96],
@@ -63,6 +63,14 @@ class PatientGrid:
         affine[:3, 3] = self.origin_lps_mm
         return affine
 
+    def part(self, region: tuple[slice, slice, slice]) -> PatientGrid:
+        """The grid of one index box of this one."""
+        x, y, z = self.to_lps_mm(np.array([s.start for s in region], dtype=float))
+        shape = (region[0].stop - region[0].start, region[1].stop - region[1].start, region[2].stop - region[2].start)
+        return PatientGrid(
+            origin_lps_mm=(float(x), float(y), float(z)), spacing_mm_zyx=self.spacing_mm_zyx, shape_zyx=shape
+        )
+
     def to_lps_mm(self, zyx: NDArray[Any]) -> NDArray[np.float64]:
         """Map indices [..., (z, y, x)] to LPS mm [..., (x, y, z)]."""
         index = np.asarray(zyx, dtype=np.float64)[..., ::-1]
@@ -80,7 +88,8 @@ def grid_covering(volume: Volume, spacing_mm: float) -> PatientGrid:
     corners = np.array([[k, j, i] for k in (0, z - 1) for j in (0, y - 1) for i in (0, x - 1)], dtype=float)
     lps = volume.to_lps_mm(corners)
     low, high = lps.min(axis=0), lps.max(axis=0)
-    count = np.floor((high - low) / spacing_mm).astype(int) + 1
+    # A hair of rounding must not cost a slice where the extent is a multiple of the spacing.
+    count = np.floor((high - low) / spacing_mm + 1e-6).astype(int) + 1
     slack = (high - low) - (count - 1) * spacing_mm
     origin = low + slack / 2
     return PatientGrid(
@@ -138,6 +147,8 @@ def sample_array(
 
     Leading channels are kept. Points more than half a voxel outside give `outside`. Works slab by slab.
     """
+    if mode == "bilinear" and np.count_nonzero(matrix) == 3 and np.all(np.diag(matrix) != 0):
+        return _sample_aligned(array, np.diag(matrix), offset, shape_zyx, outside)
     source = array.reshape((1, -1, *array.shape[-3:])) - outside
     size = np.array(source.shape[2:], dtype=float)
     # grid_sample with align_corners=False maps index i to (2 i + 1) / n - 1; scale once, here.
@@ -155,6 +166,39 @@ def sample_array(
         sampled = F.grid_sample(source, where[None], mode=mode, padding_mode="zeros", align_corners=False)
         out[:, start : start + step] = sampled[0]
     return (out + outside).reshape((*array.shape[:-3], *shape_zyx))
+
+
+def _sample_aligned(
+    array: torch.Tensor,
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    shape_zyx: tuple[int, int, int],
+    outside: float,
+) -> torch.Tensor:
+    """`sample_array` where both grids share their axes: one axis after the other, the one that shrinks most first.
+
+    Three passes of a one-dimensional interpolation cost a tenth of looking up eight neighbours of every voxel.
+    """
+    out = array
+    order = sorted(range(3), key=lambda axis: shape_zyx[axis] / array.shape[axis - 3])
+    for axis in order:
+        dim, n = out.ndim - 3 + axis, array.shape[axis - 3]
+        at = torch.arange(shape_zyx[axis], dtype=torch.float64) * float(scale[axis]) + float(offset[axis])
+        low = torch.floor(at)
+        shape = [-1 if d == dim else 1 for d in range(out.ndim)]
+        weight = (at - low).to(torch.float32).reshape(shape)
+        first, second = (_plane(out, dim, low.long() + k, n, outside) for k in (0, 1))
+        out = torch.lerp(first, second, weight)
+    return out
+
+
+def _plane(array: torch.Tensor, dim: int, index: torch.Tensor, n: int, outside: float) -> torch.Tensor:
+    """The planes `index` of an axis of length `n`, `outside` where there are none."""
+    taken = array.index_select(dim, index.clamp(0, n - 1))
+    gone = (index < 0) | (index >= n)
+    if bool(gone.any()):
+        taken = taken.index_fill(dim, torch.nonzero(gone)[:, 0], outside)
+    return taken
 
 
 def sample_grid(

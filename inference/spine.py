@@ -88,9 +88,7 @@ def describe(volume: Volume, column: Column, mask: NDArray[np.uint8]) -> Spine:
         if status == NOT_ASSESSED:
             if present[number - 1]:
                 mask[mask == number] = 0
-            levels.append(
-                LocatedLevel(level=name, status=NOT_ASSESSED, centre_lps_mm=None, box=None, evidence=None)
-            )
+            levels.append(LocatedLevel(level=name, status=NOT_ASSESSED, centre_lps_mm=None, box=None, evidence=None))
             continue
         box = oriented_box(column, number)
         levels.append(

@@ -56,10 +56,12 @@ def sample_window(
     shape: tuple[int, int, int],
     outside: float,
     bend: torch.Tensor | None = None,
+    shares: tuple[torch.Tensor, ...] = (),
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """HU (linear) and label arrays (nearest) on a window of `shape` around index `centre`, seen through `matrix`.
 
-    `bend` [*shape, 3] (z, y, x) moves each sampling point by source voxels: see `random_bend`.
+    `bend` [*shape, 3] (z, y, x) moves each sampling point by source voxels: see `random_bend`. `shares` are further
+    arrays, sampled linearly, 0 outside; they follow the labels in the list.
     """
     half = (np.array(shape) - 1) / 2
     offset = centre - matrix @ half
@@ -77,6 +79,9 @@ def sample_window(
     picked = [
         F.grid_sample(a[None, None].float(), where, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
         for a in labels
+    ]
+    picked += [
+        F.grid_sample(a[None, None].float(), where, padding_mode="zeros", align_corners=False)[0, 0] for a in shares
     ]
     return image, picked
 
@@ -112,6 +117,14 @@ def change_density(hu: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return hu
 
 
+def shift_contrast(hu: torch.Tensor, rng: np.random.Generator, most_hu: float) -> torch.Tensor:
+    """Another calibration or tube voltage: everything but air moves by up to `most_hu`."""
+    if rng.random() < 0.35:
+        tissue = ((hu + 500.0) / 300.0).clamp(0.0, 1.0)
+        hu = hu + tissue * float(rng.uniform(-most_hu, most_hu))
+    return hu
+
+
 def cut_view(
     hu: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator, outside: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +132,7 @@ def cut_view(
     hu, labels = hu.clone(), labels.clone()
     z, y, x = hu.shape
     for end in (0, 1):
-        if rng.random() < 0.3:
+        if rng.random() < 0.35:
             cut = int(rng.integers(1, max(2, int(z * 0.6))))
             part = slice(0, cut) if end == 0 else slice(z - cut, z)
             hu[part], labels[part] = outside, 0

@@ -31,14 +31,15 @@ class Training:
     """One network's training, resumable from `folder/last.pt`.
 
     Runs in bfloat16 autocast with channels-last memory: about three times as fast as float32 on a CPU with
-    AVX-512 BF16. `average` holds the exponential moving average that ships.
+    AVX-512 BF16. `average` holds the exponential moving average that ships. `device` is cpu or cuda.
     """
 
-    def __init__(self, net: nn.Module, fit: Fit, folder: Path, seed: int) -> None:
+    def __init__(self, net: nn.Module, fit: Fit, folder: Path, seed: int, device: str = "cpu") -> None:
+        self._device = torch.device(device)
         self._fit = fit
         self._folder = folder
         self._seed = seed
-        self.net = net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.net = net.to(self._device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         self._optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, betas=(0.9, 0.98)
@@ -60,8 +61,8 @@ class Training:
             rate = self._rate()
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast("cpu", torch.bfloat16):
-                parts = loss(self.net, batch)
+            with torch.autocast(self._device.type, torch.bfloat16):
+                parts = loss(self.net, _moved(batch, self._device))
             self._optimizer.zero_grad(set_to_none=True)
             parts["loss"].backward()
             nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
@@ -127,7 +128,7 @@ class Training:
         file = self._folder / "last.pt"
         if not file.exists():
             return
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location=self._device)
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -135,7 +136,13 @@ class Training:
         _log.info("training_resumed", step=self.step)
 
 
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    return tuple(part.to(device) for part in batch)
+
+
 def load_average(net: nn.Module, folder: Path) -> nn.Module:
     """`net` with the averaged weights of the last checkpoint in `folder`."""
-    net.load_state_dict(torch.load(folder / "last.pt", weights_only=True)["average"])
+    net.load_state_dict(torch.load(folder / "last.pt", weights_only=True, map_location="cpu")["average"])
     return net.eval()

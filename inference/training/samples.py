@@ -28,7 +28,7 @@ from inference.volume import Volume
 
 # Stored crops are larger than the network's so that augmentation can turn and shift them.
 STORED_CROP_ZYX: Final = (60, 98, 116)
-_MOST_STORED_ZYX: Final = (200, 120, 144)
+_MOST_STORED_ZYX: Final = (220, 120, 140)
 _HU_STEP_WIDE: Final = 10.0
 _HU_STEP_BONE: Final = 7.0
 _HU_LOW_BONE: Final = -280.0
@@ -36,23 +36,34 @@ _HU_LOW_BONE: Final = -280.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledVolume:
-    """A rendered study: labels 1-7 C1-C7, 8-19 T1-T12, 20-24 L1-L5; `fracture_mask` 0 or the level of a fracture zone."""
+    """A rendered study, as `inference.synthetic.Rendered` describes it; `bone` and `bone_share` are its soft truth."""
 
     volume: Volume
     labels: NDArray[np.uint8]
     fracture_mask: NDArray[np.uint8]
+    bone: NDArray[np.uint8]
+    bone_share: NDArray[np.uint8]
+
+
+# Background, C1 ... C7, T1, lower vertebrae (codes 9-24), skull (25).
+_CLASS_OF_BONE: Final = np.array([*range(9), *([9] * 16), 10] + [0] * 230, dtype=np.uint8)
 
 
 def localiser_sample(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:
-    """`hu` (10 HU a step from -1000) and `labels` (0 bg, 1-7, 8 T1, 9 lower) at 2.5 mm, cut to a bounded size."""
+    """`hu` (10 HU a step from -1000), `classes` and `share` at 2 mm, cut to a bounded size.
+
+    `classes`: 0 background, 1-7, 8 T1, 9 lower vertebrae, 10 skull. `share` (0-255) is how much of the voxel its bone
+    fills: a soft target puts the edge between voxels.
+    """
     grid = grid_covering(study.volume, LOCALISER_SPACING_MM)
     hu = sample_volume(study.volume, grid).numpy()
-    classes = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9] + [0] * 243, dtype=np.uint8)
-    labels = nearest(study.labels, study.volume.affine_lps, grid)
-    keep = _bounded(classes[labels])
+    classes = _CLASS_OF_BONE[nearest(study.bone, study.volume.affine_lps, grid)]
+    share = _linear(study.bone_share, study.volume.affine_lps, grid)
+    keep = _bounded(classes)
     return {
         "hu": np.clip((hu[keep] + 1000.0) / _HU_STEP_WIDE, 0, 255).round().astype(np.uint8),
-        "labels": classes[labels][keep],
+        "classes": classes[keep],
+        "share": share[keep],
     }
 
 
@@ -95,6 +106,16 @@ def bone_hu(stored: torch.Tensor) -> torch.Tensor:
 
 def nearest(array: NDArray[np.uint8], affine_lps: NDArray[np.float64], grid: PatientGrid) -> NDArray[np.uint8]:
     """Nearest-neighbour values of a label array on a patient grid; 0 outside."""
+    return _on_grid(array, affine_lps, grid, "nearest")
+
+
+def _linear(array: NDArray[np.uint8], affine_lps: NDArray[np.float64], grid: PatientGrid) -> NDArray[np.uint8]:
+    return _on_grid(array, affine_lps, grid, "bilinear")
+
+
+def _on_grid(
+    array: NDArray[np.uint8], affine_lps: NDArray[np.float64], grid: PatientGrid, mode: str
+) -> NDArray[np.uint8]:
     xyz = np.linalg.inv(affine_lps) @ grid.affine_lps()
     matrix, offset = xyz[:3, :3][::-1, ::-1], xyz[:3, 3][::-1]
     # Only the part of the source the grid reaches becomes float.
@@ -106,9 +127,7 @@ def nearest(array: NDArray[np.uint8], affine_lps: NDArray[np.float64], grid: Pat
     low = np.clip(np.floor(reach.min(axis=0)) - 2, 0, np.array(array.shape) - 1).astype(int)
     high = np.clip(np.ceil(reach.max(axis=0)) + 3, low + 1, array.shape).astype(int)
     part = array[low[0] : high[0], low[1] : high[1], low[2] : high[2]].astype(np.float32)
-    sampled = sample_array(
-        torch.from_numpy(part), matrix.copy(), offset - low, grid.shape_zyx, outside=0.0, mode="nearest"
-    )
+    sampled = sample_array(torch.from_numpy(part), matrix.copy(), offset - low, grid.shape_zyx, outside=0.0, mode=mode)
     return sampled.numpy().round().astype(np.uint8)
 
 

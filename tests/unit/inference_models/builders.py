@@ -20,12 +20,12 @@ GRID = PatientGrid(origin_lps_mm=(-75.0, -75.0, -400.0), spacing_mm_zyx=(2.5, 2.
 def column_probabilities(
     labels_from_top: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7), *, grid: PatientGrid = GRID, top: int = 70
 ) -> NDArray[np.float32]:
-    """Probabilities [10, z, y, x] of a straight column of 15 x 30 x 35 mm blocks, 20 mm apart, downwards from `top`."""
+    """Probabilities [11, z, y, x] of a straight column of 15 x 30 x 35 mm blocks, 20 mm apart, downwards from `top`."""
     labels = np.zeros(grid.shape_zyx, dtype=int)
     for place, label in enumerate(labels_from_top):
         z = top - 8 * place
         labels[max(0, z - 3) : z + 3, 24:36, 23:37] = label
-    return (0.02 + 0.8 * np.eye(10, dtype=np.float32)[labels]).transpose(3, 0, 1, 2)
+    return (0.02 + 0.8 * np.eye(11, dtype=np.float32)[labels]).transpose(3, 0, 1, 2)
 
 
 def volume_on(grid: PatientGrid, hu: float = 300.0) -> Volume:

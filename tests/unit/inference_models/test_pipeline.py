@@ -15,9 +15,9 @@ class _ReadsHu(nn.Module):
     """A localiser for toy volumes: blocks of HU 310, 320 ... 370 are C1 ... C7."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        label = ((x[:, 0] * 1000 - 300) / 10).round().long().clamp(0, 9)
+        label = ((x[:, 0] * 1000 - 300) / 10).round().long().clamp(0, 10)
         label[(label > 7)] = 0
-        return nn.functional.one_hot(label, 10).permute(0, 4, 1, 2, 3).float() * 8
+        return nn.functional.one_hot(label, 11).permute(0, 4, 1, 2, 3).float() * 8
 
 
 class _ReadsLevel(nn.Module):
@@ -34,8 +34,8 @@ def _toy_volume(levels: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)) -> Volume:
     for level in levels:
         z = 60 - 8 * level
         hu[z : z + 5, 14:30, 16:32] = 300 + 10 * level
-    affine = np.diag([2.5, 2.5, 2.5, 1.0])
-    affine[:3, 3] = (-60.0, -60.0, 100.0)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = (-48.0, -48.0, 100.0)
     return Volume(hu=hu, affine_lps=affine)
 
 
@@ -61,7 +61,7 @@ def test_the_broken_level_is_called_and_pointed_at_inside_its_vertebra(pipeline:
 
 def test_centres_and_boxes_are_in_patient_millimetres(pipeline: Pipeline) -> None:
     level = pipeline.predict(_toy_volume()).levels[2]
-    assert level.box_lps_mm == ((-20.0, -25.0, 190.0), (17.5, 12.5, 200.0))
+    assert level.box_lps_mm == ((-16.0, -20.0, 172.0), (14.0, 10.0, 180.0))
     low, high = np.array(level.box_lps_mm)
     assert np.all(low <= level.centre_lps_mm)
     assert np.all(level.centre_lps_mm <= high)
@@ -88,7 +88,7 @@ def test_a_long_scan_is_searched_and_gives_the_same_levels(pipeline: Pipeline) -
     hu = np.full((300, 48, 48), 40, dtype=np.int16)
     hu[210:274] = short.hu
     affine = short.affine_lps.copy()
-    affine[2, 3] -= 210 * 2.5
+    affine[2, 3] -= 210 * 2.0
     long = pipeline.predict(Volume(hu=hu, affine_lps=affine))
     assert [v.centre_lps_mm for v in long.levels] == [v.centre_lps_mm for v in pipeline.predict(short).levels]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.mask import fine_mask
+from inference.mask import smooth_mask
 from inference.postprocess import (
     ASSESSED,
     NOT_ASSESSED,
@@ -76,7 +76,8 @@ def test_the_status_follows_where_the_first_slice_cuts_the_lowest_vertebra(first
     # C7's block spans the planes 19 to 24.
     column = find_column(column_probabilities(top=70), GRID)
     assert column is not None
-    column.labels[:first] = 0
+    below = first - round((column.grid.origin_lps_mm[2] - GRID.origin_lps_mm[2]) / 2.5)
+    column.labels[: max(below, 0)] = 0
     affine = GRID.affine_lps()
     affine[2, 3] += first * 2.5
     cut = Volume(hu=np.zeros((80 - first, 60, 60), dtype=np.int16), affine_lps=affine)
@@ -93,7 +94,7 @@ def test_the_representative_point_lies_inside_its_vertebra_near_the_midline() ->
     column = find_column(column_probabilities(), GRID)
     assert column is not None
     point = np.array(representative_point(column, 3))
-    z, y, x = np.round(GRID.to_index_zyx(point)).astype(int)
+    z, y, x = np.round(column.grid.to_index_zyx(point)).astype(int)
     assert column.labels[z, y, x] == 3
     assert abs(point[0] - GRID.to_lps_mm(np.array([0, 0, 29.5]))[0]) < 5
 
@@ -116,9 +117,9 @@ def test_the_mask_lies_on_a_tilted_scanner_grid_where_the_vertebra_is() -> None:
     affine[1, 2] = 0.5
     affine[:3, 3] = (-60.0, -75.0, -300.0)
     volume = Volume(hu=np.full((70, 90, 90), 300, dtype=np.int16), affine_lps=affine)
-    mask = fine_mask(volume, column, torch.from_numpy((column.labels > 0).astype(np.float32)))
+    mask = smooth_mask(volume, column, torch.from_numpy(column_probabilities((3, 4, 5))), GRID)
     for level in (3, 4, 5):
-        truth = GRID.to_lps_mm(np.argwhere(column.labels == level)).mean(axis=0)
+        truth = column.grid.to_lps_mm(np.argwhere(column.labels == level)).mean(axis=0)
         drawn = volume.to_lps_mm(np.argwhere(mask == level)).mean(axis=0)
         assert np.linalg.norm(truth - drawn) < 1.0
 
@@ -128,6 +129,6 @@ def test_the_mask_leaves_out_air_inside_the_coarse_label() -> None:
     assert column is not None
     volume = volume_on(GRID)
     volume.hu[:, 30:, :] = -1000
-    mask = fine_mask(volume, column, torch.from_numpy((column.labels > 0).astype(np.float32)))
+    mask = smooth_mask(volume, column, torch.from_numpy(column_probabilities((3, 4, 5))), GRID)
     assert mask[:, 24:29].any()
     assert not mask[:, 31:].any()

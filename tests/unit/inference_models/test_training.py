@@ -21,13 +21,19 @@ def _study() -> LabelledVolume:
     hu[labels > 0] = 700
     zone = np.zeros_like(labels)
     zone[18, 25:45, 25:45] = 4
-    return LabelledVolume(volume=Volume(hu=hu, affine_lps=np.eye(4)), labels=labels, fracture_mask=zone)
+    return LabelledVolume(
+        volume=Volume(hu=hu, affine_lps=np.eye(4)),
+        labels=labels,
+        fracture_mask=zone,
+        bone=labels,
+        bone_share=np.where(labels > 0, np.uint8(255), np.uint8(0)),
+    )
 
 
 def test_a_localiser_sample_keeps_hu_and_labels_together() -> None:
     sample = localiser_sample(_study())
-    inside = sample["labels"] == 3
-    assert set(np.unique(sample["labels"])) == {0, 3, 4}
+    inside = (sample["classes"] == 3) & (sample["share"] > 127)
+    assert set(np.unique(sample["classes"])) == {0, 3, 4}
     # Voxels of the border are averages of bone and flesh.
     assert float(np.median(wide_hu(torch.from_numpy(sample["hu"][inside])))) == pytest.approx(700, abs=10)
 

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from inference.localise import ONE_PASS_ZYX, NetworkLocaliser
+from inference.mask import smooth_mask
+from inference.postprocess import find_column, keep_largest
+from inference.preprocess import PatientGrid
+from inference.spine import OrientedBox, describe, oriented_box
+from inference.volume import Volume
+from tests.unit.inference_models.builders import GRID, column_probabilities, volume_on
+
+LEAN_DEG = 20.0
+
+
+class _ReadsHu(nn.Module):
+    """A network for painted volumes: HU 310, 320 ... 370 are C1 ... C7."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        label = ((x[:, 0] * 1000 - 300) / 10).round().long()
+        label[(label < 1) | (label > 7)] = 0
+        return nn.functional.one_hot(label, 11).permute(0, 4, 1, 2, 3).float() * 8
+
+
+class _CountsCalls(_ReadsHu):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(x.shape[2:]))
+        return super().forward(x)
+
+
+def _painted(shape_zyx: tuple[int, int, int], top: int, spacing_mm: float = 2.0) -> Volume:
+    hu = np.full(shape_zyx, 40, dtype=np.int16)
+    middle = shape_zyx[1] // 2
+    for level in range(1, 8):
+        z = top - 8 * level
+        hu[z : z + 5, middle - 8 : middle + 8, middle - 8 : middle + 8] = 300 + 10 * level
+    return Volume(hu=hu, affine_lps=np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
+
+
+def _leaning_column() -> NDArray[np.float32]:
+    """Blocks 34 mm wide, 30 deep and 15 high, stacked along an axis that leans forward by LEAN_DEG and turned with it.
+
+    Each has a thick front half and a thin back half, as a vertebra has.
+    """
+    lean = np.radians(LEAN_DEG)
+    up = np.array([np.cos(lean), -np.sin(lean), 0.0])  # (z, y, x); -y is anterior
+    back = np.array([np.sin(lean), np.cos(lean), 0.0])
+    zyx = np.stack(np.meshgrid(*(np.arange(n) for n in GRID.shape_zyx), indexing="ij"), axis=-1) * 2.5
+    labels = np.zeros(GRID.shape_zyx, dtype=int)
+    for level in range(1, 8):
+        middle = np.array([100.0, 75.0, 75.0]) + up * 20.0 * (4 - level)
+        off = zyx - middle
+        height, depth, width = np.abs(off @ up), off @ back, np.abs(off[..., 2])
+        labels[(height <= 7.5) & (depth >= -15) & (depth <= 0) & (width <= 17)] = level
+        labels[(height <= 3.0) & (depth > 0) & (depth <= 15) & (width <= 6)] = level
+    return (0.02 + 0.8 * np.eye(11, dtype=np.float32)[labels]).transpose(3, 0, 1, 2)
+
+
+def _box(level: int) -> OrientedBox:
+    column = find_column(_leaning_column(), GRID)
+    assert column is not None
+    return oriented_box(column, level)
+
+
+def test_a_box_leans_with_the_neck() -> None:
+    left, posterior, superior = (np.array(axis) for axis in _box(4).axes_lps)
+    lean = np.radians(LEAN_DEG)
+    assert superior @ [0.0, -np.sin(lean), np.cos(lean)] > np.cos(np.radians(4))
+    assert posterior @ [0.0, np.cos(lean), np.sin(lean)] > np.cos(np.radians(4))
+    assert left[0] > 0.99
+
+
+def test_a_box_has_the_vertebras_own_sides_and_not_those_of_its_shadow() -> None:
+    width, depth, height = _box(4).size_mm
+    assert (width, depth, height) == pytest.approx((34, 30, 15), abs=4)
+
+
+def test_axes_of_a_box_are_a_right_handed_frame() -> None:
+    for level in range(1, 8):
+        axes = np.array(_box(level).axes_lps)
+        assert np.allclose(axes @ axes.T, np.eye(3), atol=1e-9)
+        assert np.linalg.det(axes) == pytest.approx(1.0)
+
+
+def test_levels_that_are_not_there_have_no_place_and_are_named_in_the_notes() -> None:
+    column = find_column(column_probabilities((1, 2, 3, 4, 5)), GRID)
+    assert column is not None
+    volume = volume_on(GRID)
+    spine = describe(volume, column, smooth_mask(volume, column, torch.from_numpy(column_probabilities()), GRID))
+    assert [v.status for v in spine.levels[5:]] == ["not_assessed"] * 2
+    assert spine.levels[6].centre_lps_mm is None
+    assert "Not assessed: C6, C7." in spine.notes
+
+
+def test_a_level_is_one_piece() -> None:
+    labels = np.zeros((6, 6, 12), dtype=np.uint8)
+    labels[2:4, 2:4, 1:5] = 3
+    labels[2:4, 2:4, 7:9] = 3
+    labels[0, 0, 11] = 4
+    kept = keep_largest(labels)
+    assert kept[2, 2, 2] == 3
+    assert not kept[:, :, 7:9].any()
+    assert kept[0, 0, 11] == 4
+
+
+def test_the_edge_of_the_mask_lies_where_half_a_voxel_is_bone() -> None:
+    """A block that ends a quarter of the way into a coarse voxel is drawn to there on a fine grid."""
+    grid = PatientGrid(origin_lps_mm=(0.0, 0.0, 0.0), spacing_mm_zyx=(2.0, 2.0, 2.0), shape_zyx=(40, 20, 20))
+    probabilities = np.zeros((11, 40, 20, 20), dtype=np.float32)
+    for level, low in ((1, 28), (2, 16)):
+        probabilities[level, low : low + 8, 4:16, 4:16] = 1.0
+        probabilities[level, low + 8, 4:16, 4:16] = 0.25
+    probabilities[0] = 1.0 - probabilities[1:].sum(axis=0)
+    column = find_column(probabilities, grid)
+    assert column is not None
+    fine = Volume(hu=np.full((160, 40, 40), 300, dtype=np.int16), affine_lps=np.diag([1.0, 1.0, 0.5, 1.0]))
+    mask = smooth_mask(fine, column, torch.from_numpy(probabilities), grid)
+    top_mm = np.flatnonzero((mask == 1).any(axis=(1, 2))).max() * 0.5
+    # Between the voxel centres at 70 mm (all bone) and 72 mm (a quarter): half at 71.33.
+    assert top_mm == pytest.approx(71.33, abs=0.5)
+
+
+def test_a_neck_is_seen_in_one_pass_and_a_body_is_searched_first() -> None:
+    net = _CountsCalls()
+    localiser = NetworkLocaliser(net, torch.device("cpu"), "float32")
+    assert localiser.locate(_painted((96, 64, 64), 80)) is not None
+    assert net.shapes == [(96, 64, 64)]
+    net.shapes.clear()
+    assert localiser.locate(_painted((420, 64, 64), 330)) is not None
+    assert len(net.shapes) > 1
+    assert net.shapes[-1] == (ONE_PASS_ZYX[0], 64, 64)
+
+
+def test_a_body_without_bone_is_not_even_looked_at() -> None:
+    net = _CountsCalls()
+    volume = Volume(hu=np.full((420, 64, 64), 40, dtype=np.int16), affine_lps=np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert NetworkLocaliser(net, torch.device("cpu"), "float32").locate(volume) is None
+    assert net.shapes == []
