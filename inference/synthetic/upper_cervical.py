@@ -65,7 +65,7 @@ def _lateral_mass(j: Jitter, side: int, name: str, marks: dict[str, Array], vari
     hole = j.p(side * 28.2, 0.7, 0)
     groove = j.p(side * 15.5, 12.0, 6.5)
     prims = [
-        box(mass, (j.r(6.1), j.r(9.0), j.r(11.2)), 3.6 * s, rotation(0, side * 6, side * -18), k=2),
+        box(mass, (j.r(6.1), j.r(8.8), j.r(12.0)), 3.6 * s, rotation(0, side * 6, side * -18), k=2),
         # The cup that carries the occipital condyle, and the hollow of the lower facet.
         ellipsoid(mass + np.array([side * -2.0, 0, 13.2]) * s, (j.r(8.5), j.r(11.5), j.r(6.3)), op="-", k=1.5),
         ellipsoid(mass + np.array([side * -2.5, 0, -14.2]) * s, (j.r(11.0), j.r(13.0), j.r(6.3)), op="-", k=1.5),
