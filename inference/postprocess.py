@@ -5,8 +5,9 @@ centres a plausible distance apart. `find_column` picks, by dynamic programming 
 the chain with the most evidence that obeys this.
 
 Margins. A level is `assessed` when it lies at least one slice and 3.75 mm inside the scan, does not touch
-the edge of the matrix, and has at least 45 % of the expected volume; `partly_in_field_of_view` when it
-breaks one of these but has at least 10 % of the volume; else `not_assessed`.
+the edge of the matrix nor padding (blank slices, the reconstruction circle), and has at least 45 % of the
+expected volume; `partly_in_field_of_view` when it breaks one of these but has at least 10 % of the volume;
+else `not_assessed`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ _ROOM_VOXELS: Final = 3
 # One and a half of the localiser's voxels: on phantoms cut at random heights 1.25 mm let 6 of 46 cut levels pass as
 # whole, 2.5 mm 5, and 3.75 mm none (2 more of 150 whole ones then count as partly seen).
 _EDGE_MM: Final = 3.75
+# Darker than any tissue but lung; over a fingernail's area.
+_NOTHING_HU: Final = -900
+_NOTHING_MM2: Final = 60.0
+_NEAR_VOXELS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,8 +132,29 @@ def level_status(column: Column, volume: Volume, level: int) -> str:
     last = np.array(volume.hu.shape) - 1
     # The extreme half percent of voxels may be stray; a vertebra cut by the border has many there.
     low, high = np.percentile(index, [0.5, 99.5], axis=0)
-    cut = np.any(low < margin) or np.any(high > last - margin)
+    cut = np.any(low < margin) or np.any(high > last - margin) or _meets_nothing(column, volume, level)
     return PARTLY if cut or share < _LEAST_SHARE_ASSESSED else ASSESSED
+
+
+def _meets_nothing(column: Column, volume: Volume, level: int) -> bool:
+    """True where the level ends at voxels as dark as air: blank slices, the circle's padding, a tilted scan's corner.
+
+    No bone borders on air above, below, beside or behind it; in front only a thin wall parts it from the pharynx, so
+    that side does not count.
+    """
+    own = np.pad(column.labels == level, _NEAR_VOXELS)
+    near = np.zeros_like(own)
+    for axis, ways in ((0, (-1, 1)), (1, (1,)), (2, (-1, 1))):
+        for way in ways:
+            for step in range(1, _NEAR_VOXELS + 1):
+                near |= np.roll(own, way * step, axis=axis)
+    points = np.argwhere(near & ~own) - _NEAR_VOXELS
+    index = np.round(volume.to_index_zyx(column.grid.to_lps_mm(points))).astype(int)
+    inside = np.all((index >= 0) & (index < volume.hu.shape), axis=1)
+    index = index[inside]
+    dark = int((volume.hu[index[:, 0], index[:, 1], index[:, 2]] < _NOTHING_HU).sum()) + int((~inside).sum())
+    voxel_mm = float(column.grid.spacing_mm_zyx[0])
+    return dark * voxel_mm**2 / _NEAR_VOXELS > _NOTHING_MM2
 
 
 def body_centre(column: Column, level: int) -> tuple[float, float, float]:

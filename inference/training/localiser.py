@@ -28,9 +28,9 @@ from inference.training.samples import wide_hu
 from inference.training.settings import Settings
 
 _LOOK_EVERY: Final = 400
-# Nine voxels in ten are background; unweighted, the first thousand steps learn nothing but that. A weight counts for the
-# whole voxel, its bone's share and the rest: otherwise the edge would move outwards.
-_CLASS_WEIGHTS: Final = (0.05, *[1.0] * 8, 0.2, 0.06)
+# Nine voxels in ten are background; unweighted, the first thousand steps learn nothing but that. A weight counts for
+# the whole voxel, its bone's share and the rest: otherwise the edge would move outwards.
+_CLASS_WEIGHTS: Final = (0.05, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.06)
 _DICE_WEIGHT: Final = 0.7
 _SMOOTH: Final = 50.0
 # About 620,000 voxels each. The network answers for whole necks of any shape in one pass: one shape would be learnt.

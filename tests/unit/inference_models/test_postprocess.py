@@ -84,6 +84,24 @@ def test_the_status_follows_where_the_first_slice_cuts_the_lowest_vertebra(first
     assert level_status(column, cut, 7) == status
 
 
+def test_a_level_that_ends_at_blank_slices_is_only_partly_seen() -> None:
+    column = find_column(column_probabilities(top=70), GRID)
+    assert column is not None
+    volume = volume_on(GRID)
+    assert level_status(column, volume, 7) == ASSESSED
+    volume.hu[:20] = -1024  # the scanner wrote empty slices below
+    assert level_status(column, volume, 7) == PARTLY
+    assert level_status(column, volume, 5) == ASSESSED
+
+
+def test_air_in_front_of_a_level_is_the_pharynx_and_cuts_nothing() -> None:
+    column = find_column(column_probabilities(top=70), GRID)
+    assert column is not None
+    volume = volume_on(GRID)
+    volume.hu[:, :24] = -1000
+    assert level_status(column, volume, 4) == ASSESSED
+
+
 def test_a_level_that_is_nowhere_is_not_assessed() -> None:
     column = find_column(column_probabilities((1, 2, 3, 4, 5)), GRID)
     assert column is not None
