@@ -1,7 +1,8 @@
 """A bundle: weights and everything needed to use them, in one folder, verified before use.
 
     manifest.json             format, name, version, data, preprocessing, thresholds, metrics, sha256 of each file
-    localiser.safetensors     float16 tensors
+    localiser.safetensors     float16 tensors: names the vertebrae
+    shape.safetensors         draws each of them
     classifier.safetensors
 
 Nothing in a bundle is executed: safetensors holds only arrays, the architecture is rebuilt from numbers in
@@ -21,13 +22,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from inference.models import FractureNet, LocaliserNet
+from inference.models import FractureNet, LocaliserNet, ShapeNet
 from inference.preprocess import PREPROCESSING, preprocessing_sha256
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 LOCALISER: Final = "localiser.safetensors"
+SHAPE: Final = "shape.safetensors"
 CLASSIFIER: Final = "classifier.safetensors"
+_WEIGHTS: Final = (LOCALISER, SHAPE, CLASSIFIER)
 _SHIPPED: Final = Path(__file__).parent / "bundles"
 
 
@@ -72,6 +75,7 @@ class Bundle:
     sha256: str
     device: torch.device
     localiser: LocaliserNet
+    shape: ShapeNet
     classifier: FractureNet
     calibration: Calibration
     thresholds: tuple[float, ...]
@@ -89,6 +93,7 @@ def load_bundle(path_or_name: str | Path, device: str | torch.device = "cpu") ->
     try:
         architecture, calibration = manifest["architecture"], manifest["calibration"]
         localiser = LocaliserNet(channels=tuple(architecture["localiser"]["channels"]))
+        shape = ShapeNet(channels=tuple(architecture["shape"]["channels"]))
         classifier = FractureNet(channels=tuple(architecture["classifier"]["channels"]))
         bundle = Bundle(
             name=str(manifest["name"]),
@@ -96,6 +101,7 @@ def load_bundle(path_or_name: str | Path, device: str | torch.device = "cpu") ->
             sha256=hashlib.sha256(text).hexdigest(),
             device=target,
             localiser=_load(localiser, folder / LOCALISER, target),
+            shape=_load(shape, folder / SHAPE, target),
             classifier=_load(classifier, folder / CLASSIFIER, target),
             calibration=Calibration(
                 level_slope=float(calibration["level"]["slope"]),
@@ -131,10 +137,12 @@ def load_classifier(path_or_name: str | Path) -> tuple[FractureNet, dict[str, An
     return _load(net, folder / CLASSIFIER, torch.device("cpu")), manifest
 
 
-def save_bundle(folder: Path, localiser: LocaliserNet, classifier: FractureNet, manifest: dict[str, Any]) -> None:
+def save_bundle(
+    folder: Path, localiser: LocaliserNet, shape: ShapeNet, classifier: FractureNet, manifest: dict[str, Any]
+) -> None:
     """Write weights (float16) and the manifest with format, preprocessing and file hashes filled in."""
     folder.mkdir(parents=True, exist_ok=True)
-    for net, name in ((localiser, LOCALISER), (classifier, CLASSIFIER)):
+    for net, name in ((localiser, LOCALISER), (shape, SHAPE), (classifier, CLASSIFIER)):
         tensors = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in net.state_dict().items()}
         save_file(tensors, folder / name)
         (folder / name).chmod(0o644)  # safetensors makes it private; an installed node runs as another user
@@ -143,7 +151,7 @@ def save_bundle(folder: Path, localiser: LocaliserNet, classifier: FractureNet, 
         **manifest,
         "preprocessing": PREPROCESSING,
         "preprocessing_sha256": preprocessing_sha256(),
-        "files": {name: _sha256(folder / name) for name in (LOCALISER, CLASSIFIER)},
+        "files": {name: _sha256(folder / name) for name in _WEIGHTS},
     }
     (folder / MANIFEST).write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
+from inference.discs import snap_to_discs
 from inference.mask import smooth_mask
-from inference.models.localiser_net import LocaliserNet
 from inference.postprocess import find_column
 from inference.preprocess import (
     AIR_HU,
@@ -27,6 +27,7 @@ from inference.preprocess import (
     localiser_input,
     sample_volume,
 )
+from inference.shape import coarse_shapes, draw_shapes, finer, on_column, reshaped
 from inference.spine import Progress, Spine, describe
 from inference.volume import Volume
 
@@ -37,6 +38,8 @@ ONE_PASS_ZYX: Final = (160, 112, 112)
 WINDOW_ZYX: Final = (96, 80, 80)
 _SEARCH_STRIDE_ZYX: Final = (64, 56, 56)
 _CERVICAL: Final = slice(1, 8)
+# Sides a network of four levels on a folded grid can halve.
+_STRIDE: Final = 16
 _BONE_HU: Final = 150.0
 _LEAST_BONE: Final = 0.002
 _LEAST_CERVICAL_MM3: Final = 1500.0
@@ -53,12 +56,20 @@ class Localisation:
 class NetworkLocaliser:
     """The bundle's own localiser.
 
+    `net` names the levels; `shape_net` then draws each of them at 1 mm (None: they stay as coarse as the naming).
     `precision` "auto" computes in bfloat16 where the processor does so in hardware (a third of the time), else in
     float32; both name the same levels.
     """
 
-    def __init__(self, net: nn.Module, device: torch.device, precision: Precision = "auto") -> None:
-        self._net = net.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    def __init__(
+        self,
+        net: nn.Module,
+        device: torch.device,
+        precision: Precision = "auto",
+        shape_net: nn.Module | None = None,
+    ) -> None:
+        self._shape_net = None if shape_net is None else _ready(shape_net, device)
+        self._net = _ready(net, device)
         self._device = device
         self._half = has_bfloat16(device) if precision == "auto" else precision == "bfloat16"
 
@@ -70,9 +81,26 @@ class NetworkLocaliser:
         if found is None or column is None:
             return None
         report("mask", 0.0)
-        mask = smooth_mask(volume, column, found.probabilities, found.grid)
+        near = on_column(found.probabilities, found.grid, column.grid)
+        if self._shape_net is None:
+            shapes = coarse_shapes(column, near)
+        else:
+            fine = finer(column.grid)
+            hu = sample_volume(volume, fine)
+            column, near = snap_to_discs(column, near, hu, fine)
+            shapes = draw_shapes(column, near, hu, fine, self._draw)
+        column = reshaped(column, shapes)
+        report("mask", 0.5)
+        mask = smooth_mask(volume, shapes)
         report("mask", 1.0)
         return describe(volume, column, mask)
+
+    def _draw(self, batch: torch.Tensor) -> torch.Tensor:
+        """Shares [z, y, x] of one level from the shape network's input [4, z, y, x]."""
+        assert self._shape_net is not None
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            logits = self._shape_net(batch[None].to(self._device))
+            return torch.sigmoid(logits[0, 0].float()).cpu()
 
     def probabilities(self, volume: Volume, progress: Callable[[float], None] | None = None) -> Localisation | None:
         """Class probabilities around the cervical spine, or None where the search finds nothing like one.
@@ -116,7 +144,7 @@ class NetworkLocaliser:
 
     def _infer(self, hu: torch.Tensor) -> torch.Tensor:
         """Probabilities float32 [11, z, y, x] of HU [z, y, x]; sides are filled up with air to what the net needs."""
-        padded = [-(-n // LocaliserNet.STRIDE) * LocaliserNet.STRIDE for n in hu.shape]
+        padded = [-(-n // _STRIDE) * _STRIDE for n in hu.shape]
         full = torch.full(padded, AIR_HU)
         full[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
         batch = localiser_input(full)[None, None].to(self._device)
@@ -124,6 +152,10 @@ class NetworkLocaliser:
             logits = self._net(batch)
             logits = logits[0, :, : hu.shape[0], : hu.shape[1], : hu.shape[2]].float()
             return torch.softmax(logits, dim=0).cpu()
+
+
+def _ready(net: nn.Module, device: torch.device) -> nn.Module:
+    return net.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -46,7 +46,7 @@ _EDGE_MM: Final = 3.75
 # Darker than any tissue but lung; over a fingernail's area.
 _NOTHING_HU: Final = -900
 _NOTHING_MM2: Final = 60.0
-_NEAR_VOXELS: Final = 2
+_NEAR_MM: Final = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,19 +142,20 @@ def _meets_nothing(column: Column, volume: Volume, level: int) -> bool:
     No bone borders on air above, below, beside or behind it; in front only a thin wall parts it from the pharynx, so
     that side does not count.
     """
-    own = np.pad(column.labels == level, _NEAR_VOXELS)
+    voxel_mm = float(column.grid.spacing_mm_zyx[0])
+    reach = max(1, round(_NEAR_MM / voxel_mm))
+    own = np.pad(column.labels == level, reach)
     near = np.zeros_like(own)
     for axis, ways in ((0, (-1, 1)), (1, (1,)), (2, (-1, 1))):
         for way in ways:
-            for step in range(1, _NEAR_VOXELS + 1):
+            for step in range(1, reach + 1):
                 near |= np.roll(own, way * step, axis=axis)
-    points = np.argwhere(near & ~own) - _NEAR_VOXELS
+    points = np.argwhere(near & ~own) - reach
     index = np.round(volume.to_index_zyx(column.grid.to_lps_mm(points))).astype(int)
     inside = np.all((index >= 0) & (index < volume.hu.shape), axis=1)
     index = index[inside]
     dark = int((volume.hu[index[:, 0], index[:, 1], index[:, 2]] < _NOTHING_HU).sum()) + int((~inside).sum())
-    voxel_mm = float(column.grid.spacing_mm_zyx[0])
-    return dark * voxel_mm**2 / _NEAR_VOXELS > _NOTHING_MM2
+    return dark * voxel_mm**2 / reach > _NOTHING_MM2
 
 
 def body_centre(column: Column, level: int) -> tuple[float, float, float]:

@@ -23,6 +23,12 @@ AIR_HU: Final = -1000.0
 PREPROCESSING: Final = {
     "revision": 2,
     "localiser": {"spacing_mm": 2.0, "hu_low": -1000.0, "hu_high": 1500.0, "outside_hu": AIR_HU},
+    "shape": {
+        "spacing_mm": 1.0,
+        "windows_hu": [[-150.0, 450.0], [0.0, 1500.0]],
+        "outside_hu": AIR_HU,
+        "hints": "trilinear shares of the localiser grid: this level, any other bone",
+    },
     "classifier": {
         "spacing_mm_zyx": [1.0, 0.8, 0.8],
         "shape_zyx": [48, 80, 96],
@@ -41,6 +47,7 @@ def preprocessing_sha256() -> str:
 
 
 LOCALISER_SPACING_MM: Final = float(PREPROCESSING["localiser"]["spacing_mm"])  # type: ignore[index,call-overload]
+SHAPE_SPACING_MM: Final = float(PREPROCESSING["shape"]["spacing_mm"])  # type: ignore[index,call-overload]
 CROP_SPACING_MM_ZYX: Final = (1.0, 0.8, 0.8)
 CROP_SHAPE_ZYX: Final = (48, 80, 96)
 
@@ -212,6 +219,13 @@ def sample_grid(
 def localiser_input(hu: torch.Tensor) -> torch.Tensor:
     """HU to about [-1, 1.5]: clipped to the localiser's window, one unit per 1000 HU."""
     return hu.clamp(-1000.0, 1500.0) / 1000.0
+
+
+def shape_input(hu: torch.Tensor, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Four channels [..., 4, z, y, x]: soft-tissue and bone window in [-1, 1], this level and other bone in [0, 1]."""
+    soft = (hu.clamp(-150.0, 450.0) - 150.0) / 300.0
+    bone = hu.clamp(0.0, 1500.0) / 750.0 - 1.0
+    return torch.stack([soft, bone, own, other], dim=-4)
 
 
 def classifier_input(hu: torch.Tensor, level_mask: torch.Tensor, other_mask: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ from inference.level_order import order_notes
 from inference.mask import smooth_mask
 from inference.postprocess import Column, keep_largest
 from inference.preprocess import LOCALISER_SPACING_MM, PatientGrid, grid_covering, sample_grid, sample_volume
+from inference.shape import coarse_shapes
 from inference.spine import Progress, Spine, describe
 from inference.totalsegmentator_process import IMAGE, LABELS, TotalSegmentator, segment
 from inference.volume import Volume
@@ -64,7 +65,7 @@ class TotalSegmentatorLocaliser:
         if column is None:
             return None
         report("mask", 0.0)
-        mask = smooth_mask(volume, column, _one_hot(column.labels), column.grid)
+        mask = smooth_mask(volume, coarse_shapes(column))
         spine = describe(volume, _on_our_grid(column), mask)
         report("mask", 1.0)
         return spine
@@ -119,11 +120,6 @@ def _region(labels: NDArray[np.uint8], grid: PatientGrid) -> tuple[slice, slice,
         for axis, n in enumerate(labels.shape)
     )
     return z, y, x
-
-
-def _one_hot(labels: NDArray[np.uint8]) -> torch.Tensor:
-    """Labels 0-7 as shares float32 [8, z, y, x]."""
-    return torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 8).permute(3, 0, 1, 2).float()
 
 
 def _on_our_grid(column: Column) -> Column:

@@ -63,7 +63,8 @@ def bundle_localiser(bundle: str, device: str = "cpu", threads: int = 1) -> Loca
 
     torch.set_num_threads(threads)
     target = torch.device(device)
-    return NetworkLocaliser(load_bundle(bundle, target).localiser, target)
+    loaded = load_bundle(bundle, target)
+    return NetworkLocaliser(loaded.localiser, target, shape_net=loaded.shape)
 
 
 def evaluate_localiser(

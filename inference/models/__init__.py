@@ -1,6 +1,7 @@
-"""The two networks. Plain torch: importing them costs nothing beyond torch itself."""
+"""The networks. Importing them costs nothing beyond torch itself; building a U-Net imports MONAI."""
 
 from inference.models.fracture_net import FractureNet
 from inference.models.localiser_net import LocaliserNet
+from inference.models.shape_net import ShapeNet
 
-__all__ = ["FractureNet", "LocaliserNet"]
+__all__ = ["FractureNet", "LocaliserNet", "ShapeNet"]

@@ -165,6 +165,11 @@ def cut_slices(
     return hu, masks
 
 
+def blurred(array: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian blur of `sigma` voxels along every axis, radius 2."""
+    return _blur(array, sigma, axes=(0, 1, 2))
+
+
 def _add_tube(hu: torch.Tensor, rng: np.random.Generator) -> None:
     """A thin-walled tube that winds along z: an airway tube, a line, an electrode's lead."""
     z, y, x = hu.shape

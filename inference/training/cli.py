@@ -26,7 +26,7 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads for torch.")]
 
 @app.command()
 def samples(
-    kind: Annotated[str, typer.Argument(help="localiser, classifier or validation")],
+    kind: Annotated[str, typer.Argument(help="localiser, shape, classifier or validation")],
     out: Annotated[Path, typer.Argument(help="Folder for the .npz files; seeds that are there are skipped.")],
     count: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 400,
     skip: Annotated[int, typer.Option(min=0, help="Leave out this many seeds at the start.")] = 0,
@@ -53,6 +53,10 @@ def localiser(
     samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the samples are or come to be. Else RUN/samples.")
     ] = None,
+    shape_phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to draw vertebrae on.")] = 400,
+    shape_samples: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The same for drawing. Else RUN/shape-samples.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="A fresh run starts from this training's averaged weights.")
     ] = None,
@@ -62,7 +66,7 @@ def localiser(
     threads: Threads = 2,
     settings: SettingsFile = DEFAULT,
 ) -> None:
-    """Train the network that names the vertebrae, from nothing to the bundle in RUN/bundle.
+    """Train the networks that name and draw the vertebrae, from nothing to the bundle in RUN/bundle.
 
     Renders the phantoms that are missing, trains what is left to train, writes the bundle. Killed at any moment, the
     same command goes on where it was.
@@ -79,6 +83,8 @@ def localiser(
         samples=samples or out / "samples",
         settings=chosen,
         phantoms=phantoms,
+        shape_samples=shape_samples or out / "shape-samples",
+        shape_phantoms=shape_phantoms,
         base=bundle,
         version=version,
         created=datetime.date.today().isoformat(),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from inference.models import LocaliserNet
 from inference.models.localiser_net import CLASSES
@@ -24,10 +22,9 @@ from inference.training.augment import (
     shift_contrast,
 )
 from inference.training.fit import Batch, Training, load_average
-from inference.training.samples import wide_hu
+from inference.training.samples import SampleStore, wide_hu
 from inference.training.settings import Settings
 
-_LOOK_EVERY: Final = 400
 # Nine voxels in ten are background; unweighted, the first thousand steps learn nothing but that. A weight counts for
 # the whole voxel, its bone's share and the rest: otherwise the edge would move outwards.
 _CLASS_WEIGHTS: Final = (0.05, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.06)
@@ -46,7 +43,7 @@ def train_localiser(
     if start is not None:
         load_average(net, start)
     training = Training(net, settings.localiser, folder, settings.seeds.torch, device)
-    store = _Store(samples)
+    store = SampleStore(samples, least_voxels=80)
 
     def draw(rng: np.random.Generator) -> Batch:
         shape = _WINDOWS_ZYX[int(rng.integers(len(_WINDOWS_ZYX)))]
@@ -86,57 +83,13 @@ def localiser_loss(net: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor
     }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Sample:
-    """One stored sample, uint8 [z, y, x], and the centroids [n, 3] (z, y, x) of the cervical levels in it."""
-
-    hu: torch.Tensor
-    classes: torch.Tensor
-    share: torch.Tensor
-    centres_zyx: NDArray[np.float64]
-
-
-class _Store:
-    """Samples of a folder in memory; looks for new files now and then."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._held: dict[str, _Sample] = {}
-        self._names: list[str] = []
-        self._draws = 0
-
-    def pick(self, rng: np.random.Generator) -> _Sample:
-        """One of the samples there are."""
-        if self._draws % _LOOK_EVERY == 0:
-            self._look()
-        self._draws += 1
-        return self._held[self._names[int(rng.integers(len(self._names)))]]
-
-    def _look(self) -> None:
-        for file in sorted(self._folder.glob("*.npz")):
-            if file.stem not in self._held:
-                with np.load(file) as arrays:
-                    hu, classes, share = (arrays[name] for name in ("hu", "classes", "share"))
-                full = np.where(share > 127, classes, 0)
-                centres = [np.argwhere(full == k).mean(axis=0) for k in range(1, 8) if (full == k).sum() > 80]
-                self._held[file.stem] = _Sample(
-                    hu=torch.from_numpy(hu),
-                    classes=torch.from_numpy(classes),
-                    share=torch.from_numpy(share),
-                    centres_zyx=np.array(centres).reshape(-1, 3),
-                )
-        self._names = sorted(self._held)
-        if not self._names:
-            raise FileNotFoundError(f"no samples in {self._folder}; make some with the `samples` command first")
-
-
 def _draw(
-    store: _Store, rng: np.random.Generator, shape: tuple[int, int, int]
+    store: SampleStore, rng: np.random.Generator, shape: tuple[int, int, int]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Input, classes (int64) and shares (0-1) of one window [z, y, x]."""
     sample = store.pick(rng)
-    if len(sample.centres_zyx) and rng.random() < 0.85:
-        centre = sample.centres_zyx[rng.integers(len(sample.centres_zyx))] + rng.uniform(-1, 1, 3) * (32, 14, 14)
+    if len(sample.middles_zyx) and rng.random() < 0.85:
+        centre = sample.middles_zyx[rng.integers(len(sample.middles_zyx))] + rng.uniform(-1, 1, 3) * (32, 14, 14)
     else:
         centre = rng.uniform(0, 1, 3) * np.array(sample.hu.shape)
     bend = random_bend(rng, shape, 0.8) if rng.random() < 0.4 else None

@@ -15,7 +15,7 @@ from inference.synthetic.grid import Grid
 from inference.synthetic.phantom import default_grid
 from inference.synthetic.render import render
 from inference.synthetic.spec import FRACTURE_KINDS, LEVELS, Fracture, PhantomSpec, draw_kind, draw_spec
-from inference.training.samples import LabelledVolume, classifier_samples, localiser_sample, save_sample
+from inference.training.samples import LabelledVolume, classifier_samples, localiser_sample, save_sample, shape_sample
 from inference.volume import Volume
 
 _TRAINING_FRACTURE_SHARE = 0.35
@@ -52,8 +52,8 @@ def anywhere(spec: PhantomSpec) -> PhantomSpec:
 def write_samples(kind: str, seeds: Iterable[int], folder: Path) -> Iterator[tuple[Path, float]]:
     """Render what is missing in `folder`: yields each file written and the seconds it took.
 
-    `kind`: localiser (any coverage, see `anywhere`), classifier (cervical, many fractures),
-    validation (cervical, the prevalence that `draw_spec` draws).
+    `kind`: localiser (any coverage, see `anywhere`), shape (cervical, near the spine), classifier (cervical, many
+    fractures), validation (cervical, the prevalence that `draw_spec` draws).
     """
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
@@ -63,11 +63,13 @@ def write_samples(kind: str, seeds: Iterable[int], folder: Path) -> Iterator[tup
         begin = time.monotonic()
         if kind == "localiser":
             arrays = localiser_sample(_localiser_study(anywhere(training_spec(seed))))
+        elif kind == "shape":
+            arrays = shape_sample(_shape_study(cervical(training_spec(seed))))
         elif kind in ("classifier", "validation"):
             spec = cervical(training_spec(seed) if kind == "classifier" else draw_spec(seed))
             arrays = classifier_samples(_classifier_study(spec))
         else:
-            raise ValueError(f"samples are of kind localiser, classifier or validation, not {kind!r}")
+            raise ValueError(f"samples are of kind localiser, shape, classifier or validation, not {kind!r}")
         save_sample(path, arrays)
         yield path, time.monotonic() - begin
 
@@ -79,10 +81,18 @@ def _localiser_study(spec: PhantomSpec) -> LabelledVolume:
     return _rendered(anatomy, coarser_grid(default_grid(spec, anatomy), (finest,) * 3))
 
 
+def _shape_study(spec: PhantomSpec) -> LabelledVolume:
+    return _spine_study(spec, (0.7, 0.7, 0.7))
+
+
 def _classifier_study(spec: PhantomSpec) -> LabelledVolume:
-    """The study on its own slices, near the spine only, with pixels of at least 0.4 mm."""
+    return _spine_study(spec, (0.5, 0.4, 0.4))
+
+
+def _spine_study(spec: PhantomSpec, at_least_mm_zyx: tuple[float, float, float]) -> LabelledVolume:
+    """The study on its own slices, near the spine only, with voxels of at least this size."""
     anatomy = build_anatomy(spec)
-    grid = coarser_grid(default_grid(spec, anatomy), (0.5, 0.4, 0.4))
+    grid = coarser_grid(default_grid(spec, anatomy), at_least_mm_zyx)
     boxes = [anatomy.boxes_lps_mm[level] for level in LEVELS]
     low = np.min([b[0] for b in boxes], axis=0) - 12.0
     high = np.max([b[1] for b in boxes], axis=0) + 12.0

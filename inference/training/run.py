@@ -1,8 +1,9 @@
 """The localiser's training from nothing to a bundle, in one call that may be killed at any moment and called again.
 
-A run's folder holds everything: `run.json` (what was asked for), `samples/`, `last.pt` and `losses.csv` (the
-training), `sessions.jsonl` (one line a start: where), `bundle/`. Samples are all rendered before the first step, so
-that a training that was killed sees the batches that an uninterrupted one does.
+Two networks are trained one after the other: the one that names the levels and the one that draws them. A run's
+folder holds everything: `run.json` (what was asked for), `samples/`, `last.pt`, `losses.csv` and `sessions.jsonl` (one
+line a start: where) of the first, the same of the second under `shape/`, and `bundle/`. Samples are all rendered before
+the first step, so that a training that was killed sees the batches that an uninterrupted one does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import platform
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -25,12 +25,13 @@ import structlog
 import torch
 
 from inference.bundle import load_classifier, save_bundle
-from inference.models import LocaliserNet
+from inference.models import LocaliserNet, ShapeNet
 from inference.pipeline import overall_device
 from inference.training.fit import load_average
 from inference.training.localiser import train_localiser
 from inference.training.phantoms import write_samples
 from inference.training.settings import Settings
+from inference.training.shape import train_shape
 
 _log = structlog.get_logger(__name__)
 
@@ -46,15 +47,18 @@ class LocaliserRun:
     """What a run was asked for.
 
     `samples` is the folder of samples, rendered as far as they are missing for `phantoms`; what else lies there is
-    trained on as well. `base` is the bundle whose classifier, calibration and thresholds the new bundle keeps.
-    `version` (None: the base's, marked) and `created` (YYYY-MM-DD) go into its manifest. `workers` render, each with
-    one thread. `start` is a training's folder whose averaged weights a fresh run starts from.
+    trained on as well. `shape_samples` and `shape_phantoms` are the second network's. `base` is the bundle whose
+    classifier, calibration and thresholds the new bundle keeps. `version` (None: the base's, marked) and `created`
+    (YYYY-MM-DD) go into its manifest. `workers` render, each with one thread. `start` is a training's folder whose
+    averaged weights a fresh run of the first network starts from.
     """
 
     folder: Path
     samples: Path
     settings: Settings
     phantoms: int
+    shape_samples: Path
+    shape_phantoms: int
     base: str
     version: str | None
     created: str
@@ -67,6 +71,11 @@ class LocaliserRun:
         """Where the bundle will be."""
         return self.folder / "bundle"
 
+    @property
+    def shape_folder(self) -> Path:
+        """Where the second network's training is."""
+        return self.folder / "shape"
+
 
 def train_to_bundle(run: LocaliserRun, tell: Tell | None = None) -> dict[str, Any]:
     """Render what is missing, train what is left, write the bundle; returns its manifest.
@@ -77,33 +86,36 @@ def train_to_bundle(run: LocaliserRun, tell: Tell | None = None) -> dict[str, An
     load_classifier(run.base)
     run.folder.mkdir(parents=True, exist_ok=True)
     _claim(run)
-    render_missing(run, tell or (lambda _done, _all: None))
+    told = tell or (lambda _done, _all: None)
     device = overall_device(run.device)
-    started = time.monotonic()
-    _note_session(run, device)
+    render_missing("localiser", run.samples, run.phantoms, run, told)
+    _note_session(run.folder, device)
     train_localiser(run.settings, run.samples, run.folder, run.start, device)
-    return _write_bundle(run, time.monotonic() - started)
+    render_missing("shape", run.shape_samples, run.shape_phantoms, run, told)
+    _note_session(run.shape_folder, device)
+    train_shape(run.settings, run.shape_samples, run.shape_folder, None, device)
+    return _write_bundle(run)
 
 
-def render_missing(run: LocaliserRun, tell: Tell) -> None:
-    """Every seed of the run has its sample file."""
+def render_missing(kind: str, folder: Path, count: int, run: LocaliserRun, tell: Tell) -> None:
+    """Each of the run's first `count` training seeds has its sample of this kind in `folder`."""
     first = run.settings.seeds.train_first
-    missing = [seed for seed in range(first, first + run.phantoms) if not (run.samples / f"{seed}.npz").exists()]
-    done = run.phantoms - len(missing)
-    tell(done, run.phantoms)
+    missing = [seed for seed in range(first, first + count) if not (folder / f"{seed}.npz").exists()]
+    done = count - len(missing)
+    tell(done, count)
     if not missing:
         return
-    run.samples.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # spawn: a forked worker would inherit torch's threads, which do not survive a fork.
     with ProcessPoolExecutor(
         min(run.workers, len(missing)), mp_context=multiprocessing.get_context("spawn"), initializer=_become_worker
     ) as pool:
-        waiting = [pool.submit(_render, seed, run.samples) for seed in missing]
+        waiting = [pool.submit(_render, kind, seed, folder) for seed in missing]
         try:
             for finished in as_completed(waiting):
                 finished.result()
                 done += 1
-                tell(done, run.phantoms)
+                tell(done, count)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -121,16 +133,24 @@ def _become_worker() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _render(seed: int, folder: Path) -> None:
-    for path, seconds in write_samples("localiser", [seed], folder):
+def _render(kind: str, seed: int, folder: Path) -> None:
+    for path, seconds in write_samples(kind, [seed], folder):
         _log.info("sample_rendered", file=path.name, seconds=round(seconds, 1))
 
 
 def _claim(run: LocaliserRun) -> None:
     """The folder belongs to this run, or becomes its own."""
-    fit = {**asdict(run.settings.localiser), "channels": list(run.settings.localiser.channels)}
+    fits = {
+        name: {**asdict(fit), "channels": list(fit.channels)}
+        for name, fit in (("localiser", run.settings.localiser), ("shape", run.settings.shape))
+    }
     start = None if run.start is None else str(run.start)
-    asked = {"seed": run.settings.seeds.torch, "phantoms": run.phantoms, "start": start, "localiser": fit}
+    asked = {
+        "seed": run.settings.seeds.torch,
+        "phantoms": run.phantoms,
+        "shape_phantoms": run.shape_phantoms,
+        "start": start,
+    } | fits
     file = run.folder / "run.json"
     if not file.exists():
         part = file.with_suffix(".part")
@@ -146,9 +166,10 @@ def _claim(run: LocaliserRun) -> None:
         )
 
 
-def _note_session(run: LocaliserRun, device: str) -> None:
+def _note_session(folder: Path, device: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     line = {"device": device, "name": device_name(device), "torch": torch.__version__}
-    with (run.folder / "sessions.jsonl").open("a", encoding="utf-8") as stream:
+    with (folder / "sessions.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
 
 
@@ -174,10 +195,12 @@ def training_seconds(losses: Path) -> float:
     return sum(now for now, then in zip(clock, [*clock[1:], 0.0], strict=True) if then <= now)
 
 
-def _write_bundle(run: LocaliserRun, seconds: float) -> dict[str, Any]:
+def _write_bundle(run: LocaliserRun) -> dict[str, Any]:
     classifier, base = load_classifier(run.base)
-    channels = run.settings.localiser.channels
-    record = _record(run, seconds)
+    channels, shape_channels = run.settings.localiser.channels, run.settings.shape.channels
+    record = _record(run, run.folder, run.samples, run.settings.localiser.batch)
+    record["steps_before"] = 0 if run.start is None else _steps(run.start)
+    shape_record = _record(run, run.shape_folder, run.shape_samples, run.settings.shape.batch)
     trained_on = dict(base.get("training_data", {}).get("samples", {}))
     trained_on |= {"localiser_steps": record["steps"], "localiser_phantoms": record["phantoms"]}
     manifest = {
@@ -186,10 +209,11 @@ def _write_bundle(run: LocaliserRun, seconds: float) -> dict[str, Any]:
         "created": run.created,
         "seed": run.settings.seeds.torch,
         "training_data": {**base.get("training_data", {}), "samples": trained_on},
-        "training": {**base.get("training", {}), "localiser": record},
+        "training": {**base.get("training", {}), "localiser": record, "shape": shape_record},
         "classifier_of": {"name": base["name"], "version": base["version"]},
         "architecture": {
             "localiser": {"type": "LocaliserNet", "channels": list(channels)},
+            "shape": {"type": "ShapeNet", "channels": list(shape_channels)},
             "classifier": base["architecture"]["classifier"],
         },
         "calibration": base["calibration"],
@@ -200,24 +224,23 @@ def _write_bundle(run: LocaliserRun, seconds: float) -> dict[str, Any]:
     part = run.folder / "bundle.part"
     shutil.rmtree(part, ignore_errors=True)
     localiser = load_average(LocaliserNet(channels), run.folder)
-    save_bundle(part, localiser, classifier, manifest)  # type: ignore[arg-type]
+    shape = load_average(ShapeNet(shape_channels), run.shape_folder)
+    save_bundle(part, localiser, shape, classifier, manifest)  # type: ignore[arg-type]
     shutil.rmtree(run.bundle, ignore_errors=True)
     os.replace(part, run.bundle)
     return manifest
 
 
-def _record(run: LocaliserRun, seconds: float) -> dict[str, Any]:
+def _record(run: LocaliserRun, folder: Path, samples: Path, batch: int) -> dict[str, Any]:
     """What was trained where, for how long, on how much."""
-    lines = (run.folder / "sessions.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / "sessions.jsonl").read_text(encoding="utf-8").splitlines()
     sessions = [json.loads(line) for line in lines]
-    fit = run.settings.localiser
     return {
-        "steps": _steps(run.folder),
-        "steps_before": 0 if run.start is None else _steps(run.start),
-        "batch": fit.batch,
-        "phantoms": len(list(run.samples.glob("*.npz"))),
+        "steps": _steps(folder),
+        "batch": batch,
+        "phantoms": len(list(samples.glob("*.npz"))),
         "first_phantom_seed": run.settings.seeds.train_first,
-        "seconds": round(max(training_seconds(run.folder / "losses.csv"), seconds), 1),
+        "seconds": round(training_seconds(folder / "losses.csv"), 1),
         "sessions": len(sessions),
         "devices": sorted({f"{s['device']}: {s['name']}" for s in sessions}),
         "torch": sorted({s["torch"] for s in sessions}),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from inference.preprocess import (
     CROP_SPACING_MM_ZYX,
     LOCALISER_SPACING_MM,
+    SHAPE_SPACING_MM,
     PatientGrid,
     crop_grid,
     grid_covering,
@@ -30,6 +31,7 @@ from inference.volume import Volume
 STORED_CROP_ZYX: Final = (60, 98, 116)
 _MOST_STORED_ZYX: Final = (220, 120, 140)
 _HU_STEP_WIDE: Final = 10.0
+_LOOK_EVERY: Final = 400
 _HU_STEP_BONE: Final = 7.0
 _HU_LOW_BONE: Final = -280.0
 
@@ -65,6 +67,73 @@ def localiser_sample(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:
         "classes": classes[keep],
         "share": share[keep],
     }
+
+
+def shape_sample(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:
+    """`hu`, `classes` and `share` as `localiser_sample`'s, but at 1 mm; a class is the bone's own number."""
+    grid = grid_covering(study.volume, SHAPE_SPACING_MM)
+    hu = sample_volume(study.volume, grid).numpy()
+    return {
+        "hu": np.clip((hu + 1000.0) / _HU_STEP_WIDE, 0, 255).round().astype(np.uint8),
+        "classes": nearest(study.bone, study.volume.affine_lps, grid),
+        "share": _linear(study.bone_share, study.volume.affine_lps, grid),
+    }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredSample:
+    """One stored sample, uint8 [z, y, x]; `levels` are the C1-C7 in it and `middles_zyx` [n, 3] their centroids."""
+
+    hu: torch.Tensor
+    classes: torch.Tensor
+    share: torch.Tensor
+    levels: tuple[int, ...]
+    middles_zyx: NDArray[np.float64]
+
+
+class SampleStore:
+    """The samples of a folder in memory; looks for new files now and then.
+
+    A level with fewer than `least_voxels` full voxels counts as absent.
+    """
+
+    def __init__(self, folder: Path, least_voxels: int) -> None:
+        self._folder = folder
+        self._least = least_voxels
+        self._held: dict[str, StoredSample] = {}
+        self._names: list[str] = []
+        self._with_levels: list[str] = []
+        self._draws = 0
+
+    def pick(self, rng: np.random.Generator, *, with_levels: bool = False) -> StoredSample:
+        """One of the samples there are, or of those that show a cervical level."""
+        if self._draws % _LOOK_EVERY == 0:
+            self._look()
+        self._draws += 1
+        names = self._with_levels if with_levels else self._names
+        return self._held[names[int(rng.integers(len(names)))]]
+
+    def _look(self) -> None:
+        for file in sorted(self._folder.glob("*.npz")):
+            if file.stem not in self._held:
+                with np.load(file) as arrays:
+                    self._held[file.stem] = self._stored(*(arrays[name] for name in ("hu", "classes", "share")))
+        self._names = sorted(self._held)
+        self._with_levels = [name for name in self._names if self._held[name].levels]
+        if not self._with_levels:
+            raise FileNotFoundError(f"no samples in {self._folder}; make some with the `samples` command first")
+
+    def _stored(self, hu: NDArray[np.uint8], classes: NDArray[np.uint8], share: NDArray[np.uint8]) -> StoredSample:
+        full = np.where(share > 127, classes, 0)
+        spots = {k: np.argwhere(full == k) for k in range(1, 8)}
+        levels = tuple(k for k, spot in spots.items() if len(spot) > self._least)
+        return StoredSample(
+            hu=torch.from_numpy(hu),
+            classes=torch.from_numpy(classes),
+            share=torch.from_numpy(share),
+            levels=levels,
+            middles_zyx=np.array([spots[k].mean(axis=0) for k in levels]).reshape(-1, 3),
+        )
 
 
 def classifier_samples(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:

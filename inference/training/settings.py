@@ -41,21 +41,26 @@ class Settings:
 
     seeds: Seeds
     localiser: Fit
+    shape: Fit
     classifier: Fit
 
     def with_steps(self, steps: int | None) -> Settings:
-        """The same with another number of steps for both networks; None changes nothing."""
+        """The same with another number of steps for every network; None changes nothing."""
         if steps is None:
             return self
         return replace(
-            self, localiser=replace(self.localiser, steps=steps), classifier=replace(self.classifier, steps=steps)
+            self,
+            localiser=replace(self.localiser, steps=steps),
+            shape=replace(self.shape, steps=steps),
+            classifier=replace(self.classifier, steps=steps),
         )
 
 
 def read_settings(path: Path = DEFAULT) -> Settings:
     """Settings of a TOML file; an unknown or missing key raises TypeError naming it."""
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Settings(seeds=Seeds(**raw["seeds"]), localiser=_fit(raw["localiser"]), classifier=_fit(raw["classifier"]))
+    fits = {name: _fit(raw[name]) for name in ("localiser", "shape", "classifier")}
+    return Settings(seeds=Seeds(**raw["seeds"]), **fits)
 
 
 def _fit(raw: dict[str, Any]) -> Fit:

@@ -96,7 +96,8 @@ def growth_mb(volume: Volume, bundle: str) -> float:
 def grow(file: Path, bundle: str) -> None:
     stored = np.load(file)
     volume = Volume(hu=stored["hu"], affine_lps=stored["affine"])
-    localiser = NetworkLocaliser(load_bundle(bundle).localiser, CPU)
+    loaded = load_bundle(bundle)
+    localiser = NetworkLocaliser(loaded.localiser, CPU, shape_net=loaded.shape)
     before = memory_mb("VmRSS")
     localiser.locate(volume)
     print(memory_mb("VmHWM") - before)
@@ -108,12 +109,13 @@ def answers(spine: Spine | None) -> list[tuple[str, str]]:
 
 def main(bundle: str, slices: int, rounds: int, threads: int) -> int:
     torch.set_num_threads(threads)
-    volume, net = study(slices), load_bundle(bundle).localiser
+    volume, loaded = study(slices), load_bundle(bundle)
+    net = loaded.localiser
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     found: dict[str, Spine | None] = {}
 
     def locate(precision: Precision) -> None:
-        found[precision] = NetworkLocaliser(net, CPU, precision).locate(volume)
+        found[precision] = NetworkLocaliser(net, CPU, precision, loaded.shape).locate(volume)
 
     calls: dict[str, Callable[[], object]] = {p: lambda p=p: locate(p) for p in precisions}
     seconds = measure({**calls, PEER: lambda: peer(volume, net)}, rounds)

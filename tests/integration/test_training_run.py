@@ -62,7 +62,9 @@ def _one_thread():
 def settings_file(tmp_path: Path) -> Path:
     """The shipped settings with a tiny network."""
     text = DEFAULT.read_text().replace("channels = [32, 48, 96, 128]", "channels = [8, 8, 8]")
+    text = text.replace("channels = [16, 32, 48]", "channels = [8, 8]")
     text = text.replace("batch = 2\n", "batch = 1\n").replace("steps = 4500", f"steps = {STEPS}")
+    text = text.replace("steps = 1500", f"steps = {STEPS}")
     file = tmp_path / "settings.toml"
     file.write_text(text)
     assert tiny(file).localiser.steps == STEPS
@@ -88,7 +90,15 @@ def samples(tmp_path: Path) -> Path:
 
 
 def words(folder: Path, samples: Path, settings_file: Path, base: Path) -> list[str]:
-    options = {"out": folder, "samples": samples, "settings": settings_file, "bundle": base, "phantoms": 2}
+    options = {
+        "out": folder,
+        "samples": samples,
+        "shape-samples": samples,
+        "settings": settings_file,
+        "bundle": base,
+        "phantoms": 2,
+        "shape-phantoms": 2,
+    }
     fixed = ["train", "localiser", "--device", "cpu", "--threads", "1"]
     return fixed + [word for key, value in options.items() for word in (f"--{key}", str(value))]
 
@@ -122,9 +132,8 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     assert f"{STEPS} steps on 2 phantoms" in again.out
     one, other = averaged(whole), averaged(broken)
     assert all(torch.allclose(one[name], other[name], rtol=0, atol=1e-7) for name in one)
-    assert (whole / "bundle/localiser.safetensors").read_bytes() == (
-        broken / "bundle/localiser.safetensors"
-    ).read_bytes()
+    for name in ("localiser.safetensors", "shape.safetensors"):
+        assert (whole / "bundle" / name).read_bytes() == (broken / "bundle" / name).read_bytes()
 
 
 def test_the_bundle_keeps_the_classifier_and_tells_how_its_localiser_was_made(
@@ -140,6 +149,8 @@ def test_the_bundle_keeps_the_classifier_and_tells_how_its_localiser_was_made(
         samples=samples,
         settings=tiny(settings_file),
         phantoms=2,
+        shape_samples=samples,
+        shape_phantoms=2,
         base=str(base),
         version=None,
         created="2026-01-02",
@@ -149,6 +160,7 @@ def test_the_bundle_keeps_the_classifier_and_tells_how_its_localiser_was_made(
     bundle = load_bundle(run.bundle)
     assert (bundle.version, bundle.manifest["created"]) == ("1.2+localiser", "2026-01-02")
     assert (run.bundle / "classifier.safetensors").read_bytes() == (base / "classifier.safetensors").read_bytes()
+    assert bundle.manifest["training"]["shape"]["steps"] == STEPS
     record = bundle.manifest["training"]["localiser"]
     assert (record["steps"], record["phantoms"], record["sessions"]) == (STEPS, 2, 1)
     assert record["seconds"] > 0
@@ -172,11 +184,13 @@ def test_a_phantom_that_is_missing_is_rendered_and_the_others_are_left_alone(
         samples=samples,
         settings=tiny(settings_file),
         phantoms=2,
+        shape_samples=samples,
+        shape_phantoms=2,
         base="default",
         version=None,
         created="2026-01-02",
     )
-    render_missing(run, lambda done, wanted: told.append((done, wanted)))
+    render_missing("localiser", samples, 2, run, lambda done, wanted: told.append((done, wanted)))
     assert told == [(1, 2), (2, 2)]
     assert there.stat().st_mtime_ns == before
     with np.load(samples / f"{FIRST + 1}.npz") as arrays:

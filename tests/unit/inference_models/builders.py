@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.bundle import save_bundle
-from inference.models import FractureNet, LocaliserNet
+from inference.models import FractureNet, LocaliserNet, ShapeNet
 from inference.preprocess import PatientGrid
 from inference.volume import Volume
 
@@ -40,7 +40,11 @@ def write_toy_bundle(folder: Path, **changes: Any) -> Path:
     manifest: dict[str, Any] = {
         "name": "toy",
         "version": "0",
-        "architecture": {"localiser": {"channels": channels}, "classifier": {"channels": channels}},
+        "architecture": {
+            "localiser": {"channels": channels},
+            "shape": {"channels": [8, 8]},
+            "classifier": {"channels": channels},
+        },
         "calibration": {
             "level": {"slope": 1.0, "offset": 0.0},
             "overall": {"highest": 0.5, "noisy_or": 0.5, "offset": 0.0},
@@ -48,5 +52,5 @@ def write_toy_bundle(folder: Path, **changes: Any) -> Path:
         "thresholds": {**{f"C{k}": 0.5 for k in range(1, 8)}, "patient_overall": 0.5},
         **changes,
     }
-    save_bundle(folder, LocaliserNet((8, 8, 8)), FractureNet((8, 8, 8)), manifest)
+    save_bundle(folder, LocaliserNet((8, 8, 8)), ShapeNet((8, 8)), FractureNet((8, 8, 8)), manifest)
     return folder

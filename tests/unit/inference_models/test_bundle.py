@@ -49,7 +49,11 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_does_not_fit_the_weights_is_refused(tmp_path: Path) -> None:
-    architecture = {"localiser": {"channels": [8, 8, 16]}, "classifier": {"channels": [8, 8, 8]}}
+    architecture = {
+        "localiser": {"channels": [8, 8, 16]},
+        "shape": {"channels": [8, 8]},
+        "classifier": {"channels": [8, 8, 8]},
+    }
     _edit(write_toy_bundle(tmp_path), architecture=architecture)
     with pytest.raises(BundleError, match="does not hold the weights"):
         load_bundle(tmp_path)

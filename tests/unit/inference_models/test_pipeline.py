@@ -20,6 +20,13 @@ class _ReadsHu(nn.Module):
         return nn.functional.one_hot(label, 11).permute(0, 4, 1, 2, 3).float() * 8
 
 
+class _KeepsHint(nn.Module):
+    """A shape network that draws what it was told."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x[:, 2:3] - 0.5) * 40
+
+
 class _ReadsLevel(nn.Module):
     """A classifier that calls C5 broken, on the patient's left."""
 
@@ -42,7 +49,7 @@ def _toy_volume(levels: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)) -> Volume:
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Pipeline:
     bundle = load_bundle(write_toy_bundle(tmp_path))
-    stub = Bundle(**{**vars(bundle), "localiser": _ReadsHu(), "classifier": _ReadsLevel()})
+    stub = Bundle(**{**vars(bundle), "localiser": _ReadsHu(), "shape": _KeepsHint(), "classifier": _ReadsLevel()})
     return Pipeline(stub, "cpu")
 
 

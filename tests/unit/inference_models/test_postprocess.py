@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from inference.mask import smooth_mask
 from inference.postprocess import (
@@ -11,6 +10,7 @@ from inference.postprocess import (
     level_status,
     representative_point,
 )
+from inference.shape import coarse_shapes
 from inference.volume import Volume
 from tests.unit.inference_models.builders import GRID, column_probabilities, volume_on
 
@@ -135,7 +135,7 @@ def test_the_mask_lies_on_a_tilted_scanner_grid_where_the_vertebra_is() -> None:
     affine[1, 2] = 0.5
     affine[:3, 3] = (-60.0, -75.0, -300.0)
     volume = Volume(hu=np.full((70, 90, 90), 300, dtype=np.int16), affine_lps=affine)
-    mask = smooth_mask(volume, column, torch.from_numpy(column_probabilities((3, 4, 5))), GRID)
+    mask = smooth_mask(volume, coarse_shapes(column))
     for level in (3, 4, 5):
         truth = column.grid.to_lps_mm(np.argwhere(column.labels == level)).mean(axis=0)
         drawn = volume.to_lps_mm(np.argwhere(mask == level)).mean(axis=0)
@@ -147,6 +147,6 @@ def test_the_mask_leaves_out_air_inside_the_coarse_label() -> None:
     assert column is not None
     volume = volume_on(GRID)
     volume.hu[:, 30:, :] = -1000
-    mask = smooth_mask(volume, column, torch.from_numpy(column_probabilities((3, 4, 5))), GRID)
+    mask = smooth_mask(volume, coarse_shapes(column))
     assert mask[:, 24:29].any()
     assert not mask[:, 31:].any()

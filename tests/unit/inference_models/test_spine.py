@@ -6,8 +6,9 @@ from torch import nn
 
 from inference.localise import ONE_PASS_ZYX, NetworkLocaliser
 from inference.mask import smooth_mask
-from inference.postprocess import find_column, keep_largest
+from inference.postprocess import Column, find_column, keep_largest
 from inference.preprocess import PatientGrid
+from inference.shape import SHAPE_WINDOW_ZYX, coarse_shapes, draw_shapes, finer, on_column, reshaped
 from inference.spine import OrientedBox, describe, oriented_box
 from inference.volume import Volume
 from tests.unit.inference_models.builders import GRID, column_probabilities, volume_on
@@ -92,7 +93,7 @@ def test_levels_that_are_not_there_have_no_place_and_are_named_in_the_notes() ->
     column = find_column(column_probabilities((1, 2, 3, 4, 5)), GRID)
     assert column is not None
     volume = volume_on(GRID)
-    spine = describe(volume, column, smooth_mask(volume, column, torch.from_numpy(column_probabilities()), GRID))
+    spine = describe(volume, column, smooth_mask(volume, coarse_shapes(column)))
     assert [v.status for v in spine.levels[5:]] == ["not_assessed"] * 2
     assert spine.levels[6].centre_lps_mm is None
     assert "Not assessed: C6, C7." in spine.notes
@@ -120,10 +121,45 @@ def test_the_edge_of_the_mask_lies_where_half_a_voxel_is_bone() -> None:
     column = find_column(probabilities, grid)
     assert column is not None
     fine = Volume(hu=np.full((160, 40, 40), 300, dtype=np.int16), affine_lps=np.diag([1.0, 1.0, 0.5, 1.0]))
-    mask = smooth_mask(fine, column, torch.from_numpy(probabilities), grid)
+    near = on_column(torch.from_numpy(probabilities), grid, column.grid)
+    mask = smooth_mask(fine, coarse_shapes(column, near))
     top_mm = np.flatnonzero((mask == 1).any(axis=(1, 2))).max() * 0.5
     # Between the voxel centres at 70 mm (all bone) and 72 mm (a quarter): half at 71.33.
     assert top_mm == pytest.approx(71.33, abs=0.5)
+
+
+def _drawn(answer: float | None) -> tuple[Column, Column]:
+    """A column of blocks, and the same with each level drawn: as its hint (None), or as one value everywhere."""
+    probabilities = torch.from_numpy(column_probabilities((3, 4, 5)))
+    column = find_column(probabilities.numpy(), GRID)
+    assert column is not None
+    near, fine = on_column(probabilities, GRID, column.grid), finer(column.grid)
+    seen: list[torch.Tensor] = []
+
+    def draw(batch: torch.Tensor) -> torch.Tensor:
+        assert batch.shape == (4, *SHAPE_WINDOW_ZYX)
+        seen.append(batch)
+        return batch[2] if answer is None else torch.full(SHAPE_WINDOW_ZYX, answer)
+
+    shapes = draw_shapes(column, near, torch.full(fine.shape_zyx, 300.0), fine, draw)
+    assert len(seen) == 3
+    return column, reshaped(column, shapes)
+
+
+def test_a_shape_lies_where_its_hint_lay() -> None:
+    column, drawn = _drawn(None)
+    assert drawn.grid.spacing_mm_zyx == (1.0, 1.0, 1.0)
+    for level in (3, 4, 5):
+        before = column.grid.to_lps_mm(np.argwhere(column.labels == level))
+        after = drawn.grid.to_lps_mm(np.argwhere(drawn.labels == level))
+        assert np.allclose(before.mean(axis=0), after.mean(axis=0), atol=0.6)
+        assert len(after) == pytest.approx(len(before) * 2.5**3, rel=0.2)
+
+
+def test_a_shape_that_is_hardly_there_gives_way_to_the_coarse_piece() -> None:
+    column, drawn = _drawn(0.01)
+    volume_mm3 = float((drawn.labels == 4).sum())
+    assert volume_mm3 == pytest.approx(float((column.labels == 4).sum()) * 2.5**3, rel=0.2)
 
 
 def test_a_neck_is_seen_in_one_pass_and_a_body_is_searched_first() -> None:

@@ -1,0 +1,130 @@
+"""Training of the network that draws one named vertebra at 1 mm.
+
+Its hints in training are the truth made as coarse, shifted and torn as the localiser's answers can be, not those
+answers: it must draw well whatever the localiser of the day says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from inference.models import ShapeNet
+from inference.preprocess import AIR_HU, shape_input
+from inference.shape import SHAPE_WINDOW_ZYX
+from inference.training.augment import (
+    blurred,
+    change_density,
+    change_marrow,
+    change_scanner,
+    cut_slices,
+    random_bend,
+    random_frame,
+    sample_window,
+    shift_contrast,
+)
+from inference.training.fit import Batch, Training, load_average
+from inference.training.samples import SampleStore, wide_hu
+from inference.training.settings import Settings
+
+# Far from the vertebra there is little to learn.
+_FAR_WEIGHT: Final = 0.15
+_DICE_WEIGHT: Final = 1.0
+_SHIFT_MM_ZYX: Final = (2.0, 1.0, 1.0)
+
+
+def train_shape(
+    settings: Settings, samples: Path, folder: Path, start: Path | None = None, device: str = "cpu"
+) -> None:
+    """Train to `settings.shape.steps` on the samples in a folder that may still be filling."""
+    torch.manual_seed(settings.seeds.torch)
+    net = ShapeNet(settings.shape.channels)
+    if start is not None:
+        load_average(net, start)
+    training = Training(net, settings.shape, folder, settings.seeds.torch + 2, device)
+    store = SampleStore(samples, least_voxels=600)
+
+    def draw(rng: np.random.Generator) -> Batch:
+        drawn = [_draw(store, rng) for _ in range(settings.shape.batch)]
+        return tuple(torch.stack(parts) for parts in zip(*drawn, strict=True))
+
+    training.run(draw, shape_loss)
+
+
+def shape_loss(net: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+    """Cross-entropy and Dice against shares; `batch` is (input [b, 4, z, y, x], share [b, z, y, x] 0-1)."""
+    images, share = batch
+    logits = net(images.to(memory_format=torch.channels_last_3d)).float()[:, 0]
+    near = F.max_pool3d(torch.maximum(share, images[:, 2])[:, None], 5, 1, 2)[:, 0] > 0.1
+    weight = torch.where(near, 1.0, _FAR_WEIGHT)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, share, weight, reduction="sum") / weight.sum()
+    p = torch.sigmoid(logits)
+    sides = (1, 2, 3)
+    dice = (2 * (p * share).sum(sides) + 50.0) / (p.sum(sides) + share.sum(sides) + 50.0)
+    with torch.no_grad():
+        drawn, true = p > 0.5, share > 0.5
+        hard = (2 * (drawn & true).sum() + 1) / (drawn.sum() + true.sum() + 1)
+    return {"loss": cross_entropy + _DICE_WEIGHT * (1 - dice.mean()), "dice": hard}
+
+
+def _draw(store: SampleStore, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    sample = store.pick(rng, with_levels=True)
+    which = int(rng.integers(len(sample.levels)))
+    level, centre = sample.levels[which], sample.middles_zyx[which] + rng.uniform(-1, 1, 3) * (4.0, 4.0, 4.0)
+    bend = random_bend(rng, SHAPE_WINDOW_ZYX, 1.0) if rng.random() < 0.4 else None
+    frame = random_frame(rng, 17.0, 0.12)
+    hu, (bone, share) = sample_window(
+        wide_hu(sample.hu), [sample.classes], centre, frame, SHAPE_WINDOW_ZYX, AIR_HU, bend, (sample.share,)
+    )
+    share = share / 255.0
+    own, other = torch.where(bone == level, share, 0.0), torch.where((bone != level) & (bone > 0), share, 0.0)
+    if rng.random() < 0.4:
+        hu = change_marrow(hu, rng)
+    hu = change_density(hu, rng)
+    hu = change_scanner(hu, rng, noise_hu=130.0, thick=3.0, coarse=1.6)
+    hu = shift_contrast(hu, rng, 230.0)
+    if rng.random() < 0.15:
+        hu, (own, other) = cut_slices(hu, [own, other], rng, AIR_HU)
+    hints = coarse_hints(torch.stack([own, other]), rng)
+    return shape_input(hu, hints[0], hints[1]), own
+
+
+def coarse_hints(shares: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Shares [2, z, y, x] (own, other) at 1 mm as a localiser at 2 mm might answer them: moved, blurred, torn."""
+    low = F.avg_pool3d(shares[None], 2)[0]
+    size = low.shape[1:]
+    moved = torch.from_numpy(rng.normal(0, 1, 3).astype(np.float32)) * torch.tensor(_SHIFT_MM_ZYX)
+    way = random_bend(rng, (size[0], size[1], size[2]), 0.8) + moved / 2.0
+    low = torch.stack([_displaced(channel, way) for channel in low])
+    width = float(rng.uniform(0.5, 1.6))
+    low = torch.stack([blurred(blurred(channel, width), width) for channel in low])
+    steep = float(rng.uniform(1.0, 4.0))
+    low = torch.sigmoid((low - float(rng.uniform(0.35, 0.6))) * 4 * steep)
+    low = (low - low.amin()) * float(rng.uniform(0.7, 1.0))
+    for _ in range(int(rng.integers(0, 3))):
+        low = _torn(low, rng)
+    return F.interpolate(low[None], scale_factor=2, mode="trilinear", align_corners=False)[0].clamp(0.0, 1.0)
+
+
+def _displaced(array: torch.Tensor, way: torch.Tensor) -> torch.Tensor:
+    """The array [z, y, x] seen `way` [z, y, x, 3] voxels further along each axis."""
+    size = torch.tensor(array.shape, dtype=torch.float32)
+    axes = [torch.arange(n, dtype=torch.float32) for n in array.shape]
+    index = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1) + way
+    where = ((2 * index + 1) / size - 1).flip(-1)[None]
+    return F.grid_sample(array[None, None], where, padding_mode="zeros", align_corners=False)[0, 0]
+
+
+def _torn(low: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """A ball of 4-12 mm where the own hint is lost, or given to what it is not."""
+    middle = torch.tensor([rng.uniform(0.2, 0.8) * n for n in low.shape[1:]], dtype=torch.float32)
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in low.shape[1:]), indexing="ij")
+    ball = sum((a - m) ** 2 for a, m in zip(axes, middle, strict=True)) < float(rng.uniform(2, 6)) ** 2
+    kept = float(rng.uniform(0.0, 0.6))
+    own = torch.where(ball, low[0] * kept, low[0])
+    other = torch.where(ball, low[1] + low[0] * (1 - kept) * float(rng.random() < 0.5), low[1])
+    return torch.stack([own, other])
