@@ -4,7 +4,8 @@ The localiser counts well and measures roughly: on a scan unlike its training it
 too high or too low, which the eye corrects at once because discs are dark between bright endplates. So does this: it
 walks down through the vertebral bodies, looks for dark gaps near each border, chooses the set of gaps that is dark,
 near and evenly spaced (dynamic programming), and shifts the answer along the column to fit. Where no gap is seen
-(fused levels) a border follows its neighbours. Nothing is renamed here.
+(fused levels) a border follows its neighbours. Over C2 stands the dens and no disc: a set of gaps with another gap above
+its first, under C2, is a count that is one off, and the set one further up or down is taken.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ Array = NDArray[np.float64]
 
 _STEP_MM: Final = 0.5
 _PROBE_MM: Final = 5.0
-_REACH_MM: Final = 9.0
+_REACH_MM: Final = 15.0
+_NEAR_MM: Final = 9.0
 _BEYOND_MM: Final = 14.0
 # A disc is this much darker than the bone 5-8 mm above and below it, as a share of that bone's excess over muscle.
 _LEAST_CONTRAST: Final = 0.12
 _MUSCLE_HU: Final = 55.0
 _PITCH_MM: Final = (10.0, 25.0)
-_FAR_PENALTY: Final = 0.25
+_FAR_PENALTY: Final = 0.08
 _UNEVEN_PENALTY: Final = 0.9
 _UNSEEN: Final = -0.12
+# Under the axis a missing disc is rare (a block of C2 and C3), and a count that is one off is not.
+_UNSEEN_UNDER_AXIS: Final = -0.7
 _LEAST_LEVELS: Final = 3
 _LEAST_SHIFT_MM: Final = 0.6
 
@@ -62,7 +66,7 @@ def snap_to_discs(
     if borders is None:
         return column, near
     contrast = _contrast(_profile(hu, grid, walk))
-    chosen = _choose(borders, contrast)
+    chosen = _choose(borders, contrast, first_is_axis=levels[0] == 2)
     shift = chosen - borders
     if np.abs(shift).max() * _STEP_MM < _LEAST_SHIFT_MM:
         return column, near
@@ -143,7 +147,7 @@ def _contrast(profile: Array) -> Array:
     return share
 
 
-def _choose(borders: Array, contrast: Array) -> Array:
+def _choose(borders: Array, contrast: Array, *, first_is_axis: bool) -> Array:
     """New border indices: the dark places that are near, deep and evenly spaced, by dynamic programming."""
     reach = round(_REACH_MM / _STEP_MM)
     pitch = np.diff(borders)
@@ -156,9 +160,11 @@ def _choose(borders: Array, contrast: Array) -> Array:
             for i in range(low, high)
             if contrast[i] >= _LEAST_CONTRAST and contrast[i] >= contrast[i - 1] and contrast[i] > contrast[i + 1]
         ]
-        unseen = [(border + offset, _UNSEEN) for offset in np.arange(-reach, reach + 1, 2)]
+        worth = _UNSEEN_UNDER_AXIS if first_is_axis and not choices else _UNSEEN
+        unseen = [(border + offset, worth) for offset in np.arange(-reach, reach + 1, 2)]
         choices.append(places + unseen)
-    best = [[_worth(place, value, borders[0]) for place, value in choices[0]]]
+    above = [_disc_above(place, contrast) if first_is_axis else 0.0 for place, _ in choices[0]]
+    best = [[_worth(place, value, borders[0]) - extra for (place, value), extra in zip(choices[0], above, strict=True)]]
     come: list[list[int]] = []
     for k in range(1, len(borders)):
         row, steps = [], []
@@ -179,8 +185,15 @@ def _choose(borders: Array, contrast: Array) -> Array:
     return np.array(chosen[::-1])
 
 
+def _disc_above(place: float, contrast: Array) -> float:
+    """How clearly a disc is seen one level above a place: over C2 stands the dens, and no disc."""
+    low, high = (round(place - mm / _STEP_MM) for mm in (21.0, 11.0))
+    seen = contrast[max(0, low) : max(0, high)]
+    return float(np.clip(seen.max(), 0.0, 1.0)) if len(seen) else 0.0
+
+
 def _worth(place: float, contrast: float, border: float) -> float:
-    return min(contrast, 1.0) - _FAR_PENALTY * ((place - border) * _STEP_MM / _REACH_MM) ** 2
+    return min(contrast, 1.0) - _FAR_PENALTY * ((place - border) * _STEP_MM / _NEAR_MM) ** 2
 
 
 def _unevenness(step: float, even: float) -> float:

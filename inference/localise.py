@@ -18,7 +18,8 @@ from torch import nn
 
 from inference.discs import snap_to_discs
 from inference.mask import smooth_mask
-from inference.postprocess import find_column
+from inference.pose import turn_upright, turned, turned_back
+from inference.postprocess import Column, find_column
 from inference.preprocess import (
     AIR_HU,
     LOCALISER_SPACING_MM,
@@ -76,10 +77,11 @@ class NetworkLocaliser:
     def locate(self, volume: Volume, progress: Progress | None = None) -> Spine | None:
         """The spine, or None where the volume shows none; `progress` receives ("localise" | "mask", share 0-1)."""
         report = progress or (lambda stage, share: None)
-        found = self.probabilities(volume, lambda share: report("localise", share))
-        column = None if found is None else find_column(found.probabilities.numpy(), found.grid)
-        if found is None or column is None:
+        looked = self._look(volume, lambda share: report("localise", 0.8 * share))
+        if looked is None:
             return None
+        found, column = looked
+        report("localise", 1.0)
         report("mask", 0.0)
         near = on_column(found.probabilities, found.grid, column.grid)
         if self._shape_net is None:
@@ -102,24 +104,39 @@ class NetworkLocaliser:
             logits = self._shape_net(batch[None].to(self._device))
             return torch.sigmoid(logits[0, 0].float()).cpu()
 
-    def probabilities(self, volume: Volume, progress: Callable[[float], None] | None = None) -> Localisation | None:
-        """Class probabilities around the cervical spine, or None where the search finds nothing like one.
+    def _look(self, volume: Volume, report: Callable[[float], None]) -> tuple[Localisation, Column] | None:
+        """Class probabilities around the cervical spine and the column in them, or None where there is none.
 
         Memory is bounded by the 2 mm grid of the volume plus one pass over `ONE_PASS_ZYX` voxels, about 600 MB.
         """
-        report = progress or (lambda _: None)
         grid = grid_covering(volume, LOCALISER_SPACING_MM)
         hu = sample_volume(volume, grid)
         report(0.2)
         region = (slice(0, hu.shape[0]), slice(0, hu.shape[1]), slice(0, hu.shape[2]))
         if any(n > most for n, most in zip(grid.shape_zyx, ONE_PASS_ZYX, strict=True)):
-            found = self._search(hu, lambda share: report(0.2 + 0.5 * share))
-            if found is None:
+            neck = self._search(hu, lambda share: report(0.2 + 0.5 * share))
+            if neck is None:
                 return None
-            region = found
-        probabilities = self._infer(hu[region])
-        report(1.0)
-        return Localisation(grid=grid.part(region), probabilities=probabilities)
+            region = neck
+        here = hu[region]
+        found = Localisation(grid=grid.part(region), probabilities=self._infer(here))
+        report(0.9)
+        column = find_column(found.probabilities.numpy(), found.grid)
+        return None if column is None else self._look_again(here, found, column)
+
+    def _look_again(self, hu: torch.Tensor, found: Localisation, column: Column) -> tuple[Localisation, Column]:
+        """The answer for a neck that leans, after setting it upright, where that one is surer."""
+        rotation = turn_upright(column)
+        if rotation is None:
+            return found, column
+        stood, placed = turned(hu, rotation)
+        again = Localisation(
+            grid=found.grid, probabilities=turned_back(self._infer(stood), placed, found.grid.shape_zyx)
+        )
+        better = find_column(again.probabilities.numpy(), again.grid)
+        if better is None or sum(better.evidence.values()) < sum(column.evidence.values()):
+            return found, column
+        return again, better
 
     def _search(self, hu: torch.Tensor, report: Callable[[float], None]) -> tuple[slice, slice, slice] | None:
         """The index region around the most massive cervical candidate, or None."""
