@@ -4,8 +4,8 @@ The localiser counts well and measures roughly: on a scan unlike its training it
 too high or too low, which the eye corrects at once because discs are dark between bright endplates. So does this: it
 walks down through the vertebral bodies, looks for dark gaps near each border, chooses the set of gaps that is dark,
 near and evenly spaced (dynamic programming), and shifts the answer along the column to fit. Where no gap is seen
-(fused levels) a border follows its neighbours. Over C2 stands the dens and no disc: a set of gaps with another gap above
-its first, under C2, is a count that is one off, and the set one further up or down is taken.
+(fused levels) a border follows its neighbours. Over C2 stands the dens and no disc: a set of gaps with another gap
+above its first, under C2, is a count that is one off, and the set one further up or down is taken.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def turned(hu: torch.Tensor, rotation: Array) -> tuple[torch.Tensor, tuple[Array
 
 
 def turned_back(probabilities: torch.Tensor, placed: tuple[Array, Array], shape: tuple[int, int, int]) -> torch.Tensor:
-    """Probabilities [classes, z, y, x] of a turned grid on the one it was made of; background where it did not reach."""
+    """Probabilities [classes, z, y, x] of a turned grid on the one it came from; background where it did not reach."""
     back, offset = placed
     forth = back.T
     out = sample_array(probabilities, forth.copy(), -forth @ offset, shape, outside=0.0)
