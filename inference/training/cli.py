@@ -46,14 +46,14 @@ def samples(
 @app.command()
 def localiser(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder; a run in it is continued.")],
-    phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to train on.")] = 1500,
+    phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to train on.")] = 600,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the settings' number of steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the training; the phantoms' are in the settings.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the samples are or come to be. Else RUN/samples.")
     ] = None,
-    shape_phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to draw vertebrae on.")] = 400,
+    shape_phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to draw vertebrae on.")] = 160,
     shape_samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The same for drawing. Else RUN/shape-samples.")
     ] = None,

@@ -63,8 +63,8 @@ def settings_file(tmp_path: Path) -> Path:
     """The shipped settings with a tiny network."""
     text = DEFAULT.read_text().replace("channels = [32, 48, 96, 128]", "channels = [8, 8, 8]")
     text = text.replace("channels = [16, 32, 48]", "channels = [8, 8]")
-    text = text.replace("batch = 2\n", "batch = 1\n").replace("steps = 4500", f"steps = {STEPS}")
-    text = text.replace("steps = 1500", f"steps = {STEPS}")
+    text = text.replace("batch = 2\n", "batch = 1\n").replace("steps = 6000", f"steps = {STEPS}")
+    text = text.replace("steps = 3000", f"steps = {STEPS}")
     file = tmp_path / "settings.toml"
     file.write_text(text)
     assert tiny(file).localiser.steps == STEPS
