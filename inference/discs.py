@@ -27,20 +27,33 @@ Array = NDArray[np.float64]
 
 _STEP_MM: Final = 0.5
 _PROBE_MM: Final = 5.0
-_REACH_MM: Final = 15.0
 _NEAR_MM: Final = 9.0
 _BEYOND_MM: Final = 14.0
 # A disc is this much darker than the bone 5-8 mm above and below it, as a share of that bone's excess over muscle.
 _LEAST_CONTRAST: Final = 0.12
+# Where marrow is thin the middle of a body may be darker than a narrow disc between bright endplates. Only gaps that
+# are dark beyond doubt may move the whole column by half a level and more.
+_SURE_CONTRAST: Final = 0.58
 _MUSCLE_HU: Final = 55.0
 _PITCH_MM: Final = (10.0, 25.0)
-_FAR_PENALTY: Final = 0.08
 _UNEVEN_PENALTY: Final = 0.9
 _UNSEEN: Final = -0.12
 # Under the axis a missing disc is rare (a block of C2 and C3), and a count that is one off is not.
 _UNSEEN_UNDER_AXIS: Final = -0.7
 _LEAST_LEVELS: Final = 3
 _LEAST_SHIFT_MM: Final = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manner:
+    """How far a border may go, and what 9 mm of it cost beside the contrast gained."""
+
+    reach_mm: float
+    far_penalty: float
+
+
+_BOLD: Final = _Manner(reach_mm=15.0, far_penalty=0.08)
+_CAREFUL: Final = _Manner(reach_mm=9.0, far_penalty=0.6)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +79,10 @@ def snap_to_discs(
     if borders is None:
         return column, near
     contrast = _contrast(_profile(hu, grid, walk))
-    chosen = _choose(borders, contrast, first_is_axis=levels[0] == 2)
+    axis = levels[0] == 2
+    chosen = _choose(borders, contrast, _BOLD, first_is_axis=axis)
+    if contrast[np.round(chosen).astype(int)].mean() < _SURE_CONTRAST:
+        chosen = _choose(borders, contrast, _CAREFUL, first_is_axis=axis)
     shift = chosen - borders
     if np.abs(shift).max() * _STEP_MM < _LEAST_SHIFT_MM:
         return column, near
@@ -147,12 +163,12 @@ def _contrast(profile: Array) -> Array:
     return share
 
 
-def _choose(borders: Array, contrast: Array, *, first_is_axis: bool) -> Array:
+def _choose(borders: Array, contrast: Array, manner: _Manner, *, first_is_axis: bool) -> Array:
     """New border indices: the dark places that are near, deep and evenly spaced, by dynamic programming."""
-    reach = round(_REACH_MM / _STEP_MM)
+    reach = round(manner.reach_mm / _STEP_MM)
     pitch = np.diff(borders)
     even = float(np.median(pitch)) if len(pitch) else 0.0
-    choices = []
+    choices: list[list[tuple[float, float]]] = []
     for border in borders:
         low, high = max(1, int(border) - reach), min(len(contrast) - 1, int(border) + reach + 1)
         places = [
@@ -164,7 +180,12 @@ def _choose(borders: Array, contrast: Array, *, first_is_axis: bool) -> Array:
         unseen = [(border + offset, worth) for offset in np.arange(-reach, reach + 1, 2)]
         choices.append(places + unseen)
     above = [_disc_above(place, contrast) if first_is_axis else 0.0 for place, _ in choices[0]]
-    best = [[_worth(place, value, borders[0]) - extra for (place, value), extra in zip(choices[0], above, strict=True)]]
+    best = [
+        [
+            _worth(place, value, borders[0], manner.far_penalty) - extra
+            for (place, value), extra in zip(choices[0], above, strict=True)
+        ]
+    ]
     come: list[list[int]] = []
     for k in range(1, len(borders)):
         row, steps = [], []
@@ -174,7 +195,7 @@ def _choose(borders: Array, contrast: Array, *, first_is_axis: bool) -> Array:
                 for before, (last, _) in zip(best[-1], choices[k - 1], strict=True)
             ]
             steps.append(int(np.argmax(options)))
-            row.append(max(options) + _worth(place, value, borders[k]))
+            row.append(max(options) + _worth(place, value, borders[k], manner.far_penalty))
         best.append(row)
         come.append(steps)
     at = int(np.argmax(best[-1]))
@@ -192,8 +213,8 @@ def _disc_above(place: float, contrast: Array) -> float:
     return float(np.clip(seen.max(), 0.0, 1.0)) if len(seen) else 0.0
 
 
-def _worth(place: float, contrast: float, border: float) -> float:
-    return min(contrast, 1.0) - _FAR_PENALTY * ((place - border) * _STEP_MM / _NEAR_MM) ** 2
+def _worth(place: float, contrast: float, border: float, far_penalty: float) -> float:
+    return min(contrast, 1.0) - far_penalty * ((place - border) * _STEP_MM / _NEAR_MM) ** 2
 
 
 def _unevenness(step: float, even: float) -> float:

@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -90,11 +91,14 @@ def train_to_bundle(run: LocaliserRun, tell: Tell | None = None) -> dict[str, An
     device = overall_device(run.device)
     render_missing("localiser", run.samples, run.phantoms, run, told)
     _note_session(run.folder, device)
+    began = time.monotonic()
     train_localiser(run.settings, run.samples, run.folder, run.start, device)
+    named = time.monotonic() - began
     render_missing("shape", run.shape_samples, run.shape_phantoms, run, told)
     _note_session(run.shape_folder, device)
+    began = time.monotonic()
     train_shape(run.settings, run.shape_samples, run.shape_folder, None, device)
-    return _write_bundle(run)
+    return _write_bundle(run, named, time.monotonic() - began)
 
 
 def render_missing(kind: str, folder: Path, count: int, run: LocaliserRun, tell: Tell) -> None:
@@ -195,12 +199,12 @@ def training_seconds(losses: Path) -> float:
     return sum(now for now, then in zip(clock, [*clock[1:], 0.0], strict=True) if then <= now)
 
 
-def _write_bundle(run: LocaliserRun) -> dict[str, Any]:
+def _write_bundle(run: LocaliserRun, named_s: float, drawn_s: float) -> dict[str, Any]:
     classifier, base = load_classifier(run.base)
     channels, shape_channels = run.settings.localiser.channels, run.settings.shape.channels
-    record = _record(run, run.folder, run.samples, run.settings.localiser.batch)
+    record = _record(run, run.folder, run.samples, run.settings.localiser.batch, named_s)
     record["steps_before"] = 0 if run.start is None else _steps(run.start)
-    shape_record = _record(run, run.shape_folder, run.shape_samples, run.settings.shape.batch)
+    shape_record = _record(run, run.shape_folder, run.shape_samples, run.settings.shape.batch, drawn_s)
     trained_on = dict(base.get("training_data", {}).get("samples", {}))
     trained_on |= {"localiser_steps": record["steps"], "localiser_phantoms": record["phantoms"]}
     manifest = {
@@ -231,7 +235,7 @@ def _write_bundle(run: LocaliserRun) -> dict[str, Any]:
     return manifest
 
 
-def _record(run: LocaliserRun, folder: Path, samples: Path, batch: int) -> dict[str, Any]:
+def _record(run: LocaliserRun, folder: Path, samples: Path, batch: int, seconds: float) -> dict[str, Any]:
     """What was trained where, for how long, on how much."""
     lines = (folder / "sessions.jsonl").read_text(encoding="utf-8").splitlines()
     sessions = [json.loads(line) for line in lines]
@@ -240,7 +244,7 @@ def _record(run: LocaliserRun, folder: Path, samples: Path, batch: int) -> dict[
         "batch": batch,
         "phantoms": len(list(samples.glob("*.npz"))),
         "first_phantom_seed": run.settings.seeds.train_first,
-        "seconds": round(training_seconds(folder / "losses.csv"), 1),
+        "seconds": round(max(training_seconds(folder / "losses.csv"), seconds), 1),
         "sessions": len(sessions),
         "devices": sorted({f"{s['device']}: {s['name']}" for s in sessions}),
         "torch": sorted({s["torch"] for s in sessions}),
