@@ -67,6 +67,13 @@ def test_a_scan_that_starts_at_c3_has_a_cervical_spine() -> None:
     assert find_column(column_probabilities((3, 4), top=72), GRID) is not None
 
 
+def test_a_short_column_that_is_unsure_of_itself_is_no_cervical_spine() -> None:
+    sure = column_probabilities((1, 2, 3), top=50)
+    assert find_column(sure, GRID) is not None
+    unsure = np.where(sure > 0.5, np.float32(0.62), sure)
+    assert find_column(unsure, GRID) is None
+
+
 def test_nothing_is_no_cervical_spine() -> None:
     assert find_column(column_probabilities((0,)), GRID) is None
 
