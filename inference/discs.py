@@ -29,7 +29,7 @@ _STEP_MM: Final = 0.5
 _PROBE_MM: Final = 5.0
 _NEAR_MM: Final = 9.0
 _BEYOND_MM: Final = 14.0
-# A disc is this much darker than the bone 5-8 mm above and below it, as a share of that bone's excess over muscle.
+# A disc is at least this much darker than the bone above and below it (see `_contrast`).
 _LEAST_CONTRAST: Final = 0.12
 # Where marrow is thin the middle of a body may be darker than a narrow disc between bright endplates. Only gaps that
 # are dark beyond doubt may move the whole column by half a level and more.
@@ -154,7 +154,7 @@ def _profile(hu: torch.Tensor, grid: PatientGrid, walk: _Walk) -> Array:
 
 
 def _contrast(profile: Array) -> Array:
-    """How much darker each place is than the bone above and below it, as a share; the darkest place of a gap counts."""
+    """How much darker each place is than the bone 3-9 mm off on both sides, as a share of its excess over muscle."""
     reach = [round(mm / _STEP_MM) for mm in (3.0, 9.0)]
     above = np.array([profile[max(0, i - reach[1]) : max(1, i - reach[0])].mean() for i in range(len(profile))])
     below = np.array([profile[min(len(profile) - 1, i + reach[0]) : i + reach[1]].mean() for i in range(len(profile))])

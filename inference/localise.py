@@ -1,4 +1,4 @@
-"""Find the cervical spine and name each voxel's vertebra on a 2 mm patient-aligned grid.
+"""Find the cervical spine and name its vertebrae on a 2 mm patient-aligned grid; then place and draw them.
 
 A neck is seen in one pass. A larger scan is searched first, window by window, and the neck then seen in one pass:
 how the network counts must not depend on where a window happens to end.
@@ -107,7 +107,7 @@ class NetworkLocaliser:
     def _look(self, volume: Volume, report: Callable[[float], None]) -> tuple[Localisation, Column] | None:
         """Class probabilities around the cervical spine and the column in them, or None where there is none.
 
-        Memory is bounded by the 2 mm grid of the volume plus one pass over `ONE_PASS_ZYX` voxels, about 600 MB.
+        Memory is bounded by the 2 mm grid of the volume plus one pass over `ONE_PASS_ZYX` voxels.
         """
         grid = grid_covering(volume, LOCALISER_SPACING_MM)
         hu = sample_volume(volume, grid)

@@ -90,7 +90,7 @@ class Pipeline:
     def predict(self, volume: Volume, progress: Progress | None = None) -> Prediction:
         """Analyse `volume`. `progress` receives ("localise" | "mask" | "classify", share 0-1).
 
-        Needs no more memory than the volume, its mask, and about 700 MB.
+        Memory beside the volume and its mask is bounded by the localiser's one pass and one crop of the classifier.
         """
         report = progress or (lambda stage, share: None)
         begin = time.perf_counter()

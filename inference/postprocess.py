@@ -82,7 +82,7 @@ def find_column(probabilities: NDArray[np.float32], grid: PatientGrid) -> Column
     `probabilities` is [classes, z, y, x]: background, C1 ... C7, then others. The column lies on the part of `grid`
     that holds it. A chain needs two levels with more than a fragment each; a lone blob with a cervical label is a
     false find in a chest or an abdomen. So is a short chain from C3 or lower down whose upper neighbours would lie in
-    the scan and are not there.
+    the scan and are not there, and a column of a few pieces that are unsure of themselves.
     """
     whole = grid
     winner = probabilities.argmax(axis=0).astype(np.uint8)

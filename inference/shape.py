@@ -7,7 +7,7 @@ second sees a box around one level with where the first put it, and answers how 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -84,13 +84,7 @@ def reshaped(column: Column, shapes: dict[int, Shape]) -> Column:
         more = shape.share > strongest[where]
         strongest[where] = torch.where(more, shape.share, strongest[where])
         labels[where] = torch.where(more, torch.tensor(level, dtype=torch.uint8), labels[where])
-    return Column(
-        grid=grid,
-        labels=keep_largest(labels.numpy()),
-        evidence=column.evidence,
-        notes=column.notes,
-        named_by=column.named_by,
-    )
+    return replace(column, grid=grid, labels=keep_largest(labels.numpy()))
 
 
 def on_column(probabilities: torch.Tensor, grid: PatientGrid, part: PatientGrid) -> torch.Tensor:
