@@ -120,9 +120,9 @@ def render_missing(kind: str, folder: Path, count: int, run: LocaliserRun, tell:
                 finished.result()
                 done += 1
                 tell(done, count)
-        except BaseException:
+        finally:
+            # Nothing is left to cancel unless something went wrong or the user stopped it.
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _become_worker() -> None:
