@@ -35,6 +35,40 @@ def test_a_coin_flip_costs_log_two_in_the_competition() -> None:
     assert competition_log_loss(y, np.full((5, 8), 0.5)) == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize("fractured", [(), (0,), (6,), (1, 4), tuple(range(7))])
+def test_a_coin_flip_costs_log_two_whatever_the_labels(fractured: tuple[int, ...]) -> None:
+    y = np.zeros((1, 8))
+    y[0, [1 + level for level in fractured]] = 1
+    y[0, 0] = y.max()
+    assert competition_log_loss(y, np.full((1, 8), 0.5)) == pytest.approx(math.log(2), abs=1e-12)
+
+
+def test_a_negative_study_has_the_weight_14_and_a_single_fracture_22() -> None:
+    # Everything at 0.2: a negative costs -ln 0.8 throughout. With C5 broken, 14 + 2 of 22 cost -ln 0.2.
+    p = np.full((1, 8), 0.2)
+    negative, single = np.zeros((1, 8)), np.eye(8)[[0]] + np.eye(8)[[5]]
+    assert competition_log_loss(negative, p) == pytest.approx(0.2231435513142097)
+    by_hand = (16 * 1.6094379124341003 + 6 * 0.2231435513142097) / 22
+    assert competition_log_loss(single, p) == pytest.approx(by_hand)
+
+
+def test_class_means_cost_what_a_hand_computes() -> None:
+    # Four studies, one with a fracture (of C2): the means are 1/4 for the patient and C2, 0 for all else.
+    y = np.zeros((4, 8))
+    y[0, [0, 2]] = 1
+    positive = (14 + 2) * math.log(4) / 22
+    negative = (7 + 1) * math.log(4 / 3) / 14
+    by_hand = (positive + 3 * negative) / 4
+    assert competition_log_loss(y, np.tile(y.mean(axis=0), (4, 1))) == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_a_certain_mistake_costs_the_clip_and_not_infinity() -> None:
+    # The patient is called negative with certainty: 14 of 22 at -ln 1e-15; C1 is called rightly.
+    y = np.array([[1, 1, 0, 0, 0, 0, 0, 0]], dtype=float)
+    p = np.array([[0, 1, 0, 0, 0, 0, 0, 0]], dtype=float)
+    assert competition_log_loss(y, p) == pytest.approx(14 * 15 * math.log(10) / 22, rel=1e-9)
+
+
 def test_auc_counts_ordered_pairs_and_half_of_ties() -> None:
     assert auc(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.4, 0.1])) == pytest.approx(3.5 / 4)
 
