@@ -42,20 +42,36 @@ def write_nifti(path: Path, voxels: NDArray[np.uint8], affine_lps: NDArray[np.fl
 def read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Voxels [z, y, x] as stored and the LPS affine (4 x 4, of (x, y, z, 1) indices) of a 3D NIfTI-1 file.
 
-    Raises ValueError for what is no such file, has no sform, or has a data type or scaling that masks do not have.
+    The sform says where the voxels lie, or where there is none the qform. Raises ValueError for what is no such file,
+    has neither, or has a data type or scaling that masks do not have.
     """
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     order = "<" if raw[:4] == struct.pack("<i", 348) else ">"
     if len(raw) < _HEADER_BYTES or struct.unpack_from(f"{order}i", raw)[0] != 348 or raw[344:347] != b"n+1":
         raise ValueError(f"{path} is not a NIfTI-1 file")
     dims = struct.unpack_from(f"{order}8h", raw, 40)
-    kind, (sform,) = struct.unpack_from(f"{order}h", raw, 70)[0], struct.unpack_from(f"{order}h", raw, 254)
+    kind, (qform, sform) = struct.unpack_from(f"{order}h", raw, 70)[0], struct.unpack_from(f"{order}hh", raw, 252)
     offset, slope, intercept = struct.unpack_from(f"{order}fff", raw, 108)
     if dims[0] < 3 or any(n > 1 for n in dims[4 : dims[0] + 1]) or kind not in _TYPES:
         raise ValueError(f"{path} is not one volume of plain numbers (dimensions {dims}, type {kind})")
-    if sform <= 0 or slope not in (0.0, 1.0) or intercept:
-        raise ValueError(f"{path} has no sform, or scaled values")
+    if (sform <= 0 and qform <= 0) or slope not in (0.0, 1.0) or intercept:
+        raise ValueError(f"{path} has neither sform nor qform, or scaled values")
     shape = (dims[3], dims[2], dims[1])
     voxels = np.frombuffer(raw, f"{order}{_TYPES[kind]}", int(np.prod(shape)), int(offset)).reshape(shape)
-    affine = np.vstack([np.reshape(struct.unpack_from(f"{order}12f", raw, 280), (3, 4)), [0, 0, 0, 1]])
-    return voxels, _TO_RAS @ affine
+    rows = np.reshape(struct.unpack_from(f"{order}12f", raw, 280), (3, 4)) if sform > 0 else _qform(raw, order)
+    return voxels, _TO_RAS @ np.vstack([rows, [0, 0, 0, 1]])
+
+
+def _qform(raw: bytes, order: str) -> NDArray[np.float64]:
+    """The first three rows of the affine to RAS mm that a header states as a rotation (NIfTI-1 standard, method 2)."""
+    qfac, *sizes = struct.unpack_from(f"{order}4f", raw, 76)
+    b, c, d, *offset = struct.unpack_from(f"{order}6f", raw, 256)
+    a = max(0.0, 1.0 - (b * b + c * c + d * d)) ** 0.5
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    return np.column_stack([turn * (sizes[0], sizes[1], sizes[2] * (-1.0 if qfac < 0 else 1.0)), offset])
