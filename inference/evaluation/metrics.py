@@ -33,10 +33,19 @@ def competition_log_loss(targets: Array, probabilities: Array) -> float:
     Both arrays are [n, 8]: patient_overall, C1 ... C7. Natural logarithm; probabilities are clipped to
     [1e-15, 1 - 1e-15].
     """
+    return float(competition_losses(targets, probabilities).mean())
+
+
+def competition_losses(targets: Array, probabilities: Array) -> Array:
+    """Each study's part in `competition_log_loss`, [n]."""
     y, p = np.asarray(targets, dtype=float), np.clip(probabilities, _CLIP, 1 - _CLIP)
-    weights = np.where(y > 0.5, _POSITIVE_WEIGHTS, _NEGATIVE_WEIGHTS)
-    losses = -weights * (y * np.log(p) + (1 - y) * np.log(1 - p))
-    return float((losses.sum(axis=1) / weights.sum(axis=1)).mean())
+    return np.asarray((competition_weights(y) * -(y * np.log(p) + (1 - y) * np.log(1 - p))).sum(axis=1))
+
+
+def competition_weights(targets: Array) -> Array:
+    """What the log loss of each study and head weighs in the study's part, [n, 8]; every row adds up to 1."""
+    weights = np.where(np.asarray(targets) > 0.5, _POSITIVE_WEIGHTS, _NEGATIVE_WEIGHTS)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def auc(targets: Array, scores: Array) -> float:
