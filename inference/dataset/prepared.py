@@ -232,7 +232,7 @@ class PreparedFolder:
         if missing:
             raise ValueError(
                 f"{path} has no fold for {len(missing)} of {len(self.uids)} studies, the first {missing[0]}; "
-                "call `cspine-node prepare` again, or `cspine-node folds`"
+                "call `cspine-node prepare` again"
             )
         return folds
 
