@@ -1,0 +1,203 @@
+"""Windows of a study, and the random changes of training. Drawing a change is apart from applying it.
+
+A change is drawn once for a study and holds for every window of it, so that the levels of one neck are seen by one
+scanner in one posture. Only x may be mirrored: a neck has a left and a right that look alike, a head and a trunk that
+do not. No label of the task has a side, so a mirrored study keeps its labels, and masks and boxes follow because they
+are sampled with the voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from inference.dataset.prepared import HU_LOW, HU_STEP
+from inference.experiments.settings import Augmentation
+from inference.experiments.studies import Study
+from inference.preprocess import sample_array
+from inference.training.augment import random_frame
+
+_FLESH_HU: Final = 45.0
+_ZONE: Final = 16  # levels and zones are sampled in one array: level + 16 * zone
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Change:
+    """What one draw changes; the defaults change nothing.
+
+    `frame` [3, 3] turns, stretches and mirrors (z, y, x in mm), about the window's centre moved by `shift_mm_zyx`.
+    """
+
+    frame: NDArray[np.float64]
+    shift_mm_zyx: NDArray[np.float64]
+    gain: float = 1.0
+    offset_hu: float = 0.0
+    contrast: float = 1.0
+    noise_hu: float = 0.0
+    thick: float = 1.0
+    blur: float = 0.0
+    removed: tuple[int, ...] = ()
+    seed: int = 0
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether left is right."""
+        return bool(self.frame[2, 2] < 0)
+
+
+NO_CHANGE: Final = Change(frame=np.eye(3), shift_mm_zyx=np.zeros(3))
+
+
+def draw_change(study: Study, most: Augmentation, rng: np.random.Generator | None) -> Change:
+    """A change of this study within the bounds of `most`; none without a generator."""
+    if rng is None:
+        return NO_CHANGE
+    frame = random_frame(rng, most.turn_deg, most.scale, mirror=False)
+    if rng.random() < most.mirror:
+        frame = frame * np.array([1.0, 1.0, -1.0])
+    removed: tuple[int, ...] = ()
+    if study.boxes and rng.random() < most.cut_level:
+        removed = (int(rng.choice(sorted(study.boxes))),)
+    return Change(
+        frame=frame,
+        shift_mm_zyx=rng.uniform(-1, 1, 3) * most.shift_mm,
+        gain=1.0 + float(rng.uniform(-1, 1)) * most.gain,
+        offset_hu=float(rng.uniform(-1, 1)) * most.offset_hu,
+        contrast=float(np.exp(rng.uniform(-1, 1) * np.log1p(most.contrast))),
+        noise_hu=most.noise_hu * float(rng.beta(1.0, 2.0)),
+        thick=float(rng.uniform(1.0, most.thick)) if most.thick > 1 and rng.random() < 0.5 else 1.0,
+        blur=float(rng.uniform(0.3, 0.8)) if rng.random() < most.blur else 0.0,
+        removed=removed,
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def targets(study: Study, change: Change) -> tuple[torch.Tensor, torch.Tensor]:
+    """Truth [8] (patient_overall, C1 ... C7) after the change, and what of it is known [8] (1 or 0).
+
+    A removed level is not known; neither is the patient's where the only fractures that are left to see are removed.
+    """
+    if study.truth is None:
+        return torch.zeros(8), torch.zeros(8)
+    truth, known = torch.from_numpy(study.truth.copy()), torch.ones(8)
+    for level in change.removed:
+        known[level] = 0.0
+    if truth[0] > 0 and not bool((truth[1:] * known[1:]).any()):
+        known[0] = 0.0
+    return truth, known
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """Where to look: a box of `shape` voxels of `spacing_mm_zyx` around an index of the study's grid."""
+
+    centre_zyx: NDArray[np.float64]
+    spacing_mm_zyx: tuple[float, float, float]
+    shape_zyx: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """What is seen in a window: HU, and levels and fracture zones as whole numbers; float32 [z, y, x] each."""
+
+    hu: torch.Tensor
+    levels: torch.Tensor
+    zone: torch.Tensor
+
+
+def look(study: Study, window: Window, change: Change, *, part: int = 0, truth: bool = False) -> View:
+    """The window of the changed study; `part` numbers the windows of one study, each with noise of its own.
+
+    `truth`: levels are the true ones, not those a model may see. Outside the grid is air (HU_LOW) without bone.
+    """
+    matrix, offset = _index_map(study, window, change)
+    low, high = _reach(matrix, offset, window.shape_zyx, study.hu.shape)
+    if np.any(high <= low):
+        nothing = torch.zeros(window.shape_zyx)
+        return View(hu=torch.full(window.shape_zyx, HU_LOW), levels=nothing, zone=nothing.clone())
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    offset = offset - low
+    chosen = study.true_levels if truth else study.levels
+    hu = study.hu[box].float() * HU_STEP + HU_LOW
+    code = (chosen[box] + _ZONE * study.zone[box]).float()
+    seen = sample_array(code, matrix, offset, window.shape_zyx, outside=0.0, mode="nearest")
+    image = sample_array(*_averaged(hu, matrix, offset, window, study), window.shape_zyx, outside=HU_LOW)
+    levels, zone = seen % _ZONE, torch.div(seen, _ZONE, rounding_mode="floor")
+    for level in change.removed:
+        gone = levels == level
+        image = torch.where(gone, torch.full_like(image, _FLESH_HU), image)
+        levels, zone = levels.masked_fill(gone, 0.0), zone.masked_fill(zone == level, 0.0)
+    return View(hu=_rescaled(image, change, np.random.default_rng([change.seed, part])), levels=levels, zone=zone)
+
+
+def windowed(hu: torch.Tensor, windows_hu: Sequence[Sequence[float]], dim: int = 0) -> torch.Tensor:
+    """HU clipped to each window and brought to [-1, 1], the windows stacked as channels along `dim`."""
+    channels = [(hu.clamp(low, high) - low) * (2.0 / (high - low)) - 1.0 for low, high in windows_hu]
+    return torch.stack(channels, dim=dim)
+
+
+def _index_map(study: Study, window: Window, change: Change) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Study index of a window voxel: matrix @ voxel + offset."""
+    per_mm = 1.0 / study.spacing_mm_zyx
+    matrix = per_mm[:, None] * change.frame * np.array(window.spacing_mm_zyx)[None, :]
+    centre = window.centre_zyx + change.shift_mm_zyx * per_mm
+    offset: NDArray[np.float64] = centre - matrix @ ((np.array(window.shape_zyx) - 1) / 2)
+    return matrix, offset
+
+
+def _reach(
+    matrix: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, int, int], size: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Half-open index box of the study that a window can need."""
+    ends = [(0, n - 1) for n in shape]
+    corners = np.array([[k, j, i] for k in ends[0] for j in ends[1] for i in ends[2]], dtype=float)
+    touched = corners @ matrix.T + offset
+    room = np.abs(matrix).sum(axis=1) + 1
+    low = np.clip(np.floor(touched.min(axis=0) - room), 0, size).astype(np.int64)
+    high = np.clip(np.ceil(touched.max(axis=0) + room) + 1, 0, size).astype(np.int64)
+    return low, high
+
+
+def _averaged(
+    hu: torch.Tensor, matrix: NDArray[np.float64], offset: NDArray[np.float64], window: Window, study: Study
+) -> tuple[torch.Tensor, NDArray[np.float64], NDArray[np.float64]]:
+    """The box averaged over blocks where the window's voxels are coarser, with matrix and offset that fit it."""
+    factor = np.floor(np.array(window.spacing_mm_zyx) / study.spacing_mm_zyx + 0.25).astype(int)
+    factor = np.clip(factor, 1, hu.shape)
+    if factor.max() == 1:
+        return hu, matrix, offset
+    kernel = (int(factor[0]), int(factor[1]), int(factor[2]))
+    return F.avg_pool3d(hu[None], kernel)[0], matrix / factor[:, None], (offset - (factor - 1) / 2) / factor
+
+
+def _rescaled(hu: torch.Tensor, change: Change, rng: np.random.Generator) -> torch.Tensor:
+    """Another scanner and another bone density; nothing where the change has none."""
+    if change.contrast != 1.0:
+        bone = (hu - 120.0).clamp(min=0.0)
+        hu = hu - bone + bone * change.contrast
+    if change.thick > 1.0:
+        size = (max(1, round(hu.shape[0] / change.thick)), hu.shape[1], hu.shape[2])
+        low = F.interpolate(hu[None, None], size=size, mode="trilinear", align_corners=False)
+        hu = F.interpolate(low, size=tuple(hu.shape), mode="trilinear", align_corners=False)[0, 0]
+    if change.blur > 0:
+        hu = _blurred(hu, change.blur)
+    if change.noise_hu > 0:
+        hu = hu + torch.from_numpy(rng.standard_normal(tuple(hu.shape), dtype=np.float32)) * change.noise_hu
+    if change.gain != 1.0 or change.offset_hu:
+        hu = (hu + 1000.0) * change.gain - 1000.0 + change.offset_hu
+    return hu
+
+
+def _blurred(hu: torch.Tensor, sigma: float) -> torch.Tensor:
+    """In-plane Gaussian blur of `sigma` pixels, radius 2."""
+    t = torch.arange(-2, 3, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    planes = F.pad(hu[:, None], (2, 2, 2, 2), mode="replicate")
+    return F.conv2d(F.conv2d(planes, kernel.reshape(1, 1, 1, 5)), kernel.reshape(1, 1, 5, 1))[:, 0]

@@ -1,0 +1,192 @@
+"""vertebra-crop: fifteen slices of each vertebra with neighbours and mask, read in order; after the winners of 2022.
+
+Every level is cropped where the localiser drew it. Its score is the mean of its highest slices; the patient's blends
+the noisy-or of the levels with a head that reads all seven together. It explains itself: a score for every slice and a
+coarse map of what looks fractured, trained on fracture zones or boxes where they are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from inference.experiments.changes import NO_CHANGE, Change, draw_change, targets, windowed
+from inference.experiments.crops import Stack, StackShape, level_stack
+from inference.experiments.losses import known_bce, noisy_or, study_loss
+from inference.experiments.score import Batch, SliceScores, StudyScore, SuspicionMap, device_of
+from inference.experiments.settings import Experiment
+from inference.experiments.studies import Study
+from inference.models.vertebra_net import VertebraLogits, VertebraNet
+from inference.preprocess import PatientGrid
+
+_CELL: Final = 8  # pixels of a map's cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """The encoder's channels; width and layers of the LSTM; how many of the slices make a level's score."""
+
+    channels: tuple[int, ...]
+    hidden: int
+    layers: int
+    top: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """`slices` of each level with `neighbours` (odd) `near_mm` apart in each of `windows_hu`, and the level's mask.
+
+    Pixels of `pixel_mm`. Training moves the crops by up to `jitter_mm`. `slice_weight` and `map_weight` are the shares
+    of the slices' and the maps' losses; `noisy_or` is the noisy-or's share of the patient's answer. `mirrored` answers
+    are averaged with those of the mirrored crop. A level that nobody has drawn gets `missing` as its answer.
+    """
+
+    slices: int
+    neighbours: int
+    size_yx: tuple[int, int]
+    pixel_mm: float
+    near_mm: float
+    windows_hu: tuple[tuple[float, float], ...]
+    jitter_mm: float
+    slice_weight: float
+    map_weight: float
+    noisy_or: float
+    mirrored: bool
+    missing: float
+
+    @property
+    def channels(self) -> int:
+        """Of the encoder's input."""
+        return self.neighbours * len(self.windows_hu) + 1
+
+    @property
+    def stack(self) -> StackShape:
+        """The crops."""
+        return StackShape(
+            slices=self.slices,
+            neighbours=self.neighbours,
+            size_yx=self.size_yx,
+            pixel_mm=self.pixel_mm,
+            near_mm=self.near_mm,
+            margin_mm=0.0,
+        )
+
+
+class VertebraCrop:
+    """The family's `FractureModel`."""
+
+    memory_format = torch.channels_last
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self._input: InputSettings = experiment.input
+        numbers: NetworkSettings = experiment.network
+        self.network: torch.nn.Module = VertebraNet(
+            self._input.channels, numbers.channels, numbers.hidden, numbers.layers, numbers.top
+        )
+
+    def sample(self, study: Study, rng: np.random.Generator | None) -> Batch:
+        """`crops` [1, 7, s, c, h, w] and `present` [1, 7]; `truth` and `known` [1, 8].
+
+        `zones` [1, 7, s, h / 8, w / 8] with `zone_known` [1, 7].
+        """
+        study.need_levels(self.experiment.name)
+        change = draw_change(study, self.experiment.augmentation, rng)
+        truth, known = targets(study, change)
+        stacks = self._stacks(study, change, rng)
+        crops, present = _stacked(stacks, self._input)
+        zones = torch.zeros(7, self._input.slices, *(n // _CELL for n in self._input.size_yx))
+        for level, stack in stacks.items():
+            zones[level - 1] = F.max_pool2d(stack.zone[:, None], _CELL)[:, 0]
+        # A level that is not in sight cannot be asked for; nor can the patient where only such levels are fractured.
+        known[1:] *= present
+        if truth[0] > 0 and not bool((truth[1:] * known[1:]).any()):
+            known[0] = 0.0
+        return {
+            "crops": crops[None],
+            "present": present[None],
+            "zones": zones[None],
+            "zone_known": (present.float() * float(study.zone_known))[None],
+            "truth": truth[None],
+            "known": known[None],
+        }
+
+    def loss(self, network: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """The study's loss, plus cross-entropy of slices and of maps where the zones are known."""
+        out: VertebraLogits = network(batch["crops"], batch["present"])
+        training = self.experiment.training
+        kind = training.loss if training else "competition"
+        logits = torch.cat([out.overall[:, None], out.levels], dim=1)
+        study = study_loss(kind, logits, batch["truth"], batch["known"])
+        zones, known = batch["zones"], batch["zone_known"][:, :, None]
+        shown = (zones.flatten(3).amax(dim=3) > 0).float()
+        slices = known_bce(out.slices, shown, known.expand_as(shown), 2.0)
+        maps = known_bce(out.maps, zones, known[..., None, None].expand_as(zones), 8.0)
+        total = study + self._input.slice_weight * slices + self._input.map_weight * maps
+        return {"loss": total, "study": study.detach(), "slices": slices.detach(), "maps": maps.detach()}
+
+    def predict(self, study: Study) -> StudyScore:
+        """Levels from their slices, the patient from both ways of reading the levels together."""
+        study.need_levels(self.experiment.name)
+        stacks = self._stacks(study, NO_CHANGE, None)
+        crops, present = _stacked(stacks, self._input)
+        views = torch.stack([crops, crops.flip(-1)]) if self._input.mirrored else crops[None]
+        device = device_of(self.network)
+        with torch.inference_mode():
+            out = self.network(views.to(device), present.expand(len(views), -1).to(device))
+        levels = torch.sigmoid(out.levels.double()).mean(dim=0)
+        learned = torch.sigmoid(out.overall.double()).mean()
+        share = self._input.noisy_or
+        overall = share * noisy_or(levels[present.to(device)]) + (1 - share) * learned
+        levels = torch.where(present.to(device), levels, levels.new_tensor(self._input.missing))
+        slices = torch.sigmoid(out.slices.double()).mean(dim=0).cpu().numpy()
+        maps = torch.sigmoid(torch.cat([out.maps[:1], *(m.flip(-1)[None] for m in out.maps[1:])])).mean(dim=0)
+        return StudyScore(
+            probabilities=np.array([float(overall), *levels.tolist()]),
+            slices={k: _slice_scores(s, slices[k - 1]) for k, s in stacks.items()},
+            maps={k: _suspicion(s, maps[k - 1].float().cpu().numpy()) for k, s in stacks.items()},
+        )
+
+    def _stacks(self, study: Study, change: Change, rng: np.random.Generator | None) -> dict[int, Stack]:
+        stacks = {}
+        for level, box in sorted(study.boxes.items()):
+            if level in change.removed:
+                continue
+            moved = box
+            if rng is not None:
+                most = self._input.jitter_mm
+                moved = box + rng.normal(0, most / 2, 3).clip(-most, most) / study.spacing_mm_zyx
+            stacks[level] = level_stack(study, level, moved, self._input.stack, change)
+        return stacks
+
+
+def _stacked(stacks: dict[int, Stack], numbers: InputSettings) -> tuple[torch.Tensor, torch.Tensor]:
+    """Crops [7, s, c, h, w] and which levels are there [7] (bool)."""
+    crops = torch.zeros(7, numbers.slices, numbers.channels, *numbers.size_yx)
+    present = torch.zeros(7, dtype=torch.bool)
+    for level, stack in stacks.items():
+        images = windowed(stack.hu, numbers.windows_hu, dim=1).flatten(1, 2)
+        crops[level - 1] = torch.cat([images, stack.own[:, None]], dim=1)
+        present[level - 1] = True
+    return crops, present
+
+
+def _slice_scores(stack: Stack, values: NDArray[np.float64]) -> SliceScores:
+    return SliceScores(z_mm=stack.z_mm, values=values)
+
+
+def _suspicion(stack: Stack, values: NDArray[np.float32]) -> SuspicionMap:
+    z, y, x = stack.grid.spacing_mm_zyx
+    # A cell covers eight pixels each way: its centre lies three and a half further on.
+    first = stack.grid.to_lps_mm(np.array([0.0, (_CELL - 1) / 2, (_CELL - 1) / 2]))
+    grid = PatientGrid(
+        origin_lps_mm=(float(first[0]), float(first[1]), float(first[2])),
+        spacing_mm_zyx=(z, y * _CELL, x * _CELL),
+        shape_zyx=(values.shape[0], values.shape[1], values.shape[2]),
+    )
+    return SuspicionMap(values=values, grid=grid)

@@ -1,0 +1,62 @@
+"""A residual 2D CNN for slices: one vector a slice, and features fine enough to show a place."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def _norm(channels: int) -> nn.Module:
+    # The slices of a batch come from few studies: batch statistics would be those of one neck.
+    return nn.GroupNorm(max(1, channels // 8), channels)
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut; the first may stride by 2 and widen."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.norm1 = _norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.norm2 = _norm(out_channels)
+        same = in_channels == out_channels and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, stride, stride, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class SliceEncoder(nn.Module):
+    """[n, in_channels, h, w] to (vectors [n, `width`], features [n, `fine`, h / 8, w / 8]).
+
+    `channels` are those at strides 2, 4, 8, 16 ...; four or more, each a multiple of 8. Sides must be multiples of the
+    last stride. A vector is the mean and the maximum of the deepest features.
+    """
+
+    def __init__(self, in_channels: int, channels: tuple[int, ...], fine: int = 32) -> None:
+        super().__init__()
+        if len(channels) < 4 or any(c % 8 for c in channels):
+            raise ValueError(f"channels {channels}: expected four or more multiples of 8")
+        c = tuple(channels)
+        self.width, self.fine = 2 * c[-1], fine
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, c[0], 3, 2, 1, bias=False), _norm(c[0]), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(_Block(c[i], c[i + 1], 2), _Block(c[i + 1], c[i + 1], 1)) for i in range(len(c) - 1)
+        )
+        self.near = nn.Conv2d(c[2], fine, 1, bias=False)
+        self.far = nn.Conv2d(c[3], fine, 1, bias=False)
+        self.join = nn.Sequential(nn.Conv2d(fine, fine, 3, 1, 1, bias=False), _norm(fine), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.stem(x)
+        steps = []
+        for stage in self.stages:
+            x = stage(x)
+            steps.append(x)
+        far = F.interpolate(self.far(steps[2]), size=steps[1].shape[2:], mode="nearest")
+        features = self.join(self.near(steps[1]) + far)
+        deep = x.float()
+        return torch.cat([deep.mean(dim=(2, 3)), deep.amax(dim=(2, 3))], dim=1), features

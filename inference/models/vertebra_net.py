@@ -1,0 +1,77 @@
+"""Slices of each vertebra, read in order, and the seven vertebrae read together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from inference.models.sequence import Sequence
+from inference.models.slice_encoder import SliceEncoder
+
+_ABSENT = -10.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VertebraLogits:
+    """Logits of n studies: `levels` [n, 7], `slices` [n, 7, s], `maps` [n, 7, s, h / 8, w / 8], `overall` [n].
+
+    A level that is absent has -10 throughout.
+    """
+
+    levels: torch.Tensor
+    slices: torch.Tensor
+    maps: torch.Tensor
+    overall: torch.Tensor
+
+
+class VertebraNet(nn.Module):
+    """Input [n, 7, slices, channels, h, w] and which levels are there [n, 7] (bool).
+
+    Every slice has a vector and a coarse map of what looks fractured; the map's peaks are part of what the recurrent
+    head reads, so that the place and the verdict belong together. A level's logit is the mean of its `top` highest
+    slice logits. The overall logit is learned from the levels' own summaries, in their order down the neck.
+    """
+
+    def __init__(self, in_channels: int, channels: tuple[int, ...], hidden: int, layers: int, top: int) -> None:
+        super().__init__()
+        self.top = top
+        self.encoder = SliceEncoder(in_channels, channels)
+        self.map_head = nn.Conv2d(self.encoder.fine, 1, 1)
+        self.sequence = Sequence("lstm", self.encoder.width + 2, hidden, layers)
+        wide = self.sequence.width
+        self.slice_head = nn.Sequential(nn.Linear(wide, 64), nn.LeakyReLU(0.1), nn.Dropout(0.2), nn.Linear(64, 1))
+        self.neck = Sequence("gru", 2 * wide + 2, 32)
+        self.overall_head = nn.Sequential(nn.Linear(2 * self.neck.width, 32), nn.LeakyReLU(0.1), nn.Linear(32, 1))
+
+    def forward(self, crops: torch.Tensor, present: torch.Tensor) -> VertebraLogits:
+        n, levels, slices = crops.shape[:3]
+        there = present.flatten()
+        vectors, fine = self.encoder(crops.flatten(0, 1)[there].flatten(0, 1))
+        maps = self.map_head(fine).float()[:, 0]
+        peaks = maps.flatten(1).topk(min(8, maps[0].numel()), dim=1).values
+        read = torch.cat([vectors, peaks[:, :1] / 5.0, peaks.mean(dim=1, keepdim=True) / 5.0], dim=1)
+        states = self.sequence(read.unflatten(0, (-1, slices)))
+        slice_logits = self.slice_head(states).float()[..., 0]
+        level_logits = slice_logits.topk(min(self.top, slices), dim=1).values.mean(dim=1)
+        summary = torch.cat([states.mean(dim=1), states.amax(dim=1), level_logits[:, None]], dim=1)
+        return VertebraLogits(
+            levels=_placed(level_logits, there, _ABSENT).unflatten(0, (n, levels)),
+            slices=_placed(slice_logits, there, _ABSENT).unflatten(0, (n, levels)),
+            maps=_placed(maps.unflatten(0, (-1, slices)), there, _ABSENT).unflatten(0, (n, levels)),
+            overall=self._overall(_placed(summary, there, 0.0).unflatten(0, (n, levels)), present),
+        )
+
+    def _overall(self, summaries: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        tokens = torch.cat([summaries, present[..., None].to(summaries.dtype)], dim=2)
+        states = self.neck(tokens)
+        logits: torch.Tensor = self.overall_head(torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1))
+        return logits[:, 0].float()
+
+
+def _placed(values: torch.Tensor, there: torch.Tensor, absent: float) -> torch.Tensor:
+    """The values of what is there, in a tensor with a place for everything."""
+    out = values.new_full((len(there), *values.shape[1:]), absent)
+    index = torch.nonzero(there)[:, 0]
+    return out.index_copy(0, index, values)
