@@ -3,7 +3,8 @@
     StudyInstanceUID,patient_overall,C1,C2,C3,C4,C5,C6,C7
 
 A predictions file holds probabilities, a truth file 0 and 1. An optional `facts.json` says what is known about each
-study beyond that: `{uid: {"patient": "...", "fractures": {"C2": ["odontoid-2"]}, "decoys": {"C5": ["osteophytes"]}}}`.
+study beyond that: `{uid: {"patient": "...", "fractures": {"C2": ["odontoid-2"]}, "decoys": {"C5": ["osteophytes"]},
+"decoys_everywhere": ["motion"]}}`. A folder of prepared studies holds both, truth and facts.
 """
 
 from __future__ import annotations
