@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from config.errors import ConfigError
-from dicom_node.cli import analysis, deliveries, model, network, peers, service, studies
+from dicom_node.cli import analysis, data, deliveries, model, network, peers, service, studies
 from dicom_node.core.errors import ConfigurationError, NodeError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (service, analysis, network, model):
+for group in (service, analysis, network, model, data):
     group.register(app)
 app.add_typer(peers.app, name="peers")
 app.add_typer(studies.app, name="studies")
