@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inference.evaluation.baselines import Baseline, baselines
 from inference.evaluation.fracture_classes import by_decoy, by_fracture, kinds_at
-from inference.evaluation.head_numbers import head_numbers, pooled_numbers, reliability
+from inference.evaluation.head_numbers import head_numbers, reliability
 from inference.evaluation.metrics import competition_losses
 from inference.evaluation.operating import OperatingPoints
 from inference.evaluation.predictions import LEVEL_COLUMNS, Facts, Predictions, aligned, patients_of
@@ -152,7 +152,7 @@ def _overview(setting: Setting, values: Array, thresholds: Array | None) -> Row:
         "competition_loss": _competition(setting, values),
         "mean_level_auc": measured(of_levels, why="a level has only one class"),
         "heads": heads,
-        "all_levels": pooled_numbers(weights, truth[:, 1:], values[:, 1:], level_thresholds),
+        "all_levels": head_numbers(weights, truth[:, 1:], values[:, 1:], level_thresholds),
     }
 
 

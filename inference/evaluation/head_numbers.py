@@ -37,21 +37,23 @@ Bool = NDArray[np.bool_]
 Row = dict[str, Any]
 
 
-def head_numbers(weights: Array, truth: Bool, probabilities: Array, threshold: float | None) -> Row:
+def head_numbers(weights: Array, truth: Bool, probabilities: Array, threshold: float | Array | None) -> Row:
     """Log loss, AUC, calibration error and the numbers of the calls at a threshold (None: it makes no calls).
 
     `weights` [draws, studies] are those of `patient_weights`; `truth` and `probabilities` are [studies], or
-    [studies, levels] for several levels taken together (`threshold` then [levels]).
+    [studies, levels] for several levels taken together, each with its `threshold` [levels].
     """
-    called = None if threshold is None else probabilities >= threshold
-    return _numbers(weights, truth, probabilities, called) | {"threshold": threshold}
-
-
-def pooled_numbers(weights: Array, truth: Bool, probabilities: Array, thresholds: Array | None) -> Row:
-    """The same of all levels together: arrays [studies, levels], thresholds [levels]; patients are still resampled."""
-    levels = truth.shape[1]
-    called = None if thresholds is None else (probabilities >= thresholds).ravel()
-    return _numbers(np.repeat(weights, levels, axis=1), truth.ravel(), probabilities.ravel(), called)
+    p = np.clip(probabilities, _CLIP, 1 - _CLIP)
+    losses = -np.where(truth, np.log(p), np.log1p(-p))
+    return {
+        "count": truth.size,
+        "positives": int(truth.sum()),
+        "threshold": float(threshold) if isinstance(threshold, float) else None,
+        "log_loss": measured(mean(weights, losses), why="no study"),
+        "auc": measured(auc(weights, truth, probabilities), why=_ONE_CLASS),
+        "ece": measured(calibration_error(weights, truth, probabilities, BINS), why="no study"),
+        **(_no_calls() if threshold is None else _calls(weights, truth, probabilities >= threshold)),
+    }
 
 
 def reliability(truth: Array, probabilities: Array, bins: int = BINS) -> list[Row]:
@@ -74,19 +76,6 @@ def reliability(truth: Array, probabilities: Array, bins: int = BINS) -> list[Ro
     return rows
 
 
-def _numbers(weights: Array, truth: Bool, probabilities: Array, called: Bool | None) -> Row:
-    p = np.clip(probabilities, _CLIP, 1 - _CLIP)
-    losses = -np.where(truth, np.log(p), np.log1p(-p))
-    return {
-        "count": len(truth),
-        "positives": int(truth.sum()),
-        "log_loss": measured(mean(weights, losses), why="no study"),
-        "auc": measured(auc(weights, truth, probabilities), why=_ONE_CLASS),
-        "ece": measured(calibration_error(weights, truth, probabilities, BINS), why="no study"),
-        **(_no_calls() if called is None else _calls(weights, truth, called)),
-    }
-
-
 def _calls(weights: Array, truth: Bool, called: Bool) -> Row:
     cells = counts(weights, truth, called)
     draws = rates(cells)
@@ -94,7 +83,7 @@ def _calls(weights: Array, truth: Bool, called: Bool) -> Row:
     found = share(draws["sensitivity"], tp, tp + fn, why=_NO_POSITIVE)
     passed = share(draws["specificity"], tn, tn + fp, why=_NO_NEGATIVE)
     return {
-        "accuracy": share(draws["accuracy"], tp + tn, len(truth), why="no study"),
+        "accuracy": share(draws["accuracy"], tp + tn, truth.size, why="no study"),
         "precision": share(draws["precision"], tp, tp + fp, why="nothing is flagged"),
         "recall": found,
         "f1": measured(draws["f1"], why=_NO_POSITIVE),

@@ -5,6 +5,8 @@ every draw is a row of weights: how often each study is in it. A statistic is th
 [draws, studies], as products of matrices, and 1,000 draws of 400 studies cost milliseconds. The first row is all ones:
 the sample itself. Two models measured with the same weights are paired.
 
+Values are [studies], or [studies, k] where a study has several (its levels); all k of a study share its weight.
+
 Where a statistic is undefined (the AUC of one class) it is nan here and None, with the reason, in a `measured` number.
 """
 
@@ -41,20 +43,22 @@ def patient_weights(patients: Sequence[str], *, rounds: int = ROUNDS, seed: int 
 
 
 def mean(weights: Array, values: Array) -> Array:
-    """Mean of `values` [studies] for each draw; nan for a draw without weight."""
-    return ratio(weights @ values, weights.sum(axis=1))
+    """Mean of `values` for each draw; nan for a draw without weight."""
+    return ratio(weights @ _per_study(values), weights.sum(axis=1) * (values.size // len(values)))
 
 
 def auc(weights: Array, truth: Bool, scores: Array) -> Array:
     """Area under the ROC curve for each draw, ties counting half; nan where a draw has one class only."""
-    order = np.argsort(scores, kind="stable")
+    flat = scores.ravel()
+    order = np.argsort(flat, kind="stable")
     # Positions where a new score begins: all of one score are one step of the curve.
-    starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
-    ill = truth[order]
+    starts = np.flatnonzero(np.append(True, np.diff(flat[order]) > 0))
+    ill, study = truth.ravel()[order], order // (flat.size // len(scores))
 
     def of(block: Array) -> Array:
-        positive = np.add.reduceat(block[:, order] * ill, starts, axis=1)
-        negative = np.add.reduceat(block[:, order] * ~ill, starts, axis=1)
+        sorted_by_score = block[:, study]
+        positive = np.add.reduceat(sorted_by_score * ill, starts, axis=1)
+        negative = np.add.reduceat(sorted_by_score, starts, axis=1) - positive
         below = np.cumsum(negative, axis=1) - negative
         won = (positive * (below + negative / 2)).sum(axis=1)
         return ratio(won, positive.sum(axis=1) * negative.sum(axis=1))
@@ -65,7 +69,7 @@ def auc(weights: Array, truth: Bool, scores: Array) -> Array:
 def counts(weights: Array, truth: Bool, called: Bool) -> dict[str, Array]:
     """`tp`, `fn`, `fp` and `tn` for each draw."""
     cells = {"tp": truth & called, "fn": truth & ~called, "fp": ~truth & called, "tn": ~truth & ~called}
-    return {name: weights @ cell.astype(np.float64) for name, cell in cells.items()}
+    return {name: weights @ _per_study(cell) for name, cell in cells.items()}
 
 
 def rates(cells: dict[str, Array]) -> dict[str, Array]:
@@ -96,9 +100,9 @@ def predictive_values(sensitivity: Array, specificity: Array, prevalence: float)
 def calibration_error(weights: Array, truth: Bool, probabilities: Array, bins: int = 10) -> Array:
     """Expected calibration error over equal-width bins for each draw."""
     place = bin_of(probabilities, bins)
-    inside = (place[:, None] == np.arange(bins)).astype(np.float64)
-    gaps = np.abs(weights @ (inside * (probabilities - truth)[:, None])).sum(axis=1)
-    return ratio(gaps, weights.sum(axis=1))
+    apart = (place[..., None] == np.arange(bins)) * (probabilities - truth)[..., None]
+    gaps = np.abs(weights @ apart.reshape(len(truth), -1, bins).sum(axis=1)).sum(axis=1)
+    return ratio(gaps, weights.sum(axis=1) * (truth.size // len(truth)))
 
 
 def bin_of(probabilities: Array, bins: int) -> NDArray[np.int64]:
@@ -139,3 +143,7 @@ def share(draws: Array, hits: int, trials: int, *, why: str) -> dict[str, Any]:
         number["interval"] = "wilson"
         number.pop("why", None)
     return number
+
+
+def _per_study(values: NDArray[Any]) -> Array:
+    return np.asarray(values.reshape(len(values), -1).sum(axis=1), dtype=np.float64)

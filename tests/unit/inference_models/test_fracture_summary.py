@@ -10,7 +10,7 @@ import pytest
 
 from inference.evaluation.fracture_classes import by_decoy, by_fracture, kinds_at
 from inference.evaluation.fracture_summary import Setting, model_of, summarise, summarise_baselines, worst
-from inference.evaluation.head_numbers import head_numbers, pooled_numbers, reliability
+from inference.evaluation.head_numbers import head_numbers, reliability
 from inference.evaluation.metrics import competition_log_loss
 from inference.evaluation.operating import fit_operating_points
 from inference.evaluation.predictions import Predictions, PredictionsError
@@ -80,7 +80,7 @@ def test_with_one_class_only_nothing_is_made_up() -> None:
 
 def test_levels_together_count_every_vertebra_once() -> None:
     truth, said = np.array([[True, False], [False, False]]), np.array([[0.9, 0.6], [0.2, 0.1]])
-    found = pooled_numbers(np.ones((2, 2)), truth, said, np.array([0.5, 0.7]))
+    found = head_numbers(np.ones((2, 2)), truth, said, np.array([0.5, 0.7]))
     assert (found["count"], found["positives"]) == (4, 1)
     assert found["sensitivity"]["value"] == found["specificity"]["value"] == 1.0
 

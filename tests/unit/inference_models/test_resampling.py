@@ -89,6 +89,20 @@ def test_every_draw_s_auc_and_calibration_error_are_those_of_the_rows_repeated()
         assert found[1][draw] == pytest.approx(expected)
 
 
+def test_levels_of_a_study_share_its_weight() -> None:
+    rng = np.random.default_rng(6)
+    truth, scores = rng.random((12, 3)) < 0.4, np.round(rng.random((12, 3)), 1)
+    weights = patient_weights([str(i) for i in range(12)], rounds=10)
+    repeated = np.repeat(weights, 3, axis=1)
+    flat = truth.ravel(), scores.ravel()
+    assert resampling.auc(weights, truth, scores) == pytest.approx(resampling.auc(repeated, *flat))
+    assert resampling.mean(weights, scores) == pytest.approx(resampling.mean(repeated, flat[1]))
+    together = resampling.calibration_error(weights, truth, scores)
+    assert together == pytest.approx(resampling.calibration_error(repeated, *flat))
+    cells, apart = counts(weights, truth, scores > 0.5), counts(repeated, flat[0], flat[1] > 0.5)
+    assert all(np.array_equal(cells[name], apart[name]) for name in cells)
+
+
 def test_the_auc_of_one_class_is_undefined() -> None:
     assert np.isnan(resampling.auc(ONE, np.ones(8, bool), np.arange(8.0))[0])
 
