@@ -1,4 +1,4 @@
-"""The model side: `bundle inspect`, `train`, `evaluate`. Nothing of it is needed to run a node."""
+"""The model side: `bundle inspect`, `train`, `predict`, `evaluate`. Nothing of it is needed to run a node."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     app.command(context_settings=_PASS_ON)(train)
     app.command(context_settings=_PASS_ON)(evaluate)
+    app.command(context_settings=_PASS_ON)(predict)
     app.add_typer(bundle_app, name="bundle")
 
 
 def train(context: typer.Context) -> None:
-    """Train on synthetic CT: samples, localiser, classifier, bundle (`train --help` lists them)."""
+    """Train an experiment, or the localiser on synthetic CT (`train --help` lists them)."""
     _training(context.args, "cspine-node train")
 
 
 def evaluate(context: typer.Context) -> None:
     """Measure a bundle on held-out phantoms: `pipeline` or `localiser` (`evaluate --help`)."""
     _training(["evaluate", *context.args], "cspine-node")
+
+
+def predict(context: typer.Context) -> None:
+    """Probabilities of a trained experiment for prepared studies (`predict --help`)."""
+    _training(["predict", *context.args], "cspine-node")
 
 
 @bundle_app.command()

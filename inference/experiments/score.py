@@ -49,11 +49,15 @@ class StudyScore:
 
 
 class FractureModel(Protocol):
-    """One family's network with the way its inputs are made, it is trained and its answer is read."""
+    """One family's network with the way its inputs are made, it is trained and its answer is read.
+
+    `bfloat16_on_cpu` says whether its training may use bfloat16 there.
+    """
 
     experiment: Experiment
     network: nn.Module
     memory_format: torch.memory_format
+    bfloat16_on_cpu: bool
 
     def sample(self, study: Study, rng: np.random.Generator | None) -> Batch:
         """Inputs and targets of one study, changed at random with a generator.

@@ -22,6 +22,7 @@ from inference.training.settings import Fit
 
 FOLDER: Final = Path(__file__).parent
 LOSSES: Final = ("competition", "bce")
+RULES: Final = ("sensitive", "f2")
 T = TypeVar("T")
 
 
@@ -89,7 +90,10 @@ class TrainingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One named experiment. `network` and `input` are dataclasses of its family; an ensemble has `members` instead."""
+    """One named experiment. `network` and `input` are dataclasses of its family; an ensemble has `members` instead.
+
+    `rule` chooses the operating point: sensitive (the highest specificity that keeps a sensitivity of 0.95) or f2.
+    """
 
     name: str
     family: str
@@ -100,6 +104,7 @@ class Experiment:
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: TrainingSettings | None = None
     members: tuple[str, ...] = ()
+    rule: str = "sensitive"
 
     @property
     def is_ensemble(self) -> bool:
@@ -159,7 +164,8 @@ def experiment_from(raw: dict[str, Any], where: str) -> Experiment:
     family = FAMILIES.get(str(rest.get("family")))
     if family is None:
         raise SettingsError(f"{where}: family {rest.get('family')!r} is none of {', '.join(FAMILIES)}")
-    tables = {"network": family.network, "input": family.input, "training": TrainingSettings}
+    trained = TrainingSettings if family.build is not None else None
+    tables = {"network": family.network, "input": family.input, "training": trained}
     for key, kind in tables.items():
         if key in rest and kind is None:
             raise SettingsError(f"{where}: an ensemble has no [{key}]")
@@ -211,6 +217,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 
 
 def _check(experiment: Experiment, where: str) -> None:
+    if experiment.rule not in RULES:
+        raise SettingsError(f"{where}: rule is {experiment.rule!r}, expected one of {', '.join(RULES)}")
     training = experiment.training
     if training is None:
         return

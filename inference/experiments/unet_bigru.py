@@ -75,6 +75,7 @@ class UNetBiGru:
     """The family's `FractureModel`."""
 
     memory_format = torch.channels_last
+    bfloat16_on_cpu = True
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment

@@ -18,5 +18,10 @@ class VolumeCNN(nn.Module):
         self.head = nn.Sequential(nn.Linear(channels[-1], hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(hidden, 8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.features(x).mean(dim=(2, 3, 4)))
+        x = self.features[0](x)
+        # One channel has no order: without this the rest would run in the slower, contiguous layout.
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        for layer in list(self.features)[1:]:
+            x = layer(x)
+        logits: torch.Tensor = self.head(x.mean(dim=(2, 3, 4)))
         return logits

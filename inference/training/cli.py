@@ -14,6 +14,8 @@ import torch
 import typer
 
 from inference.evaluation.cli import app as evaluation_app
+from inference.experiments.cli import predict
+from inference.experiments.cli import register as register_experiments
 from inference.training.settings import DEFAULT, read_settings
 
 app = typer.Typer(
@@ -133,4 +135,6 @@ def bundle(
     typer.echo(f"{out}: version {version}, thresholds {manifest['thresholds']}")
 
 
+register_experiments(app)
+app.command()(predict)
 app.add_typer(evaluation_app, name="evaluate")

@@ -27,6 +27,7 @@ from inference.training.settings import Fit
 _log = structlog.get_logger(__name__)
 _REPORT_EVERY: Final = 25
 _SAVE_EVERY: Final = 200
+_MOST_WASTED: Final = 20
 
 Batch = Any
 Loss = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
@@ -86,6 +87,7 @@ class Training:
         self._amp = amp
         self._watch = watch
         self._ended = False
+        self._wasted = 0
         self.net = net.to(self._device, memory_format=memory_format)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.net).eval()
         self._optimizer = torch.optim.AdamW(
@@ -117,13 +119,16 @@ class Training:
         self.net.train()
         begin = time.monotonic()
         sums: dict[str, float] = {}
-        for batch in self._batches(draw, self._fit.steps if until is None else until):
+        counted, last = 0, self._fit.steps if until is None else until
+        for batch in self._batches(draw, last):
             parts = self._step(batch, loss)
             for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / _REPORT_EVERY
-            if self.step % _REPORT_EVERY == 0:
-                self._report({**sums, "rate": self._rate(), "seconds": time.monotonic() - begin})
-                sums = {}
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            counted += 1
+            if self.step % _REPORT_EVERY == 0 or self.step == last:
+                means = {name: value / counted for name, value in sums.items()}
+                self._report({**means, "rate": self._rate(), "seconds": time.monotonic() - begin})
+                sums, counted = {}, 0
             if self._watched():
                 break
             if self.step % _SAVE_EVERY == 0:
@@ -140,11 +145,25 @@ class Training:
             parts = loss(self._shared, _moved(batch, self._device))
         self._optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
-        self._optimizer.step()
-        self._follow()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
+        if bool(torch.isfinite(norm)):
+            self._wasted = 0
+            self._optimizer.step()
+            self._follow()
+        else:
+            self._waste()
         self.step += 1
         return parts
+
+    def _waste(self) -> None:
+        """A step whose gradient is not finite changes nothing; many in a row are an error."""
+        self._wasted += 1
+        _log.warning("training_step_without_a_finite_gradient", step=self.step, in_a_row=self._wasted)
+        if self._wasted >= _MOST_WASTED:
+            raise FloatingPointError(
+                f"{self._folder}: {self._wasted} steps in a row without a finite gradient at step {self.step}; "
+                "train with a lower learning rate"
+            )
 
     def _watched(self) -> bool:
         """Let the watch look where it is its turn; True where it ends the training."""

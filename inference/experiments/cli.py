@@ -1,0 +1,148 @@
+"""`cspine-node train EXPERIMENT` and `cspine-node predict`."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from inference.experiments.errors import ExperimentError
+from inference.experiments.settings import Experiment, experiment_names, read_experiment
+
+Data = Annotated[Path, typer.Option("--data", metavar="CACHE", help="A folder of `cspine-node prepare`.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds one command for each experiment's file."""
+    for name in experiment_names():
+        experiment = read_experiment(name)
+        app.command(name, help=f"{experiment.summary} ({experiment.origin}).")(_command(name))
+
+
+def _command(name: str) -> Callable[..., None]:
+    def train(
+        data: Data,
+        out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder; one in it is continued.")],
+        validation: Annotated[
+            Path | None, typer.Option(metavar="CACHE", help="Studies to validate on. Else one fold of --data.")
+        ] = None,
+        fold: Annotated[int, typer.Option(min=0, help="The fold that is validated on without --validation.")] = 0,
+        tiny: Annotated[bool, typer.Option("--tiny", help="So small that it trains in seconds: a trial run.")] = False,
+        steps: Annotated[int | None, typer.Option(min=1, help="Instead of the file's number of steps.")] = None,
+        batch: Annotated[int | None, typer.Option(min=1, help="Instead of the file's studies a step.")] = None,
+        seed: Annotated[int | None, typer.Option(min=0, help="Instead of the file's seed.")] = None,
+        device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+        members: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="Where an ensemble's members are or come to be.")
+        ] = None,
+        settings: Annotated[Path | None, typer.Option(help="A TOML file instead of the experiment's own.")] = None,
+        version: Annotated[str, typer.Option(help="Of the bundle.")] = "0.1.0",
+        threads: Annotated[int | None, typer.Option(min=1, help="Threads for torch.")] = None,
+    ) -> None:
+        from inference.pipeline import overall_device
+        from inference.training.ranks import joined
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+        def chosen(which: str | Path) -> Experiment:
+            return read_experiment(which, tiny=tiny).with_training(steps=steps, batch=batch, seed=seed)
+
+        with _one_line(), joined(overall_device(device)) as (ranks, place), _progress(ranks.first) as tell:
+            from inference.experiments.ensemble import train_ensemble
+            from inference.experiments.running import Run, train_experiment
+
+            run = Run(
+                experiment=chosen(settings or name),
+                folder=out,
+                data=data,
+                validation=validation,
+                fold=fold,
+                version=version,
+                created=datetime.date.today().isoformat(),
+                device=place,
+                ranks=ranks,
+                tell=tell,
+            )
+            if run.experiment.is_ensemble:
+                each = [chosen(member) for member in run.experiment.members]
+                manifest = train_ensemble(run, each, members or out / "members")
+            else:
+                manifest = train_experiment(run)
+        if manifest is not None:
+            metrics = manifest["metrics"]
+            typer.echo(
+                f"{run.bundle}: version {version}; on {metrics['studies']} validation studies competition loss "
+                f"{metrics['loss']}, AUC overall {metrics['overall_auc']}, levels {metrics['level_auc']}"
+            )
+
+    return train
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="A run's folder or a bundle's.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="PRED.csv", help="The table of probabilities.")],
+    slices: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Also write which vertebrae each slice shows.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Only this fold of --data.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads for torch.")] = None,
+) -> None:
+    """Calibrated probabilities of a trained experiment for every prepared study."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with _one_line(), _progress(shown=True) as tell:
+        from inference.dataset.prepared import PreparedFolder
+        from inference.evaluation.predictions import write_predictions
+        from inference.experiments.bundle import load_experiment_bundle
+        from inference.experiments.predicting import predict_tables
+        from inference.experiments.studies import StudyStore
+        from inference.pipeline import overall_device
+
+        loaded = load_experiment_bundle(bundle, overall_device(device))
+        folder = PreparedFolder(data)
+        uids = [uid for uid in folder.uids if fold is None or folder.folds.get(uid) == fold]
+        if not uids:
+            raise typer.BadParameter(f"{data} has no study of fold {fold}", param_hint="--fold")
+        found = predict_tables(
+            loaded, StudyStore(folder, 500), uids, slices, lambda done: tell(loaded.name, done, len(uids), "predicted")
+        )
+        write_predictions(out, found)
+    typer.echo(f"{out}: {len(found)} studies by {loaded.name} {loaded.version} ({loaded.sha256[:12]})")
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """What the user can do something about becomes a usage error of one line."""
+    from inference.bundle import BundleError
+    from inference.dataset.prepared import PreparedFileUnusable
+    from inference.evaluation.predictions import PredictionsError
+
+    try:
+        yield
+    except (ExperimentError, BundleError, PreparedFileUnusable, PredictionsError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@contextlib.contextmanager
+def _progress(shown: bool) -> Iterator[Callable[[str, int, int, str], None]]:
+    """A bar for each experiment on standard error; nothing where `shown` is False."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True), disable=not shown) as bar:
+
+        def tell(name: str, done: int, of: int, text: str) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=of, text=text)
+            bar.update(tasks[name], completed=done, text=text)
+
+        yield tell

@@ -1,0 +1,244 @@
+"""One experiment from prepared studies to a bundle, in one call that may be killed at any moment and called again.
+
+A run's folder holds `run.json` (what was asked for), `last.pt`, `best.pt`, `losses.csv`, `validation.csv`,
+`tensorboard/`, `validation_predictions.csv` (raw, before calibration) and `bundle/`. An ensemble's holds its members'
+runs under `members/`, those that are missing are trained first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+import torch
+
+from inference.dataset.prepared import PreparedFolder
+from inference.evaluation.operating import fit_operating_points
+from inference.evaluation.predictions import Predictions, write_predictions
+from inference.experiments.bundle import Member, load_experiment_bundle, ready, rounded, save_bundle
+from inference.experiments.errors import DataError, RunMismatch
+from inference.experiments.families import build
+from inference.experiments.predicting import predictions_of
+from inference.experiments.score import Batch, FractureModel, collate
+from inference.experiments.settings import Experiment
+from inference.experiments.studies import StudyStore, draws_of, split
+from inference.experiments.watching import Validator, trial_metrics
+from inference.training.fit import Training
+from inference.training.ranks import ALONE, Ranks
+
+_log = structlog.get_logger(__name__)
+
+Tell = Callable[[str, int, int, str], None]
+
+
+def _silent(name: str, done: int, of: int, text: str) -> None:
+    """Nobody looks on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run was asked for.
+
+    `data` and `validation` are prepared folders; without the latter fold `fold` of `data` is validated on. `version`
+    and `created` (YYYY-MM-DD) go into the bundle. `tell` receives (experiment, steps done, steps, what is known).
+    """
+
+    experiment: Experiment
+    folder: Path
+    data: Path
+    validation: Path | None
+    fold: int
+    version: str
+    created: str
+    device: str = "cpu"
+    ranks: Ranks = ALONE
+    tell: Tell = _silent
+
+    @property
+    def bundle(self) -> Path:
+        """Where the bundle will be."""
+        return self.folder / "bundle"
+
+    def of_member(self, experiment: Experiment, folder: Path) -> Run:
+        """The same for one of an ensemble's members."""
+        return dataclasses.replace(self, experiment=experiment, folder=folder)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunData:
+    """The studies of a run, opened; `truth` is that of the validation studies."""
+
+    train: PreparedFolder
+    train_uids: tuple[str, ...]
+    held: PreparedFolder
+    truth: dict[str, tuple[int, ...]]
+
+    def digest(self) -> dict[str, str]:
+        """Which studies these are, for `run.json`."""
+        lists = {"train": self.train_uids, "validation": tuple(self.truth)}
+        return {name: hashlib.sha256("\n".join(uids).encode()).hexdigest() for name, uids in lists.items()}
+
+
+def open_data(run: Run) -> RunData:
+    """Raises DataError where there is nothing to train or to validate on, FileNotFoundError without studies."""
+    train = PreparedFolder(run.data)
+    held = None if run.validation is None else PreparedFolder(run.validation)
+    train_uids, held_uids = split(train, held, run.fold)
+    other = held or train
+    truth = {uid: t for uid in held_uids if (t := other.truth[uid]) is not None}
+    if not truth:
+        raise DataError(f"{other.folder} has no study with a known truth to validate on")
+    return RunData(train=train, train_uids=tuple(train_uids), held=other, truth=truth)
+
+
+def train_experiment(run: Run) -> dict[str, Any] | None:
+    """Train what is left to train and write the bundle; its manifest, on rank 0.
+
+    Raises RunMismatch where the folder holds a run of other settings or other studies, and DataError.
+    """
+    training = run.experiment.training
+    if training is None:
+        raise ValueError(f"{run.experiment.name} is an ensemble; see inference.experiments.ensemble")
+    data = open_data(run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.ranks.first:
+        _claim(run, data)
+    torch.manual_seed(training.seed)
+    model = build(run.experiment)
+    held = StudyStore(data.held, training.cache_mib // 3)
+    name, steps = run.experiment.name, training.steps
+    watch = Validator(
+        run.experiment, run.folder, held, data.truth, run.ranks, lambda done, text: run.tell(name, done, steps, text)
+    )
+    fitting = Training(
+        model.network,
+        training.fit,
+        run.folder,
+        training.seed,
+        run.device,
+        memory_format=model.memory_format,
+        ranks=run.ranks,
+        loaders=training.loaders,
+        amp=worthwhile_amp(run.device, model),
+        watch=watch,
+    )
+    fitting.run(_draw(run, data, model), model.loss)
+    watch.close()
+    if not run.ranks.first:
+        return None
+    return _finish(run, data, model, held, fitting)
+
+
+def worthwhile_amp(device: str, model: FractureModel) -> bool:
+    """Whether bfloat16 is faster than float32 and safe: on CUDA, and on a CPU that has instructions for it."""
+    return device.startswith("cuda") or (model.bfloat16_on_cpu and bool(torch.cpu._is_avx512_bf16_supported()))
+
+
+def _draw(run: Run, data: RunData, model: FractureModel) -> Callable[[np.random.Generator], Batch]:
+    training = run.experiment.training
+    assert training is not None
+    store = StudyStore(data.train, training.cache_mib)
+    draws = draws_of(data.train, data.train_uids, training.positive_share)
+
+    def draw(rng: np.random.Generator) -> Batch:
+        return collate([model.sample(store[draws.pick(rng)], rng) for _ in range(training.batch)])
+
+    return draw
+
+
+def _finish(run: Run, data: RunData, model: FractureModel, held: StudyStore, fitting: Training) -> dict[str, Any]:
+    """The best weights, as a bundle keeps them, measured on all validation studies and written."""
+    best = torch.load(run.folder / "best.pt", weights_only=True, map_location="cpu") if _has_best(run) else None
+    network = fitting.average if best is None else model.network
+    if best is not None:
+        network.load_state_dict(best["average"])
+    model.network = rounded(network)
+    model.network = ready(model, run.device)
+    raw = predictions_of(model, held, data.truth)
+    write_predictions(run.folder / "validation_predictions.csv", raw)
+    facts = {
+        **described(run, data),
+        "training": {
+            "steps": fitting.step,
+            "best_step": fitting.step if best is None else int(best["step"]),
+            "ended_early": fitting.ended,
+            "torch": torch.__version__,
+            "device": run.device,
+            "processes": run.ranks.world,
+        },
+    }
+    return write_bundle(run, [Member(model=model)], raw, data.truth, facts)
+
+
+def write_bundle(
+    run: Run,
+    members: list[Member],
+    raw: Predictions,
+    truth: dict[str, tuple[int, ...]],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Fit the operating points of `raw` (the members' blend), write the bundle, return its manifest."""
+    targets = np.array([truth[uid] for uid in raw.uids], dtype=np.float64)
+    points = fit_operating_points(targets, raw.values, rule=run.experiment.rule)  # type: ignore[arg-type]
+    metrics = {k: None if np.isnan(v) else round(v, 5) for k, v in trial_metrics(targets, raw.values).items()}
+    save_bundle(
+        run.bundle,
+        members,
+        points,
+        {
+            **facts,
+            "metrics": {
+                "note": "on the validation studies that chose weights, calibration and thresholds: not a test",
+                "studies": len(raw),
+                **metrics,
+            },
+        },
+    )
+    return load_experiment_bundle(run.bundle).manifest
+
+
+def described(run: Run, data: RunData) -> dict[str, Any]:
+    """What a manifest says of where the bundle comes from."""
+    sources = sorted({data.train.head(uid).source for uid in data.train_uids})
+    return {
+        "name": run.experiment.name,
+        "version": run.version,
+        "created": run.created,
+        "summary": run.experiment.summary,
+        "origin": run.experiment.origin,
+        "experiment_sha256": run.experiment.digest(),
+        "data": {"sources": sources, "train_studies": len(data.train_uids), "studies_sha256": data.digest()},
+    }
+
+
+def _has_best(run: Run) -> bool:
+    return (run.folder / "best.pt").exists()
+
+
+def _claim(run: Run, data: RunData) -> None:
+    """The folder belongs to this run, or becomes its own."""
+    asked = {"experiment": run.experiment.as_json(), "studies": data.digest()}
+    file = run.folder / "run.json"
+    if not file.exists():
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, file)
+        return
+    before = json.loads(file.read_text(encoding="utf-8"))
+    differing = [key for key in asked if before.get(key) != asked[key]]
+    if "experiment" in differing:
+        mine, theirs = asked["experiment"], before.get("experiment", {})
+        differing = [f"[{k}]" for k in mine if theirs.get(k) != mine[k]] + [k for k in differing if k != "experiment"]
+    if differing:
+        raise RunMismatch(
+            f"{run.folder} holds a run with other settings ({', '.join(differing)}); continue it with its own "
+            f"(see {file}) or take another folder"
+        )
