@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +53,83 @@ def prepare(
     with _refusals():
         jobs, problems = _jobs(source, part, limit, keep_known_bad, split, phantoms, first_seed, fractures, protocol)
         typer.echo(_filled(out, jobs, problems, bundle if localise else None, folds, workers))
+
+
+@app.command()
+def metadata(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder in the RSNA 2022 layout.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the tables, CSV and Parquet.")],
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="A slice model's table: StudyInstanceUID, Slice or z_mm, C1-C7 of 0 to 1."),
+    ] = None,
+    bundle: Bundle = "default",
+    no_vertebrae: Annotated[
+        bool, typer.Option("--no-vertebrae", help="Leave out the levels that a model sees: no pixels are read.")
+    ] = False,
+    workers: Workers = 2,
+) -> None:
+    """Tables of all slices: raw, cleaned, with the levels of the masks, and with the levels that a model sees."""
+    if predictions is not None and no_vertebrae:
+        raise typer.BadParameter("does not go with --predictions", param_hint="--no-vertebrae")
+    with _refusals():
+        from inference.dataset.metadata import write_metadata
+        from inference.dataset.rsna import open_rsna
+        from inference.dataset.slice_predictors import PredictorChoice
+
+        opened = open_rsna(data)
+        for problem in opened.problems:
+            typer.echo(f"study {problem.study_instance_uid}: {problem.reason}", err=True)
+        by_localiser = None if predictions is not None or no_vertebrae else bundle
+        choice = PredictorChoice(table=predictions, bundle=by_localiser)
+        with _bar("studies", len(opened.studies)) as step:
+            counts = write_metadata(opened.studies, out, choice, workers=workers, on_row=step)
+    for name, count in counts.items():
+        typer.echo(f"{out / name}.csv, .parquet: {count} rows")
+
+
+@app.command("export-images")
+def export_images(
+    source: Annotated[
+        Path, typer.Argument(metavar="SERIES_OR_DATA", help="A folder of DICOM files, or one in the RSNA 2022 layout.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="One folder a series; those there are kept.")],
+    window: Annotated[list[str] | None, typer.Option(help="bone, soft-tissue or brain; may be repeated.")] = None,
+    colour: Annotated[list[str] | None, typer.Option(help="grey, bone or inferno; may be repeated.")] = None,
+    image_format: Annotated[str, typer.Option("--format", help="png or jpeg.")] = "png",
+    boxes: Annotated[bool, typer.Option("--boxes", help="Draw the data set's boxes.")] = False,
+    labels: Annotated[
+        str | None, typer.Option(help="Draw the levels: of the segmentation, or as the localiser sees them.")
+    ] = None,
+    bundle: Bundle = "default",
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th slice.")] = 1,
+    size: Annotated[
+        int | None, typer.Option(min=16, max=4096, help="Pixels of the longer side. Else as it is.")
+    ] = None,
+    workers: Workers = 2,
+) -> None:
+    """Series as folders of pictures, windowed, coloured, with boxes and levels drawn where asked for."""
+    with _refusals():
+        from inference.dataset.export_images import Exporter, ExportOptions, export, export_cases
+
+        options = ExportOptions(
+            windows=tuple(window or ("bone",)),
+            colours=tuple(colour or ("grey",)),
+            format=image_format,
+            boxes=boxes,
+            labels=labels,
+            bundle=bundle,
+            every=every,
+            size=size,
+        )
+        cases, problems = export_cases(source)
+        for problem in problems:
+            typer.echo(problem, err=True)
+        with _bar("series", len(cases)) as step:
+            written, failed = export(cases, Exporter(out=out, options=options), workers=workers, on_row=step)
+    typer.echo(f"{out}: {written} pictures of {len(cases)} series" + (f", {failed} failed" if failed else ""))
+    if failed == len(cases):
+        raise typer.Exit(1)
 
 
 def _jobs(
@@ -119,7 +196,7 @@ def _filled(
 
 
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Any]:
+def _bar(what: str, total: int) -> Iterator[Callable[[Row], None]]:
     """A progress bar on standard error; yields what to call for each row that is done."""
     from rich.console import Console
     from rich.progress import (
@@ -137,8 +214,8 @@ def _bar(what: str, total: int) -> Iterator[Any]:
 
         def step(row: Row) -> None:
             shown.advance(task)
-            if row.get("reason"):
-                shown.console.print(f"study {row['key']}: {row['reason']}", markup=False, highlight=False)
+            for text in [row["reason"]] if row.get("reason") else row.get("notes", ()):
+                shown.console.print(f"{row['key']}: {text}", markup=False, highlight=False)
 
         yield step
 

@@ -239,9 +239,14 @@ class PreparedFolder:
 
 def study_path(folder: Path, uid: str) -> Path:
     """The file of a study in a folder. Raises ValueError for a UID that would leave the folder."""
+    return folder / f"{checked_name(uid)}{SUFFIX}"
+
+
+def checked_name(uid: str) -> str:
+    """The UID where it can be the name of a file; files may hold anything in place of one. Raises ValueError."""
     if not uid or uid.startswith(".") or any(not (c.isascii() and (c.isalnum() or c in ".-_")) for c in uid):
-        raise ValueError(f"study UID {uid!r} is no file name")
-    return folder / f"{uid}{SUFFIX}"
+        raise ValueError(f"UID {uid!r} is no file name")
+    return uid
 
 
 def _check_names(study: PreparedStudy) -> None:
