@@ -1,0 +1,164 @@
+"""A training that is killed, shared, ended early, or that must learn something."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference.experiments.families import build
+from inference.experiments.running import Run, train_experiment
+from inference.experiments.score import collate
+from inference.experiments.settings import Experiment, read_experiment
+from inference.experiments.studies import study_of
+from inference.experiments.watching import Validator
+from inference.training import fit
+from inference.training.fit import Training
+from tests.builders.necks_prepared import neck, write_necks
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    home = tmp_path_factory.mktemp("prepared")
+    write_necks(home / "train", 4)
+    write_necks(home / "held", 2, first=20)
+    return home / "train", home / "held"
+
+
+def a_run(caches: tuple[Path, Path], folder: Path, name: str = "sagittal-9", **changes: object) -> Run:
+    return Run(
+        experiment=read_experiment(name, tiny=True).with_training(**changes),
+        folder=folder,
+        data=caches[0],
+        validation=caches[1],
+        fold=0,
+        version="1",
+        created="2026-01-02",
+    )
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without a word."""
+
+
+@pytest.mark.parametrize("name", ["sagittal-9", "volume-3dcnn"])
+def test_a_killed_training_ends_with_the_bundle_of_an_uninterrupted_one(
+    name: str, caches: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = (a_run(caches, tmp_path / which, name, steps=8) for which in ("whole", "broken"))
+    train_experiment(whole)
+    step = Training._step
+
+    def die_at_the_eighth(self: Training, batch: object, loss: object) -> object:
+        if self.step == 7:
+            raise Killed
+        return step(self, batch, loss)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "_SAVE_EVERY", 2)
+        patched.setattr(Training, "_step", die_at_the_eighth)
+        with pytest.raises(Killed):
+            train_experiment(broken)
+    assert torch.load(broken.folder / "last.pt", weights_only=True)["step"] == 6
+    assert not broken.bundle.exists()
+    train_experiment(broken)
+    for file in (f"bundle/{name}.safetensors", "validation.csv", "validation_predictions.csv"):
+        assert (whole.folder / file).read_bytes() == (broken.folder / file).read_bytes(), file
+
+
+def test_no_improvement_ends_a_training_and_it_stays_ended(
+    caches: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([0.5, 0.4, 0.45, 0.41, 0.3])
+    monkeypatch.setattr(
+        Validator,
+        "_trial",
+        lambda self, training: {"loss": next(losses), "raw_loss": 0.7, "overall_auc": 0.5, "level_auc": 0.5},
+    )
+    run = a_run(caches, tmp_path / "run", "volume-3dcnn", steps=50, validate_every=1, patience=2)
+    manifest = train_experiment(run)
+    assert manifest is not None
+    assert manifest["training"]["ended_early"] is True
+    assert (manifest["training"]["steps"], manifest["training"]["best_step"]) == (4, 2)
+    again = train_experiment(run)
+    assert again is not None
+    assert again["training"]["steps"] == 4
+
+
+@pytest.mark.parametrize("name", ["vertebra-crop", "slice-effnet", "unet25d-bigru", "sagittal-9", "volume-3dcnn"])
+def test_a_model_can_learn_four_studies_by_heart(name: str) -> None:
+    experiment = _calm(read_experiment(name, tiny=True))
+    studies = [study_of(neck(f"1.{i}", broken=(1 + i,) if i % 2 else (), seed=i)) for i in range(4)]
+    torch.manual_seed(0)
+    model = build(experiment)
+    batch = collate([model.sample(study, np.random.default_rng(i)) for i, study in enumerate(studies)])
+    optimizer = torch.optim.AdamW(model.network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        loss = model.loss(model.network, batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-3:]) < 0.75 * losses[0], losses
+
+
+def test_a_flipped_neck_gives_the_slices_and_maps_of_the_flipped_picture() -> None:
+    experiment = read_experiment("vertebra-crop", tiny=True)
+    both = dataclasses.replace(experiment, input=dataclasses.replace(experiment.input, mirrored=True))
+    torch.manual_seed(0)
+    model = build(both)
+    model.network.eval()
+    study = neck(broken=(3,))
+    assert study.levels is not None
+    flipped = dataclasses.replace(
+        study,
+        hu=study.hu[..., ::-1].copy(),
+        levels=study.levels[..., ::-1].copy(),
+        fracture=None if study.fracture is None else study.fracture[..., ::-1].copy(),
+    )
+    one, other = model.predict(study_of(study)), model.predict(study_of(flipped))
+    assert np.allclose(one.probabilities, other.probabilities, atol=1e-5)
+    assert np.allclose(one.slices[3].values, other.slices[3].values, atol=1e-5)
+    assert np.allclose(one.maps[3].values, other.maps[3].values[..., ::-1], atol=1e-5)
+
+
+def test_two_processes_train_one_network(caches: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "dicom_node", "train", "volume-3dcnn"]
+    command += ["--data", str(caches[0]), "--validation", str(caches[1]), "--out", str(tmp_path / "run"), "--tiny"]
+    command += ["--steps", "4", "--device", "cpu", "--threads", "1"]
+    ran = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    manifest = json.loads((tmp_path / "run" / "bundle" / "manifest.json").read_text())
+    assert manifest["training"]["processes"] == 2
+    assert manifest["training"]["steps"] == 4
+    assert ran.stdout.count("competition loss") == 1
+
+
+def _calm(experiment: Experiment) -> Experiment:
+    """Without the changes that hide from a few steps what there is to learn."""
+    still = dataclasses.replace(experiment.augmentation, turn_deg=0.0, scale=0.0, shift_mm=0.0, cut_level=0.0)
+    return dataclasses.replace(experiment, augmentation=still)

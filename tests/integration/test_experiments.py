@@ -1,0 +1,154 @@
+"""Every experiment from prepared studies to a bundle by its own command, in its tiny setting on the CPU."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference.evaluation.predictions import read_predictions
+from inference.experiments.bundle import load_experiment_bundle
+from inference.experiments.settings import experiment_names, read_experiment
+from tests.builders.commands import Ran, cspine_node
+from tests.builders.necks_prepared import neck, write_necks
+
+SINGLE = tuple(name for name in experiment_names() if not read_experiment(name).is_ensemble)
+EXPLAINS_SLICES = {"slice-effnet", "unet25d-bigru", "vertebra-crop"}
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Six studies to train on and four to validate on."""
+    home = tmp_path_factory.mktemp("prepared")
+    write_necks(home / "train", 6)
+    write_necks(home / "held", 4, first=20)
+    return home / "train", home / "held"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the members of the ensembles are shared."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(name: str, caches: tuple[Path, Path], out: Path, *more: object) -> Ran:
+    data = ("--data", caches[0], "--validation", caches[1])
+    return cspine_node("train", name, *data, "--out", out, "--tiny", "--device", "cpu", *more)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_an_experiment_trains_predicts_and_loads_from_one_command_each(
+    name: str, caches: tuple[Path, Path], runs: Path, tmp_path: Path
+) -> None:
+    ran = train(name, caches, runs / name)
+    assert ran.status == 0, ran.err
+    assert f"{runs / name / 'bundle'}: version 0.1.0; on 4 validation studies competition loss" in ran.out
+    with (runs / name / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["step"]) for row in rows] == [6, 12]
+    assert list((runs / name / "tensorboard").glob("events.*"))
+
+    table = tmp_path / "pred.csv"
+    ran = cspine_node("predict", runs / name, "--data", caches[1], "--out", table, "--device", "cpu")
+    assert ran.status == 0, ran.err
+    found = read_predictions(table)
+    bundle = load_experiment_bundle(runs / name)
+    raw = read_predictions(runs / name / "validation_predictions.csv")
+    assert found.uids == raw.uids
+    # What was measured at the end of the training is what the loaded bundle answers.
+    assert np.allclose(found.values, bundle.points.calibrated(raw.values), atol=2e-4)
+    score = bundle.predict(neck(broken=(3,), seed=99))
+    assert set(score.slices) == (set(range(1, 8)) if name in EXPLAINS_SLICES - {"unet25d-bigru"} else set(score.slices))
+    assert bool(score.maps) == (name == "vertebra-crop")
+
+
+@pytest.mark.parametrize("name", ["neckfrac-ensemble", "default"])
+def test_an_ensemble_trains_what_is_missing_and_weighs_its_members(
+    name: str, caches: tuple[Path, Path], runs: Path, tmp_path: Path
+) -> None:
+    members = read_experiment(name).members
+    there = {m: (runs / m / "bundle" / "manifest.json").stat().st_mtime_ns for m in members if (runs / m).exists()}
+    ran = train(name, caches, tmp_path / "run", "--members", runs)
+    assert ran.status == 0, ran.err
+    assert {m: (runs / m / "bundle" / "manifest.json").stat().st_mtime_ns for m in there} == there
+    bundle = load_experiment_bundle(tmp_path / "run")
+    assert bundle.points.rule == ("f2" if name == "neckfrac-ensemble" else "sensitive")
+    assert 1 <= len(bundle.members) <= len(members)
+    assert sum(m.overall_weight for m in bundle.members) == pytest.approx(1.0, abs=1e-3)
+    raw = read_predictions(tmp_path / "run" / "validation_predictions.csv")
+    study = neck(f"1.2.{20}", seed=20)
+    assert np.allclose(bundle.predict(study).probabilities, bundle.points.calibrated(raw.values[0]), atol=2e-4)
+
+
+def test_the_slice_models_table_has_a_row_for_each_slice(caches: tuple[Path, Path], runs: Path, tmp_path: Path) -> None:
+    if not (runs / "slice-effnet" / "bundle").exists():
+        assert train("slice-effnet", caches, runs / "slice-effnet").status == 0
+    table = tmp_path / "slices.csv"
+    command = ("predict", runs / "slice-effnet", "--data", caches[1], "--out", tmp_path / "pred.csv")
+    assert cspine_node(*command, "--slices", table, "--device", "cpu").status == 0
+    with table.open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["StudyInstanceUID", "z_mm", *(f"C{k}" for k in range(1, 8))]
+    heights = [float(row[1]) for row in rows[1:] if row[0] == "1.2.20"]
+    assert heights[0] == pytest.approx(-75.0)
+    assert np.allclose(np.diff(heights), 3.2)
+
+
+def test_a_model_that_knows_no_slices_says_so(caches: tuple[Path, Path], runs: Path, tmp_path: Path) -> None:
+    if not (runs / "volume-3dcnn" / "bundle").exists():
+        assert train("volume-3dcnn", caches, runs / "volume-3dcnn").status == 0
+    command = ("predict", runs / "volume-3dcnn", "--data", caches[1], "--out", tmp_path / "pred.csv")
+    ran = cspine_node(*command, "--slices", tmp_path / "slices.csv", "--device", "cpu")
+    assert ran.status == 2
+    assert "does not say which vertebrae a slice shows" in ran.err
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_a_folder_with_another_run_is_left_alone(caches: tuple[Path, Path], runs: Path) -> None:
+    if not (runs / "volume-3dcnn" / "bundle").exists():
+        assert train("volume-3dcnn", caches, runs / "volume-3dcnn").status == 0
+    before = (runs / "volume-3dcnn" / "last.pt").read_bytes()
+    ran = train("volume-3dcnn", caches, runs / "volume-3dcnn", "--seed", 5)
+    assert ran.status == 2
+    assert "holds a run with other settings ([training])" in ran.err
+    assert (runs / "volume-3dcnn" / "last.pt").read_bytes() == before
+
+
+def test_a_model_that_needs_levels_names_the_study_without_them(tmp_path: Path) -> None:
+    write_necks(tmp_path / "train", 2, levels=False)
+    write_necks(tmp_path / "held", 2, first=20)
+    ran = train("vertebra-crop", (tmp_path / "train", tmp_path / "held"), tmp_path / "run")
+    assert ran.status == 2
+    assert "has no vertebral levels, which vertebra-crop needs; prepare it again with --localise" in ran.err
+
+
+def test_nothing_to_train_on_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ran = cspine_node("train", "volume-3dcnn", "--data", tmp_path / "empty", "--out", tmp_path / "run")
+    assert ran.status == 2
+    assert "holds no prepared study" in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_manifest_tells_what_the_bundle_is_made_of(caches: tuple[Path, Path], runs: Path) -> None:
+    if not (runs / "sagittal-9" / "bundle").exists():
+        assert train("sagittal-9", caches, runs / "sagittal-9").status == 0
+    manifest = json.loads((runs / "sagittal-9" / "bundle" / "manifest.json").read_text())
+    assert manifest["data"]["sources"] == ["phantom"]
+    assert manifest["data"]["train_studies"] == 6
+    assert manifest["training"]["steps"] == 12
+    assert manifest["metrics"]["note"].endswith("not a test")
+    assert manifest["experiment_sha256"] == read_experiment("sagittal-9", tiny=True).digest()
