@@ -16,6 +16,7 @@ from inference.dataset.rsna import RsnaStudy
 from inference.dataset.slice_predictors import PredictorChoice
 from inference.dataset.tables import TABLES, WHOLE, study_tables
 from inference.evaluation.resumable import Row, run
+from inference.synthetic.spec import LEVELS
 
 PARTS: Final = ".parts"
 _MADE_WITH: Final = "made_with.json"
@@ -95,7 +96,7 @@ def _write_table(out: Path, name: str, parts: Iterable[Path]) -> int:
     import pyarrow.parquet as pq
 
     columns = TABLES[name]
-    schema = pa.schema([(column, _arrow_type(pa, column)) for column in columns])
+    schema = pa.schema([(column, _arrow_type(pa, name, column)) for column in columns])
     unfinished = [out / f".{name}.{kind}.partial" for kind in _KINDS]
     count = 0
     with (
@@ -119,7 +120,8 @@ def _write_table(out: Path, name: str, parts: Iterable[Path]) -> int:
     return count
 
 
-def _arrow_type(pa: Any, column: str) -> Any:
+def _arrow_type(pa: Any, name: str, column: str) -> Any:
     if column == "StudyInstanceUID":
         return pa.string()
-    return pa.int32() if column in WHOLE else pa.float64()
+    is_mask = name == "meta_segmentation" and column in LEVELS
+    return pa.int32() if is_mask or column in WHOLE else pa.float64()

@@ -126,8 +126,9 @@ def index_region(grid: Grid, low_lps_mm: Any, high_lps_mm: Any) -> tuple[slice, 
     ends = np.array([low_lps_mm, high_lps_mm])
     corners = np.array([[ends[i][0], ends[j][1], ends[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     index = ((corners - grid.affine_lps[:3, 3]) @ np.linalg.inv(grid.affine_lps[:3, :3]).T)[:, ::-1]
-    first = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
-    stop = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, grid.shape_zyx)
+    # A hair of rounding must not add a slice.
+    first = np.maximum(np.floor(index.min(axis=0) + 1e-6).astype(int), 0)
+    stop = np.minimum(np.ceil(index.max(axis=0) - 1e-6).astype(int) + 1, grid.shape_zyx)
     if np.any(stop - first < 2):
         raise ValueError("the grid has no voxels between the corners")
     z, y, x = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))

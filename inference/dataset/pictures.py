@@ -22,7 +22,7 @@ Colour = tuple[int, int, int]
 
 _MATPLOTLIB: Final = {"grey": "gray", "bone": "bone", "inferno": "inferno"}
 BOX_COLOUR: Final = (255, 64, 64)
-FRACTURED_COLOUR: Final = (255, 96, 96)
+FRACTURED_COLOUR: Final = (255, 110, 110)
 # C1 ... C7, other vertebrae: told apart on black, on bone and by most colour-blind eyes (after Okabe and Ito).
 LEVEL_COLOURS: Final = (
     (230, 159, 0),
@@ -71,12 +71,13 @@ def draw_levels(image: Image.Image, labels: NDArray[np.uint8], fractured: Collec
     names = []
     for label in sorted(int(v) for v in np.unique(labels) if v):
         where = labels == label
-        pixels[where & ~ndimage.binary_erosion(where)] = LEVEL_COLOURS[min(label, 8) - 1]
+        # Around the bone, not on it: the cortex is what the eye looks for.
+        pixels[ndimage.binary_dilation(where) & (labels == 0)] = LEVEL_COLOURS[min(label, 8) - 1]
         if label <= len(LEVELS) and where.sum() >= _LEAST_LABEL_PIXELS:
             names.append((LEVELS[label - 1], np.argwhere(where)))
     shown = Image.fromarray(pixels)
     pen = ImageDraw.Draw(shown)
-    font = ImageFont.load_default(size=max(10.0, shown.width / 36))
+    font = ImageFont.load_default(size=max(12.0, shown.width / 30))
     for name, spot in names:
         _write_name(pen, font, name, spot, shown.size, name in fractured)
     return shown
