@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     app.command(context_settings=_PASS_ON)(train)
     app.command(context_settings=_PASS_ON)(evaluate)
+    app.command(context_settings=_PASS_ON)(submission)
     app.command(context_settings=_PASS_ON)(predict)
     app.add_typer(bundle_app, name="bundle")
 
@@ -30,8 +31,15 @@ def train(context: typer.Context) -> None:
 
 
 def evaluate(context: typer.Context) -> None:
-    """Measure a bundle on held-out phantoms: `pipeline` or `localiser` (`evaluate --help`)."""
+    """Measure a bundle on phantoms, or models' predictions beside the truth (`evaluate --help` lists it all)."""
     _training(["evaluate", *context.args], "cspine-node")
+
+
+def submission(context: typer.Context) -> None:
+    """Write predictions as the challenge wants them: row_id,fractured (`submission --help`)."""
+    from inference.evaluation.predictions_cli import submission_app
+
+    submission_app(context.args, prog_name="cspine-node submission", standalone_mode=False)
 
 
 def predict(context: typer.Context) -> None:
