@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from inference.dataset.prepared import HU_LOW, PreparedStudy
-from inference.experiments.changes import NO_CHANGE, Change, Window, draw_change, look, targets, windowed
+from inference.experiments.changes import (
+    NO_CHANGE,
+    Change,
+    Window,
+    _blurred,
+    _resliced,
+    draw_change,
+    look,
+    targets,
+    windowed,
+)
 from inference.experiments.settings import Augmentation
 from inference.experiments.studies import Study, study_of
 from tests.builders.necks_prepared import SHAPE_ZYX, SPACING_MM_ZYX, neck
@@ -121,6 +131,27 @@ def test_a_coarser_window_averages_what_it_cannot_show() -> None:
     inside = coarse.hu[:, 6:12, 6:14][coarse.levels[:, 6:12, 6:14] > 0]
     # Eight voxels of noise in one.
     assert float(inside.std()) < 180
+
+
+def test_a_blur_keeps_what_is_even_and_spreads_a_point_over_its_plane() -> None:
+    view = torch.zeros(3, 9, 9)
+    view[1, 4, 4] = 100.0
+    soft = _blurred(view, 0.7)
+    assert float(soft.sum()) == pytest.approx(100.0, abs=1e-3)
+    assert not soft[0].any()
+    assert not soft[2].any()
+    assert float(soft[1, 4, 5]) == pytest.approx(float(soft[1, 5, 4]))
+    assert float(soft[1, 4, 4]) > float(soft[1, 4, 5]) > float(soft[1, 4, 6]) > 0
+    assert torch.allclose(_blurred(torch.full((2, 6, 6), 7.0), 0.7), torch.full((2, 6, 6), 7.0), atol=1e-5)
+
+
+def test_thicker_slices_keep_a_slope_and_lose_what_is_thin() -> None:
+    slope = torch.arange(12.0)[:, None, None].expand(12, 4, 4)
+    back = _resliced(_resliced(slope, 6), 12)
+    assert torch.allclose(back[2:-2], slope[2:-2], atol=1e-5)
+    line = torch.zeros(12, 4, 4)
+    line[6] = 100.0
+    assert float(_resliced(_resliced(line, 6), 12).max()) < 60
 
 
 def test_windows_go_from_minus_one_to_one() -> None:
