@@ -43,6 +43,7 @@ def test_the_contract_s_commands_are_all_there() -> None:
         "serve analyse phantom check echo send demo doctor migrate conformance train evaluate"
         " peers:list peers:add peers:edit peers:remove peers:test peers:history peers:rollback"
         " studies:list studies:show studies:close studies:retry deliveries:list deliveries:retry bundle:inspect"
+        " prepare metadata export-images"
     )
     assert {word.replace(":", " ") for word in wanted.split()} <= names
 
