@@ -22,7 +22,10 @@ class _Block(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
         self.norm2 = _norm(out_channels)
         same = in_channels == out_channels and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, stride, stride, bias=False)
+        # ceil_mode: as many pixels as the strided convolution leaves, of an odd side too.
+        fewer = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+        widen = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.shortcut = nn.Identity() if same else nn.Sequential(fewer, widen)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
@@ -32,8 +35,8 @@ class _Block(nn.Module):
 class SliceEncoder(nn.Module):
     """[n, in_channels, h, w] to (vectors [n, `width`], features [n, `fine`, h / 8, w / 8]).
 
-    `channels` are those at strides 2, 4, 8, 16 ...; four or more, each a multiple of 8. Sides must be multiples of the
-    last stride. A vector is the mean and the maximum of the deepest features.
+    `channels` are those at strides 2, 4, 8, 16 ...; four or more, each a multiple of 8. Sides must be multiples of 8. A
+    vector is the mean and the maximum of the deepest features.
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, ...], fine: int = 32) -> None:

@@ -1,0 +1,58 @@
+"""The networks at the size of their experiments: shapes that fit, and what an absent level leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from inference.experiments.settings import read_experiment
+from inference.models.sequence import Sequence
+from inference.models.slice_encoder import SliceEncoder
+from inference.models.vertebra_net import VertebraNet
+
+SIZES = {"sagittal-9": "size_zy", "unet25d-bigru": "crop_size_yx", "vertebra-crop": "size_yx"}
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_an_encoder_takes_the_slices_of_its_experiment(name: str, tiny: bool) -> None:
+    experiment = read_experiment(name, tiny=tiny)
+    high, wide = getattr(experiment.input, SIZES[name])
+    encoder = SliceEncoder(3, experiment.network.channels)
+    with torch.inference_mode():
+        vectors, fine = encoder(torch.zeros(1, 3, high, wide))
+    assert vectors.shape == (1, encoder.width)
+    assert fine.shape == (1, encoder.fine, high // 8, wide // 8)
+
+
+def test_channels_that_cannot_be_normed_in_groups_of_eight_are_refused() -> None:
+    with pytest.raises(ValueError, match="four or more multiples of 8"):
+        SliceEncoder(3, (8, 12, 16, 16))
+
+
+def test_an_unknown_recurrent_cell_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected gru or lstm"):
+        Sequence("transformer", 8, 8)
+
+
+def test_an_absent_level_changes_no_other_levels_answer() -> None:
+    torch.manual_seed(0)
+    net = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2).eval()
+    crops, present = torch.randn(1, 7, 3, 2, 16, 16), torch.ones(1, 7, dtype=torch.bool)
+    fewer = present.clone()
+    fewer[0, 2] = False
+    with torch.inference_mode():
+        one, other = net(crops, present), net(crops, fewer)
+    rest = [0, 1, 3, 4, 5, 6]
+    assert torch.allclose(one.levels[:, rest], other.levels[:, rest], atol=1e-6)
+    assert float(other.levels[0, 2]) == -10.0
+    assert other.maps.shape == (1, 7, 3, 2, 2)
+    assert not torch.allclose(one.overall, other.overall)
+
+
+def test_a_levels_score_is_the_mean_of_its_highest_slices() -> None:
+    torch.manual_seed(0)
+    net = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2).eval()
+    with torch.inference_mode():
+        out = net(torch.randn(1, 7, 4, 2, 16, 16), torch.ones(1, 7, dtype=torch.bool))
+    assert torch.allclose(out.levels, out.slices.topk(2, dim=2).values.mean(dim=2), atol=1e-6)
