@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -53,9 +54,11 @@ def inspect(
 ) -> None:
     """Verifies a bundle and shows what it is: version, sha256, data, thresholds, metrics."""
     from inference.bundle import BundleError, load_bundle
+    from inference.experiments.bundle import holds_experiment, load_experiment_bundle
 
     try:
-        loaded = load_bundle(bundle)
+        path = Path(bundle)
+        loaded = load_experiment_bundle(path) if holds_experiment(path) else load_bundle(bundle)
     except BundleError as error:
         raise BundleMismatch(str(error)) from None
     facts: dict[str, Any] = {"name": loaded.name, "version": loaded.version, "sha256": loaded.sha256}

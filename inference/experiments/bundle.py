@@ -160,9 +160,18 @@ def save_bundle(folder: Path, members: Sequence[Member], points: OperatingPoints
     os.replace(part, folder)
 
 
+def holds_experiment(path: Path) -> bool:
+    """Whether a folder is an experiment's bundle or run, and not a bundle of `inference.bundle`."""
+    try:
+        _manifest(_folder(path))
+    except BundleError:
+        return False
+    return True
+
+
 def load_experiment_bundle(path: Path, device: str = "cpu") -> FractureBundle:
     """The bundle in a folder, or in a run's folder. Raises BundleError with the reason."""
-    folder = path / "bundle" if (path / "bundle" / MANIFEST).is_file() else path
+    folder = _folder(path)
     text, manifest = _manifest(folder)
     _check(folder, manifest)
     try:
@@ -177,6 +186,10 @@ def load_experiment_bundle(path: Path, device: str = "cpu") -> FractureBundle:
         )
     except (KeyError, TypeError, ValueError, SettingsError, OperatingPointsError) as error:
         raise BundleError(f"The manifest of bundle {folder} lacks or misstates {error}; restore the bundle.") from error
+
+
+def _folder(path: Path) -> Path:
+    return path / "bundle" if (path / "bundle" / MANIFEST).is_file() else path
 
 
 def _as_stored(value: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from inference.experiments.families import build
 from inference.experiments.score import FractureModel
 from inference.experiments.settings import read_experiment
 from inference.experiments.studies import study_of
+from tests.builders.commands import cspine_node
 from tests.builders.necks_prepared import neck
 
 POINTS = fit_operating_points(np.eye(8), np.full((8, 8), 0.3))
@@ -51,6 +52,17 @@ def test_a_loaded_bundle_answers_what_the_model_answered(folder: Path, model: Fr
     assert np.allclose(loaded.predict(neck(broken=(4,))).probabilities, loaded.predict(study).probabilities, atol=1e-12)
     assert loaded.points == POINTS
     assert (loaded.name, loaded.version) == ("volume-3dcnn", "1")
+
+
+def test_bundle_inspect_shows_an_experiments_bundle_and_verifies_it(folder: Path) -> None:
+    shown = cspine_node("bundle", "inspect", folder, "--json").json
+    assert shown["name"] == "volume-3dcnn"
+    assert shown["sha256"] == load_experiment_bundle(folder).sha256
+    assert shown["manifest"]["members"][0]["weights"] == "volume-3dcnn.safetensors"
+    (folder / "volume-3dcnn.safetensors").write_bytes(b"")
+    ran = cspine_node("bundle", "inspect", folder)
+    assert ran.status != 0
+    assert "has changed" in ran.err
 
 
 def test_a_run_is_loaded_by_its_folder(folder: Path) -> None:
