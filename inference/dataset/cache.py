@@ -112,9 +112,9 @@ class Preparer:
         return {"seconds": time.monotonic() - begin, "reason": None}
 
     def _prepared(self, job: Job) -> PreparedStudy:
+        torch.set_num_threads(self.threads)
         try:
             if isinstance(job, DicomJob):
-                torch.set_num_threads(self.threads)
                 return prepare_dicom(
                     job.study, self._localiser(), spacing_mm_zyx=self.options.spacing_mm_zyx, threads=self.threads
                 )

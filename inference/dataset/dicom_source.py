@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inference.dataset.crop import around_bone, around_levels
 from inference.dataset.errors import StudyUnusable
-from inference.dataset.placing import bounds_lps_mm, boxes_on_grid, on_grid
+from inference.dataset.placing import bounds_lps_mm, boxes_on_grid, on_grid, smooth_on_grid
 from inference.dataset.prepared import SPACING_MM_ZYX, PreparedStudy, stored_hu
 from inference.dataset.rsna import RsnaStudy
 from inference.dataset.rsna_study import LoadedStudy, Segmentation, dicom_files, facts_of, load_study
@@ -84,5 +84,5 @@ def _levels(
         return {"levels": drawn, "levels_from": None if drawn is None else "truth"}
     if spine is None:
         return {"levels": None, "levels_from": None, "true_levels": drawn}
-    levels = on_grid(spine.mask, loaded.volume.affine_lps, grid)
+    levels = smooth_on_grid(spine.mask, loaded.volume.affine_lps, grid)
     return {"levels": levels, "levels_from": "localiser", "true_levels": drawn}

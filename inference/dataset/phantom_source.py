@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from inference.dataset.crop import MARGIN_MM_XYZ, around_levels
 from inference.dataset.errors import StudyUnusable
-from inference.dataset.placing import bounds_lps_mm, mask_boxes, on_grid
+from inference.dataset.placing import bounds_lps_mm, mask_boxes, on_grid, smooth_on_grid
 from inference.dataset.prepared import OTHER_VERTEBRA, SPACING_MM_ZYX, PreparedStudy, stored_hu
 from inference.dataset.splits import PhantomRecipe
 from inference.preprocess import PatientGrid, sample_volume
@@ -170,7 +170,7 @@ def _levels(
     if spine is None:
         return {"levels": None, "levels_from": None, "true_levels": truth}
     affine = np.asarray(coarser_grid(full, (LOCALISER_VOXEL_MM,) * 3).affine_lps, dtype=float)
-    return {"levels": on_grid(spine.mask, affine, grid), "levels_from": "localiser", "true_levels": truth}
+    return {"levels": smooth_on_grid(spine.mask, affine, grid), "levels_from": "localiser", "true_levels": truth}
 
 
 def _truth(spec: PhantomSpec, part: _Part) -> tuple[int, ...]:

@@ -6,16 +6,21 @@ Frames: affines map (x, y, z, 1) voxel-centre indices to LPS mm; arrays and indi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.dataset.prepared import SliceBox
 from inference.dataset.rsna_tables import PixelBox
-from inference.preprocess import PatientGrid
+from inference.preprocess import PatientGrid, sample_array
 from inference.volume import Volume
 
 Affine = NDArray[np.float64]
+
+_HALF: Final = 0.5
 
 
 def carried(
@@ -44,6 +49,53 @@ def on_grid(labels: NDArray[np.uint8], affine_lps: Affine, grid: PatientGrid) ->
     return carried(labels, affine_lps, grid.affine_lps(), grid.shape_zyx)
 
 
+def smooth_on_grid(labels: NDArray[np.uint8], affine_lps: Affine, grid: PatientGrid) -> NDArray[np.uint8]:
+    """Labels on a patient grid with edges as smooth as trilinear shares of the source's voxels make them.
+
+    A voxel has the label with the largest share where all labels together fill more than half of it: a mask drawn on
+    coarse voxels shows no steps, as one drawn on the scanner's own would not. One level at a time, each in its box.
+    """
+    out = np.zeros(grid.shape_zyx, dtype=np.uint8)
+    filled, strongest = np.zeros((2, *grid.shape_zyx), dtype=np.float16)
+    for label in np.unique(labels[labels > 0]):
+        where = labels == label
+        region = _region(where, affine_lps, grid)
+        if region is None:
+            continue
+        share = _share(where, affine_lps, grid.part(region))
+        wins = share > strongest[region]
+        out[region][wins] = label
+        strongest[region][wins] = share[wins]
+        filled[region] += share.astype(np.float16)
+    out[filled <= _HALF] = 0
+    return out
+
+
+def _region(where: NDArray[np.bool_], affine_lps: Affine, grid: PatientGrid) -> tuple[slice, slice, slice] | None:
+    """The index box of the grid that a mask's voxels reach into; None where they lie outside."""
+    bounds = bounds_lps_mm(where, affine_lps)
+    assert bounds is not None  # the label occurs
+    room = np.abs(affine_lps[:3, :3]).sum(axis=1)
+    ends = grid.to_index_zyx(np.array([bounds[0] - room, bounds[1] + room]))
+    first = np.maximum(np.floor(ends[0]).astype(int), 0)
+    stop = np.minimum(np.ceil(ends[1]).astype(int) + 1, grid.shape_zyx)
+    if np.any(stop <= first):
+        return None
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
+    return z, y, x
+
+
+def _share(where: NDArray[np.bool_], affine_lps: Affine, grid: PatientGrid) -> NDArray[np.float32]:
+    """The trilinear share of a mask on a patient grid."""
+    box = ndimage.find_objects(where.astype(np.uint8))[0]
+    to_source = np.linalg.inv(affine_lps) @ grid.affine_lps()
+    matrix = to_source[:3, :3][::-1, ::-1].copy()
+    matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max()] = 0.0
+    offset = to_source[:3, 3][::-1] - np.array([side.start for side in box], dtype=float)
+    source = torch.from_numpy(where[box].astype(np.float32))
+    return np.asarray(sample_array(source, matrix, offset, grid.shape_zyx, outside=0.0).numpy())
+
+
 def grid_around(low_lps_mm: Affine, high_lps_mm: Affine, spacing_mm_zyx: tuple[float, float, float]) -> PatientGrid:
     """The grid whose first voxel's centre is at the low corner (x, y, z) and whose last reaches the high one or less.
 
@@ -61,11 +113,18 @@ def grid_around(low_lps_mm: Affine, high_lps_mm: Affine, spacing_mm_zyx: tuple[f
 
 
 def bounds_lps_mm(where: NDArray[np.bool_], affine_lps: Affine) -> tuple[Affine, Affine] | None:
-    """Low and high LPS corner (x, y, z) of the true voxels' centres; None where there is none."""
-    spot = np.argwhere(where)
-    if not len(spot):
+    """Low and high LPS corner (x, y, z) around the centres of the true voxels; None where there is none.
+
+    Each plane of the array counts with its own rectangle, so that the box stays tight under a gantry's tilt.
+    """
+    planes = np.flatnonzero(where.any(axis=(1, 2)))
+    if not len(planes):
         return None
-    points = spot[:, ::-1] @ affine_lps[:3, :3].T + affine_lps[:3, 3]
+    rows, columns = (np.asarray(where[planes].any(axis=axis)) for axis in (2, 1))
+    y = (rows.argmax(axis=1), rows.shape[1] - 1 - rows[:, ::-1].argmax(axis=1))
+    x = (columns.argmax(axis=1), columns.shape[1] - 1 - columns[:, ::-1].argmax(axis=1))
+    corners = np.concatenate([np.stack([i, j, planes], axis=1) for i in x for j in y])
+    points = corners @ affine_lps[:3, :3].T + affine_lps[:3, 3]
     return points.min(axis=0), points.max(axis=0)
 
 

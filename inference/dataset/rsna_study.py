@@ -105,12 +105,15 @@ def read_segmentation(path: Path, uid: str) -> Segmentation:
         voxels, affine = read_nifti(path)
     except _NIFTI_ERRORS as error:
         raise StudyUnusable(uid, f"the segmentation cannot be used: {error}") from error
-    whole = np.rint(voxels) if voxels.dtype.kind == "f" else voxels
-    if not np.isfinite(whole).all() or whole.min(initial=0) < 0:
-        raise StudyUnusable(uid, f"the segmentation cannot be used: {path} holds values that are no labels")
     if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise StudyUnusable(uid, f"the segmentation cannot be used: {path} has an affine without extent")
-    return Segmentation(labels=np.minimum(whole, OTHER_VERTEBRA).astype(np.uint8), affine_lps=affine)
+    labels = np.empty(voxels.shape, dtype=np.uint8)
+    # Plane by plane: masks are stored as doubles too.
+    for plane, stored in zip(labels, voxels, strict=True):
+        if not np.isfinite(stored).all() or stored.min(initial=0) < 0:
+            raise StudyUnusable(uid, f"the segmentation cannot be used: {path} holds values that are no labels")
+        plane[:] = np.minimum(np.rint(stored), OTHER_VERTEBRA)
+    return Segmentation(labels=labels, affine_lps=affine)
 
 
 def patient_of(file: Path) -> str:

@@ -50,12 +50,13 @@ def test_the_same_seed_gives_the_same_folds_whatever_the_order():
 
 
 def test_what_has_a_fold_keeps_it_and_a_known_patients_new_study_joins_it():
-    chosen = members(400, 360)
+    chosen = members(400, 400)
+    back = Member(study_instance_uid="1.400", patient="3", truth=(0,) * 8)
     before = assign_folds(chosen[:370], 5)
-    after = assign_folds(chosen, 5, kept=before)
+    after = assign_folds([*chosen, back], 5, kept=before)
     assert {uid: after[uid] for uid in before} == before
-    sizes = np.bincount(list(after.values()), minlength=5)
-    assert np.ptp(sizes) <= 4
+    assert after["1.400"] == before["1.3"]
+    assert np.ptp(np.bincount(list(after.values()), minlength=5)) <= 2
 
 
 def test_studies_without_a_truth_are_spread_as_well():

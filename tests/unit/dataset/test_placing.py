@@ -9,7 +9,15 @@ import pytest
 import SimpleITK as sitk
 
 from inference.dataset.errors import StudyUnusable
-from inference.dataset.placing import boxes_on_grid, carried, grid_around, mask_boxes, on_grid
+from inference.dataset.placing import (
+    bounds_lps_mm,
+    boxes_on_grid,
+    carried,
+    grid_around,
+    mask_boxes,
+    on_grid,
+    smooth_on_grid,
+)
 from inference.dataset.rsna_study import read_segmentation
 from inference.dataset.rsna_tables import PixelBox
 from inference.preprocess import PatientGrid
@@ -87,9 +95,54 @@ def test_a_damaged_segmentation_is_the_studys_problem(tmp_path, content):
         read_segmentation(path, "1.2")
 
 
+@pytest.mark.parametrize("value", [-1.0, float("nan")])
+def test_a_mask_of_doubles_is_read_and_one_with_values_that_are_no_labels_refused(tmp_path, value):
+    labels = truth().astype(float)
+    sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / "d.nii"))
+    assert np.array_equal(read_segmentation(tmp_path / "d.nii", "1.2").labels, np.minimum(truth(), 8))
+    labels[1, 1, 1] = value
+    sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / "d.nii"))
+    with pytest.raises(StudyUnusable, match="no labels"):
+        read_segmentation(tmp_path / "d.nii", "1.2")
+
+
 def test_labels_outside_their_source_are_background():
     grid = PatientGrid(origin_lps_mm=(-30.0, -70.0, 100.0), spacing_mm_zyx=(1.0, 1.0, 1.0), shape_zyx=(2, 2, 2))
     assert not on_grid(np.full((5, 6, 7), 3, np.uint8), AFFINE, grid).any()
+
+
+def test_a_coarse_ball_comes_smooth_onto_a_fine_grid_and_touching_labels_leave_no_gap():
+    def ball(affine, shape):
+        index = np.moveaxis(np.indices(shape), 0, -1)[..., ::-1]
+        points = index @ affine[:3, :3].T + affine[:3, 3]
+        inside = np.linalg.norm(points, axis=-1) <= 8.0
+        return np.where(inside, np.where(points[..., 0] < 0.1, 3, 4), 0).astype(np.uint8)
+
+    coarse = np.diag([-1.0, 1.0, 1.0, 1.0])
+    coarse[:3, 3] = (12.0, -12.0, -12.0)
+    grid = PatientGrid(origin_lps_mm=(-10.0, -10.0, -10.0), spacing_mm_zyx=(0.4,) * 3, shape_zyx=(51, 51, 51))
+    drawn = ball(coarse, (25, 25, 25))
+    true = ball(grid.affine_lps(), grid.shape_zyx)
+    smooth, blocky = smooth_on_grid(drawn, coarse, grid), on_grid(drawn, coarse, grid)
+    assert (smooth != true).mean() < 0.8 * (blocky != true).mean()
+    assert np.array_equal(np.unique(smooth), [0, 3, 4])
+    assert (smooth[20:31, 20:31, 15:36] > 0).all()
+
+
+def test_a_smooth_mask_beyond_the_grid_is_background():
+    grid = PatientGrid(origin_lps_mm=(900.0, 0.0, 0.0), spacing_mm_zyx=(1.0, 1.0, 1.0), shape_zyx=(2, 2, 2))
+    assert not smooth_on_grid(truth(), AFFINE, grid).any()
+
+
+def test_the_bounds_of_a_mask_are_tight_under_a_gantrys_tilt():
+    affine = AFFINE.copy()
+    affine[1, 2] = 0.4
+    where = truth() > 0
+    centres = np.argwhere(where)[:, ::-1] @ affine[:3, :3].T + affine[:3, 3]
+    low, high = bounds_lps_mm(where, affine)
+    assert low == pytest.approx(centres.min(axis=0))
+    assert high == pytest.approx(centres.max(axis=0))
+    assert bounds_lps_mm(where & False, affine) is None
 
 
 def volume(spacing_z=1.0, planes=5):
