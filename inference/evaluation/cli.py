@@ -11,14 +11,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from inference.evaluation import predictions_cli
+from inference.evaluation import drift_cli, predictions_cli
 from inference.training.settings import DEFAULT, read_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Measure a bundle on held-out phantoms and on a marked real series; measure and compare files of predictions.",
+    help="Measure bundles on held-out phantoms and a marked real series, files of predictions beside the truth, drift.",
 )
 predictions_cli.register(app)
+drift_cli.register(app)
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The experiment's TOML file.")]
 Record = Annotated[bool, typer.Option("--record", help="Write the numbers into the bundle's manifest.")]
