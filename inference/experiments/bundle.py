@@ -30,7 +30,7 @@ from inference.dataset.prepared import HU_LOW, HU_STEP, SPACING_MM_ZYX, Prepared
 from inference.evaluation.operating import OperatingPoints, OperatingPointsError, logit, sigmoid
 from inference.experiments.errors import SettingsError
 from inference.experiments.families import build
-from inference.experiments.score import FractureModel, StudyScore
+from inference.experiments.score import FractureModel, StudyScore, device_of
 from inference.experiments.settings import Experiment, experiment_from
 from inference.experiments.studies import Study, study_of
 
@@ -81,6 +81,7 @@ class FractureBundle:
         `points.thresholds` apply to its probabilities. Raises DataError where the study lacks what a member needs.
         """
         given = study_of(study) if isinstance(study, PreparedStudy) else study
+        given = given.to(device_of(self.members[0].model.network))
         scores = [member.model.predict(given) for member in self.members]
         raw = blended(self.members, [score.probabilities for score in scores])
         return StudyScore(

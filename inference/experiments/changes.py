@@ -119,21 +119,21 @@ def look(study: Study, window: Window, change: Change, *, part: int = 0, truth: 
     matrix, offset = _index_map(study, window, change)
     low, high = _reach(matrix, offset, window.shape_zyx, study.hu.shape)
     if np.any(high <= low):
-        nothing = torch.zeros(window.shape_zyx)
-        return View(hu=torch.full(window.shape_zyx, HU_LOW), levels=nothing, zone=nothing.clone())
+        nothing = torch.zeros(window.shape_zyx, device=study.device)
+        return View(hu=torch.full_like(nothing, HU_LOW), levels=nothing, zone=nothing.clone())
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     offset = offset - low
     chosen = study.true_levels if truth else study.levels
     hu = study.hu[box].float() * HU_STEP + HU_LOW
     code = (chosen[box] + _ZONE * study.zone[box]).float()
-    seen = sample_array(code, matrix, offset, window.shape_zyx, outside=0.0, mode="nearest")
-    image = sample_array(*_averaged(hu, matrix, offset, window, study), window.shape_zyx, outside=HU_LOW)
+    seen = _sampled(code, matrix, offset, window.shape_zyx, outside=0.0, mode="nearest")
+    image = _sampled(*_averaged(hu, matrix, offset, window, study), window.shape_zyx, outside=HU_LOW)
     levels, zone = seen % _ZONE, torch.div(seen, _ZONE, rounding_mode="floor")
     for level in change.removed:
         gone = levels == level
         image = torch.where(gone, torch.full_like(image, _FLESH_HU), image)
         levels, zone = levels.masked_fill(gone, 0.0), zone.masked_fill(zone == level, 0.0)
-    return View(hu=_rescaled(image, change, np.random.default_rng([change.seed, part])), levels=levels, zone=zone)
+    return View(hu=_rescaled(image, change, part), levels=levels, zone=zone)
 
 
 def windowed(hu: torch.Tensor, windows_hu: Sequence[Sequence[float]], dim: int = 0) -> torch.Tensor:
@@ -176,7 +176,51 @@ def _averaged(
     return F.avg_pool3d(hu[None], kernel)[0], matrix / factor[:, None], (offset - (factor - 1) / 2) / factor
 
 
-def _rescaled(hu: torch.Tensor, change: Change, rng: np.random.Generator) -> torch.Tensor:
+def _sampled(
+    array: torch.Tensor,
+    matrix: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    *,
+    outside: float,
+    mode: str = "bilinear",
+) -> torch.Tensor:
+    """`preprocess.sample_array` of an array [z, y, x] wherever it is; on a GPU all at once."""
+    if array.device.type == "cpu":
+        return sample_array(array, matrix, offset, shape, outside=outside, mode=mode)
+    return sampled_at_once(array, matrix, offset, shape, outside=outside, mode=mode)
+
+
+def sampled_at_once(
+    array: torch.Tensor,
+    matrix: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    *,
+    outside: float,
+    mode: str,
+) -> torch.Tensor:
+    """The same as `preprocess.sample_array`, on the array's device and without its slabs."""
+    size = np.array(array.shape, dtype=float)
+    # grid_sample with align_corners=False maps index i to (2 i + 1) / n - 1.
+    scaled, shift = matrix * (2 / size)[:, None], (2 * offset + 1) / size - 1
+    theta = torch.tensor(np.hstack([scaled, shift[:, None]]), dtype=torch.float32, device=array.device)
+    axes = [torch.arange(n, dtype=torch.float32, device=array.device) for n in shape]
+    z, y, x = axes[0][:, None, None, None], axes[1][None, :, None, None], axes[2][None, None, :, None]
+    where = (z * theta[:, 0] + y * theta[:, 1] + x * theta[:, 2] + theta[:, 3]).flip(-1)
+    source = (array - outside)[None, None]
+    return F.grid_sample(source, where[None], mode=mode, padding_mode="zeros", align_corners=False)[0, 0] + outside
+
+
+def _noise(hu: torch.Tensor, seed: int, part: int) -> torch.Tensor:
+    """Unit noise of a window; on another kind of device it is another noise."""
+    if hu.device.type == "cpu":
+        return torch.from_numpy(np.random.default_rng([seed, part]).standard_normal(tuple(hu.shape), dtype=np.float32))
+    generator = torch.Generator(hu.device).manual_seed(seed * 1_009 + part)
+    return torch.randn(hu.shape, generator=generator, device=hu.device)
+
+
+def _rescaled(hu: torch.Tensor, change: Change, part: int) -> torch.Tensor:
     """Another scanner and another bone density; nothing where the change has none."""
     if change.contrast != 1.0:
         bone = (hu - 120.0).clamp(min=0.0)
@@ -186,7 +230,7 @@ def _rescaled(hu: torch.Tensor, change: Change, rng: np.random.Generator) -> tor
     if change.blur > 0:
         hu = _blurred(hu, change.blur)
     if change.noise_hu > 0:
-        hu = hu + torch.from_numpy(rng.standard_normal(tuple(hu.shape), dtype=np.float32)) * change.noise_hu
+        hu = hu + _noise(hu, change.seed, part) * change.noise_hu
     if change.gain != 1.0 or change.offset_hu:
         hu = (hu + 1000.0) * change.gain - 1000.0 + change.offset_hu
     return hu
@@ -197,7 +241,8 @@ def _resliced(hu: torch.Tensor, count: int) -> torch.Tensor:
     n = hu.shape[0]
     at = ((torch.arange(count, dtype=torch.float64) + 0.5) * n / count - 0.5).clamp(0, n - 1)
     low = at.floor().long()
-    weight = (at - low).to(hu.dtype)[:, None, None]
+    weight = (at - low).to(hu)[:, None, None]
+    low = low.to(hu.device)
     return torch.lerp(hu[low], hu[(low + 1).clamp(max=n - 1)], weight)
 
 

@@ -39,6 +39,9 @@ def _command(name: str) -> Callable[..., None]:
         batch: Annotated[int | None, typer.Option(min=1, help="Instead of the file's studies a step.")] = None,
         seed: Annotated[int | None, typer.Option(min=0, help="Instead of the file's seed.")] = None,
         device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+        cache_mib: Annotated[
+            int | None, typer.Option(min=1, help="Studies held in memory (a GPU's own), instead of the file's number.")
+        ] = None,
         members: Annotated[
             Path | None, typer.Option(metavar="DIR", help="Where an ensemble's members are or come to be.")
         ] = None,
@@ -52,8 +55,10 @@ def _command(name: str) -> Callable[..., None]:
         if threads is not None:
             torch.set_num_threads(threads)
 
+        numbers = {"steps": steps, "batch": batch, "seed": seed, "cache_mib": cache_mib}
+
         def chosen(which: str | Path) -> Experiment:
-            return read_experiment(which, tiny=tiny).with_training(steps=steps, batch=batch, seed=seed)
+            return read_experiment(which, tiny=tiny).with_training(**numbers)
 
         with _one_line(), joined(overall_device(device)) as (ranks, place), _progress(ranks.first) as tell:
             from inference.experiments.ensemble import train_ensemble
@@ -104,17 +109,23 @@ def predict(
         from inference.dataset.prepared import PreparedFolder
         from inference.evaluation.predictions import write_predictions
         from inference.experiments.bundle import load_experiment_bundle
-        from inference.experiments.predicting import predict_tables
+        from inference.experiments.predicting import predict_tables, workers_for
         from inference.experiments.studies import StudyStore
         from inference.pipeline import overall_device
 
-        loaded = load_experiment_bundle(bundle, overall_device(device))
+        place = overall_device(device)
+        loaded = load_experiment_bundle(bundle, place)
         folder = PreparedFolder(data)
         uids = [uid for uid in folder.uids if fold is None or folder.folds.get(uid) == fold]
         if not uids:
             raise typer.BadParameter(f"{data} has no study of fold {fold}", param_hint="--fold")
         found = predict_tables(
-            loaded, StudyStore(folder, 500), uids, slices, lambda done: tell(loaded.name, done, len(uids), "predicted")
+            loaded,
+            StudyStore(folder, 500),
+            uids,
+            slices,
+            lambda done: tell(loaded.name, done, len(uids), "predicted"),
+            workers_for(place),
         )
         write_predictions(out, found)
     typer.echo(f"{out}: {len(found)} studies by {loaded.name} {loaded.version} ({loaded.sha256[:12]})")

@@ -66,8 +66,9 @@ def level_stack(
 
 
 def _stacked(view: View, level: int, middles: NDArray[np.int64], near: int, grid: PatientGrid) -> Stack:
-    index = torch.from_numpy(middles)[:, None] + torch.arange(-near, near + 1)
-    own = (view.levels == level).float()[torch.from_numpy(middles)]
+    middle = torch.from_numpy(middles).to(view.hu.device)
+    index = middle[:, None] + torch.arange(-near, near + 1, device=middle.device)
+    own = (view.levels == level).float()[middle]
     zone = (view.zone == level).float()[index].amax(dim=1)
     return Stack(hu=view.hu[index], own=own, zone=zone, grid=grid)
 

@@ -21,7 +21,7 @@ from inference.evaluation.operating import OperatingPoints, fit_operating_points
 from inference.evaluation.predictions import Predictions, write_predictions
 from inference.experiments.bundle import Member, blended, load_experiment_bundle
 from inference.experiments.errors import DataError
-from inference.experiments.predicting import predictions_of
+from inference.experiments.predicting import predictions_of, workers_for
 from inference.experiments.running import Run, described, open_data, train_experiment, write_bundle
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import StudyStore
@@ -44,14 +44,14 @@ def train_ensemble(run: Run, members: Sequence[Experiment], runs: Path) -> dict[
             train_experiment(run.of_member(experiment, runs / experiment.name))
     if not run.ranks.first:
         return None
-    store = StudyStore(data.held, _CACHE_MIB)
+    store = StudyStore(data.held, _CACHE_MIB, run.device)
     targets = np.array(list(data.truth.values()), dtype=np.float64)
     trained, raw = [], []
     for number, experiment in enumerate(members):
         bundle = load_experiment_bundle(runs / experiment.name, run.device)
         _check_validation(bundle.manifest, data.digest()["validation"], experiment.name, runs)
         member = bundle.members[0]
-        raw.append(predictions_of(member.model, store, data.truth).values)
+        raw.append(predictions_of(member.model, store, data.truth, workers_for(run.device)).values)
         points = fit_operating_points(targets, raw[-1], objective="competition")
         trained.append(replace(member, points=points))
         run.tell(run.experiment.name, number + 1, len(members), f"{experiment.name} predicted")

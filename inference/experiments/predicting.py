@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,9 +28,31 @@ class Predicts(Protocol):
         ...
 
 
-def predictions_of(model: Predicts, store: StudyStore, uids: Iterable[str]) -> Predictions:
+def scores_of(
+    model: Predicts, store: StudyStore, uids: Sequence[str], workers: int = 1
+) -> Iterator[tuple[str, StudyScore]]:
+    """The answers in order; with a GPU several `workers` keep it busy, on a CPU a network has all cores by itself."""
+    if workers == 1:
+        yield from ((uid, model.predict(store[uid])) for uid in uids)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[StudyScore]] = deque()
+        ahead = iter(uids)
+        for uid in uids:
+            waiting.extend(
+                pool.submit(lambda u: model.predict(store[u]), u) for u in islice(ahead, 2 * workers - len(waiting))
+            )
+            yield uid, waiting.popleft().result()
+
+
+def workers_for(device: str) -> int:
+    """How many studies to work on at a time."""
+    return min(8, os.cpu_count() or 1) if device.startswith("cuda") else 1
+
+
+def predictions_of(model: Predicts, store: StudyStore, uids: Iterable[str], workers: int = 1) -> Predictions:
     """The probabilities of all studies."""
-    return predict_tables(model, store, uids, None)
+    return predict_tables(model, store, uids, None, workers=workers)
 
 
 def predict_tables(
@@ -36,6 +61,7 @@ def predict_tables(
     uids: Iterable[str],
     slices: Path | None,
     tell: Callable[[int], None] = lambda done: None,
+    workers: int = 1,
 ) -> Predictions:
     """The probabilities of all studies; `tell` receives how many are done.
 
@@ -45,8 +71,7 @@ def predict_tables(
     names, rows = [], []
     with contextlib.ExitStack() as stack:
         writer = None if slices is None else stack.enter_context(_slice_table(slices))
-        for uid in uids:
-            score = model.predict(store[uid])
+        for uid, score in scores_of(model, store, tuple(uids), workers):
             names.append(uid)
             rows.append(score.probabilities)
             if writer is not None:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import structlog
@@ -26,7 +26,7 @@ from inference.evaluation.predictions import Predictions, write_predictions
 from inference.experiments.bundle import Member, load_experiment_bundle, ready, rounded, save_bundle
 from inference.experiments.errors import DataError, RunMismatch
 from inference.experiments.families import build
-from inference.experiments.predicting import predictions_of
+from inference.experiments.predicting import predictions_of, workers_for
 from inference.experiments.score import Batch, FractureModel, collate
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import StudyStore, draws_of, split
@@ -35,6 +35,9 @@ from inference.training.fit import Training
 from inference.training.ranks import ALONE, Ranks
 
 _log = structlog.get_logger(__name__)
+
+# Settings that change nothing in what is learnt: a run may be continued with others.
+_OF_THE_MACHINE: Final = ("loaders", "cache_mib")
 
 Tell = Callable[[str, int, int, str], None]
 
@@ -113,7 +116,7 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
         _claim(run, data)
     torch.manual_seed(training.seed)
     model = build(run.experiment)
-    held = StudyStore(data.held, training.cache_mib // 3)
+    held = StudyStore(data.held, training.cache_mib // 3, run.device)
     name, steps = run.experiment.name, training.steps
     watch = Validator(
         run.experiment, run.folder, held, data.truth, run.ranks, lambda done, text: run.tell(name, done, steps, text)
@@ -126,7 +129,7 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
         run.device,
         memory_format=model.memory_format,
         ranks=run.ranks,
-        loaders=training.loaders,
+        loaders=min(training.loaders, os.cpu_count() or 1),
         amp=worthwhile_amp(run.device, model),
         watch=watch,
     )
@@ -145,7 +148,7 @@ def worthwhile_amp(device: str, model: FractureModel) -> bool:
 def _draw(run: Run, data: RunData, model: FractureModel) -> Callable[[np.random.Generator], Batch]:
     training = run.experiment.training
     assert training is not None
-    store = StudyStore(data.train, training.cache_mib)
+    store = StudyStore(data.train, training.cache_mib, run.device)
     draws = draws_of(data.train, data.train_uids, training.positive_share)
 
     def draw(rng: np.random.Generator) -> Batch:
@@ -162,7 +165,7 @@ def _finish(run: Run, data: RunData, model: FractureModel, held: StudyStore, fit
         network.load_state_dict(best["average"])
     model.network = rounded(network)
     model.network = ready(model, run.device)
-    raw = predictions_of(model, held, data.truth)
+    raw = predictions_of(model, held, data.truth, workers_for(run.device))
     write_predictions(run.folder / "validation_predictions.csv", raw)
     facts = {
         **described(run, data),
@@ -225,7 +228,9 @@ def _has_best(run: Run) -> bool:
 
 def _claim(run: Run, data: RunData) -> None:
     """The folder belongs to this run, or becomes its own."""
-    asked = {"experiment": run.experiment.as_json(), "studies": data.digest()}
+    asked: dict[str, Any] = {"experiment": run.experiment.as_json(), "studies": data.digest()}
+    for key in _OF_THE_MACHINE:
+        asked["experiment"]["training"].pop(key)
     file = run.folder / "run.json"
     if not file.exists():
         part = file.with_suffix(".part")

@@ -56,7 +56,7 @@ class TrainingSettings:
     `loss` of the study's eight answers: competition (the metric's own weights) or bce. `positive_share` of the studies
     drawn have a fracture; -1 draws them as they come. Every `validate_every` steps the averaged weights are tried on at
     most `validate_on` validation studies, and `patience` such trials without a better loss end the training (0: never).
-    `cache_mib` bounds the studies held in memory.
+    `cache_mib` bounds the studies held in memory, the device's own; `loaders` threads make batches.
     """
 
     loss: str

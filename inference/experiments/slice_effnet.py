@@ -143,7 +143,7 @@ def _heights(study: Study, numbers: InputSettings, rng: np.random.Generator | No
     last = study.grid.shape_zyx[0] - 1
     if rng is None:
         return [float(z) for z in np.linspace(0, last, numbers.slices + 2)[1:-1]]
-    broken = torch.nonzero(study.zone.flatten(1).any(dim=1))[:, 0].numpy()
+    broken = torch.nonzero(study.zone.flatten(1).any(dim=1))[:, 0].cpu().numpy()
     chosen = []
     for _ in range(numbers.slices):
         if len(broken) and rng.random() < numbers.fractured_share:
@@ -168,7 +168,7 @@ def _fractures(
         return zones, torch.ones_like(zones)
     if study.truth is None:
         return torch.zeros_like(present), torch.zeros_like(present)
-    truth = torch.from_numpy(study.truth[1:])
+    truth = torch.from_numpy(study.truth[1:]).to(present.device)
     # Without levels nobody knows in which slices a fractured level lies: only the sound levels are known.
-    where_known = torch.ones(7) if bool(study.true_levels.any()) else 1.0 - truth
+    where_known = torch.ones_like(truth) if bool(study.true_levels.any()) else 1.0 - truth
     return present * truth, where_known.expand_as(present).clone()

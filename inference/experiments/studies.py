@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -39,6 +40,18 @@ class Study:
     zone_known: bool
     truth: NDArray[np.float32] | None
     boxes: dict[int, NDArray[np.float64]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the voxels are: windows are sampled there."""
+        return self.hu.device
+
+    def to(self, device: torch.device | str) -> Study:
+        """The same with its voxels on a device."""
+        if torch.device(device) == self.hu.device:
+            return self
+        moved = {name: getattr(self, name).to(device) for name in ("hu", "levels", "true_levels", "zone")}
+        return dataclasses.replace(self, **moved)
 
     @property
     def spacing_mm_zyx(self) -> NDArray[np.float64]:
@@ -124,10 +137,11 @@ def _level_boxes(levels: NDArray[np.uint8]) -> dict[int, NDArray[np.float64]]:
 
 
 class StudyStore:
-    """Studies of a folder, the latest used kept in memory up to a bound. Any thread may ask."""
+    """Studies of a folder on a device, the latest used kept in its memory up to a bound. Any thread may ask."""
 
-    def __init__(self, folder: PreparedFolder, cache_mib: int) -> None:
+    def __init__(self, folder: PreparedFolder, cache_mib: int, device: str = "cpu") -> None:
         self._folder = folder
+        self._device = device
         self._most = cache_mib * 2**20
         self._held: OrderedDict[str, Study] = OrderedDict()
         self._bytes = 0
@@ -138,7 +152,7 @@ class StudyStore:
             if uid in self._held:
                 self._held.move_to_end(uid)
                 return self._held[uid]
-        study = study_of(self._folder.load(uid))
+        study = study_of(self._folder.load(uid)).to(self._device)
         with self._lock:
             if uid not in self._held:
                 self._held[uid] = study

@@ -95,7 +95,7 @@ class UNetBiGru:
         return {
             "slices": slices,
             "classes": classes,
-            "crops": torch.stack(crops),
+            "crops": torch.stack(crops).half(),
             "levels": torch.tensor(levels),
             "truth": truth[levels],
             "known": known[levels],
@@ -104,7 +104,7 @@ class UNetBiGru:
     def loss(self, network: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         """Cross-entropy and Dice of the levels, cross-entropy of the fractures."""
         slices = batch["slices"].contiguous(memory_format=self.memory_format)
-        masks, logits, _ = network(slices, batch["crops"], batch["levels"])
+        masks, logits, _ = network(slices, batch["crops"].float(), batch["levels"])
         weights = masks.new_tensor(_CLASS_WEIGHTS)
         cross_entropy = F.cross_entropy(masks, batch["classes"], weight=weights)
         overlap = _dice(masks, batch["classes"])

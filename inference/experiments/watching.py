@@ -17,6 +17,8 @@ from tensorboardX import SummaryWriter
 from inference.evaluation.metrics import auc, competition_log_loss
 from inference.evaluation.operating import fit_operating_points
 from inference.experiments.families import build
+from inference.experiments.predicting import scores_of, workers_for
+from inference.experiments.score import device_of
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import StudyStore
 from inference.training.fit import Training
@@ -94,7 +96,9 @@ class Validator:
 
     def _trial(self, training: Training) -> dict[str, float]:
         self._model.network = training.average
-        own = {u: self._model.predict(self._store[u]).probabilities for u in self._ranks.share_of(tuple(self._truth))}
+        mine = self._ranks.share_of(tuple(self._truth))
+        workers = workers_for(str(device_of(training.average)))
+        own = {uid: score.probabilities for uid, score in scores_of(self._model, self._store, mine, workers)}
         found = self._ranks.gathered(own)
         values = np.array([found[uid] for uid in self._truth])
         return trial_metrics(np.array(list(self._truth.values()), dtype=np.float64), values)

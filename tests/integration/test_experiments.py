@@ -121,6 +121,7 @@ def test_a_folder_with_another_run_is_left_alone(caches: tuple[Path, Path], runs
     if not (runs / "volume-3dcnn" / "bundle").exists():
         assert train("volume-3dcnn", caches, runs / "volume-3dcnn").status == 0
     before = (runs / "volume-3dcnn" / "last.pt").read_bytes()
+    assert train("volume-3dcnn", caches, runs / "volume-3dcnn", "--cache-mib", 50).status == 0
     ran = train("volume-3dcnn", caches, runs / "volume-3dcnn", "--seed", 5)
     assert ran.status == 2
     assert "holds a run with other settings ([training])" in ran.err

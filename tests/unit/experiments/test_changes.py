@@ -17,11 +17,13 @@ from inference.experiments.changes import (
     _resliced,
     draw_change,
     look,
+    sampled_at_once,
     targets,
     windowed,
 )
 from inference.experiments.settings import Augmentation
 from inference.experiments.studies import Study, study_of
+from inference.preprocess import sample_array
 from tests.builders.necks_prepared import SHAPE_ZYX, SPACING_MM_ZYX, neck
 
 MIRROR = dataclasses.replace(NO_CHANGE, frame=np.diag([1.0, 1.0, -1.0]))
@@ -152,6 +154,16 @@ def test_thicker_slices_keep_a_slope_and_lose_what_is_thin() -> None:
     line = torch.zeros(12, 4, 4)
     line[6] = 100.0
     assert float(_resliced(_resliced(line, 6), 12).max()) < 60
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_a_gpus_way_of_sampling_gives_what_the_cpus_does(mode: str, broken: Study) -> None:
+    source = broken.hu[20:40].float()
+    for frame in (np.eye(3), np.diag([1.0, 1.1, -0.8]), draw_change(broken, STRONG, _rng(2)).frame):
+        where = (frame, np.array([-1.3, 2.2, 36.1 if frame[2, 2] < 0 else 1.7]), (18, 30, 33))
+        one = sample_array(source, *where, outside=-7.0, mode=mode)
+        other = sampled_at_once(source, *where, outside=-7.0, mode=mode)
+        assert (one - other).abs().quantile(0.99) < 0.02
 
 
 def test_windows_go_from_minus_one_to_one() -> None:
