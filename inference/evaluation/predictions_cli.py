@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inference.dataset.errors import DataSetError
-from inference.dataset.prepared import PreparedFileUnusable
+from inference.dataset.prepared import PreparedFileUnusable, PreparedFolder
 from inference.evaluation.operating import (
     SENSITIVITY_GOAL,
     Objective,
@@ -25,7 +25,7 @@ from inference.evaluation.resampling import ROUNDS
 if TYPE_CHECKING:
     from inference.evaluation.report import Picture
 
-Files = Annotated[list[Path], typer.Argument(metavar="PRED.csv...", help="Predictions; the first is compared with.")]
+Files = Annotated[list[Path], typer.Argument(metavar="PRED.csv", help="Predictions; the first is compared with.")]
 Truth = Annotated[Path, typer.Option(help="The truth: a CSV like RSNA's train.csv, or a folder of prepared studies.")]
 FactsFile = Annotated[Path | None, typer.Option("--facts", help="Facts of the studies. Else facts.json by the truth.")]
 Out = Annotated[Path, typer.Option(help="A folder for the results.")]
@@ -96,8 +96,9 @@ def predictions(
         models = read_models(files, setting, how, _read_points(operating_points, files))
         fitted_on = None if how is None else read_setting(how.truth, None).truth
         numbers = compare_models(setting, models, fitted_on)
-        drawn = _pictures(pictures, truth, numbers)
-        written, warnings = write(out, setting, models, numbers, pictures=drawn, data_note=_note(note, truth))
+        prepared = _prepared_beside(truth)
+        drawn = _pictures(pictures, prepared, numbers)
+        written, warnings = write(out, setting, models, numbers, pictures=drawn, data_note=_note(note, prepared))
     _say_comparison(numbers)
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -123,7 +124,7 @@ def compare(
         setting = read_setting(truth, facts, rounds=draws)
         models = read_models(files, setting, None, _read_points(operating_points, files))
         numbers = compare_models(setting, models, None)
-        written = write_comparison(out, numbers, _note(note, truth))
+        written = write_comparison(out, numbers, _note(note, _prepared_beside(truth)))
     _say_comparison(numbers)
     typer.echo(", ".join(str(path) for path in written) + " written")
 
@@ -170,16 +171,14 @@ def _read_points(given: list[Path] | None, files: list[Path]) -> list[OperatingP
     return [read_operating_points(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def _pictures(folder: Path | None, truth: Path, numbers: Mapping[str, Any]) -> dict[str, Picture]:
+def _pictures(folder: Path | None, prepared: PreparedFolder | None, numbers: Mapping[str, Any]) -> dict[str, Picture]:
     """Each model's pictures of its worst studies: from a folder of PNGs, else drawn from prepared studies."""
-    from inference.dataset.prepared import PreparedFolder
     from inference.evaluation.case_picture import pictures_of_worst
 
     if folder is not None:
         return {model["name"]: lambda uid: _png(folder / f"{uid}.png") for model in numbers["models"]}
-    if not truth.is_dir():
+    if prepared is None:
         return {}
-    prepared = PreparedFolder(truth)
     return {model["name"]: pictures_of_worst(prepared, model["worst"]) for model in numbers["models"]}
 
 
@@ -187,17 +186,22 @@ def _png(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _note(given: str | None, truth: Path) -> str:
+def _prepared_beside(truth: Path) -> PreparedFolder | None:
+    """The prepared studies in the folder of the truth, or in the folder that it is; None where there are none."""
+    try:
+        return PreparedFolder(truth if truth.is_dir() else truth.parent)
+    except FileNotFoundError:
+        return None
+
+
+def _note(given: str | None, prepared: PreparedFolder | None) -> str:
     """What the data are: as given; else synthetic where every prepared study is a phantom."""
-    from inference.dataset.prepared import PreparedFolder
     from inference.evaluation.report import SYNTHETIC_DATA, UNKNOWN_DATA
 
     if given is not None:
         return given
-    if truth.is_dir():
-        folder = PreparedFolder(truth)
-        if all(folder.head(uid).source == "phantom" for uid in folder.uids):
-            return SYNTHETIC_DATA
+    if prepared is not None and all(prepared.head(uid).source == "phantom" for uid in prepared.uids):
+        return SYNTHETIC_DATA
     return UNKNOWN_DATA
 
 
