@@ -232,7 +232,7 @@ def write_tables(folder: Path, folds: int) -> tuple[int, int, int]:
     known = [(head.study_instance_uid, *head.truth) for head in heads if head.truth is not None]
     lines = [",".join(TRAIN_COLUMNS), *(",".join(map(str, row)) for row in known)]
     _write(folder / TRUTH, "\n".join(lines) + "\n")
-    facts = {head.study_instance_uid: head.facts for head in heads}
+    facts = {head.study_instance_uid: {"patient": head.patient, **head.facts} for head in heads}
     _write(folder / FACTS, json.dumps(facts) + "\n")
     return (
         len(heads),

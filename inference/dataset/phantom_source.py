@@ -33,6 +33,7 @@ from inference.volume import Volume
 LEAST_VOXEL_MM_ZYX: Final = (0.5, 0.4, 0.4)
 LOCALISER_VOXEL_MM: Final = 1.0
 BOX_MARGIN_MM: Final = 4.0
+_EVERYWHERE: Final = "everywhere"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -190,18 +191,20 @@ def _facts(
     spine: Spine | None,
     truth: tuple[int, ...],
 ) -> dict[str, Any]:
-    """What a study is made of; of the fractures only those that the scan shows."""
+    """What a study is made of; of fractures and decoys only those that the scan shows."""
     fractures: defaultdict[str, list[str]] = defaultdict(list)
     severity: defaultdict[str, list[float]] = defaultdict(list)
     decoys: defaultdict[str, list[str]] = defaultdict(list)
     for fracture in (f for f in spec.fractures if truth[1 + LEVELS.index(f.level)]):
         fractures[fracture.level].append(fracture.kind)
         severity[fracture.level].append(fracture.severity)
-    for decoy in anatomy.decoys:
-        if decoy.kind not in decoys[decoy.level or "everywhere"]:
-            decoys[decoy.level or "everywhere"].append(decoy.kind)
-    everywhere = decoys.pop("everywhere", [])
     present = np.bincount(part.labels.ravel(), minlength=8)[1:8] > 0
+    in_view = [level for level, here in zip(LEVELS, present, strict=True) if here]
+    for decoy in anatomy.decoys:
+        where = decoy.level or _EVERYWHERE
+        if where in (*in_view, _EVERYWHERE) and decoy.kind not in decoys[where]:
+            decoys[where].append(decoy.kind)
+    everywhere = decoys.pop(_EVERYWHERE, [])
     scanner = spec.scanner
     return {
         "seed": seed,
@@ -209,7 +212,7 @@ def _facts(
         "severity": dict(severity),
         "decoys": dict(decoys),
         "decoys_everywhere": everywhere,
-        "levels_in_view": [level for level, here in zip(LEVELS, present, strict=True) if here],
+        "levels_in_view": in_view,
         "kernel": scanner.kernel,
         "slice_mm": scanner.slice_mm,
         "spacing_mm_zyx": [round(float(v), 4) for v in full.spacing_mm_xyz[::-1]],
