@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from inference.evaluation.baselines import Baseline, baselines
 from inference.evaluation.fracture_classes import by_decoy, by_fracture, kinds_at
+from inference.evaluation.fracture_conditions import by_condition, by_severity
 from inference.evaluation.head_numbers import head_numbers, reliability
 from inference.evaluation.metrics import competition_losses
 from inference.evaluation.operating import OperatingPoints
@@ -91,6 +92,8 @@ def summarise(setting: Setting, model: Model) -> Row:
         },
         "by_fracture": by_fracture(setting.weights, uids, truth, model.called, facts),
         "by_decoy": by_decoy(setting.weights, uids, truth, model.called, facts),
+        "by_severity": by_severity(setting.weights, uids, truth, model.called, facts),
+        "by_condition": by_condition(setting.weights, uids, truth, values, model.called, facts),
         "worst": worst(setting, model),
     }
     return numbers | {"targets": targets(numbers)}

@@ -40,6 +40,9 @@ def made_facts(truth: Predictions, seed: int = 3) -> Facts:
             "fractures": {level: [str(rng.choice(_KINDS))] for level in broken},
             "decoys": {f"C{k}": [str(rng.choice(_DECOYS))] for k in range(1, 8) if rng.random() < 0.2},
             "decoys_everywhere": ["motion"] if rng.random() < 0.1 else [],
+            "severity": {level: [round(float(rng.random()), 3)] for level in broken},
+            "kernel": str(rng.choice(("bone", "soft"))),
+            "slice_mm": float(rng.choice((0.6, 1.0, 1.25))),
         }
         facts[uid] = one
     return facts

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from inference.evaluation.fracture_classes import by_decoy, by_fracture, kinds_at
+from inference.evaluation.fracture_conditions import by_condition, by_severity
 from inference.evaluation.fracture_summary import Setting, model_of, summarise, summarise_baselines, worst
 from inference.evaluation.head_numbers import head_numbers, reliability
 from inference.evaluation.metrics import competition_log_loss
@@ -130,12 +131,44 @@ def test_without_facts_there_are_no_classes() -> None:
     truth = table("11000000")
     assert by_fracture(np.ones((2, 1)), ("a",), truth, truth, {}) == []
     assert by_decoy(np.ones((2, 1)), ("a",), truth, truth, {}) == []
+    assert by_severity(np.ones((2, 1)), ("a",), truth, truth, {}) == []
+    assert by_condition(np.ones((2, 1)), ("a",), truth, truth.astype(float), truth, {}) == []
 
 
 def test_kinds_stand_at_their_level_or_with_the_study() -> None:
     facts = {"decoys": {"C5": ["cage"]}, "decoys_everywhere": ["motion"]}
     assert kinds_at(facts, "decoys") == {"C5": ["cage"], "study": ["motion"]}
     assert kinds_at({}, "fractures") == {}
+
+
+def test_conditions_are_grouped_and_each_group_has_its_own_numbers() -> None:
+    truth = table("11000000", "00000000", "10000010", "00000000")
+    called = table("11000000", "00000000", "00000000", "10000000")
+    facts: dict = {
+        "a": {"kernel": "bone", "slice_mm": 0.6},
+        "b": {"kernel": "bone", "slice_mm": 0.75},
+        "c": {"kernel": "soft", "slice_mm": 3.0},
+        "d": {"kernel": "soft"},
+    }
+    rows = by_condition(FOUR, "abcd", truth, called.astype(float), called, facts)
+    named = {(row["condition"], row["group"]): row for row in rows}
+    assert list(named) == [
+        ("kernel", "bone"), ("kernel", "soft"), ("slice thickness, mm", "to 0.75"), ("slice thickness, mm", "over 2"),
+    ]  # fmt: skip
+    bone, soft = named["kernel", "bone"], named["kernel", "soft"]
+    assert (bone["patient_sensitivity"]["value"], bone["level_sensitivity"]["value"]) == (1.0, 1.0)
+    assert (soft["patient_sensitivity"]["value"], soft["patient_specificity"]["value"]) == (0.0, 0.0)
+    assert (soft["level_sensitivity"]["of"], soft["level_specificity"]["of"]) == (1, 13)
+    assert named["slice thickness, mm", "over 2"]["patient_auc"]["value"] is None
+
+
+def test_a_level_is_as_severe_as_its_worst_fracture() -> None:
+    truth, called = table("11100000", "10000001"), table("10100000", "10000001")
+    facts = {"a": {"severity": {"C1": [0.1, 0.2], "C2": [0.1, 0.9]}}, "b": {"severity": {"C7": [0.5], "C6": [0.9]}}}
+    rows = {row["severity"]: row["sensitivity"] for row in by_severity(np.ones((9, 2)), "ab", truth, called, facts)}
+    assert {name: (r["count"], r["of"]) for name, r in rows.items()} == {
+        "subtle": (0, 1), "middle": (1, 1), "gross": (1, 1),
+    }  # fmt: skip
 
 
 def test_the_worst_study_is_the_one_that_costs_most_and_says_what_was_missed() -> None:
