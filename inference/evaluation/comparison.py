@@ -80,7 +80,7 @@ def comparison_markdown(comparison: Row) -> str:
             [d["name"], *(shown(d[key]) + _mark(d[key]) for key, _, _ in MEASURES)] for d in comparison["differences"]
         ]
         parts += [
-            f"Difference from {comparison['against']} on the same draws; better or worse where the interval leaves out 0",
+            f"Difference from {comparison['against']} on the same draws; better or worse: 0 lies outside the interval",
             _markdown(["", *(title for _, title, _ in MEASURES)], differences),
         ]
     return "\n\n".join(parts) + "\n"
