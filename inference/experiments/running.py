@@ -23,7 +23,7 @@ import torch
 from inference.dataset.prepared import PreparedFolder
 from inference.evaluation.operating import fit_operating_points
 from inference.evaluation.predictions import Predictions, write_predictions
-from inference.experiments.bundle import Member, load_experiment_bundle, ready, rounded, save_bundle
+from inference.experiments.bundle import Member, holds_experiment, load_experiment_bundle, ready, rounded, save_bundle
 from inference.experiments.errors import DataError, RunMismatch
 from inference.experiments.families import build
 from inference.experiments.predicting import predictions_of, workers_for
@@ -133,10 +133,14 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
         amp=worthwhile_amp(run.device, model),
         watch=watch,
     )
-    fitting.run(_draw(run, data, model), model.loss)
+    all_done = fitting.ended or fitting.step >= steps
+    if not all_done:
+        fitting.run(_draw(run, data, model), model.loss)
     watch.close()
     if not run.ranks.first:
         return None
+    if all_done and holds_experiment(run.bundle):
+        return load_experiment_bundle(run.bundle).manifest
     return _finish(run, data, model, held, fitting)
 
 

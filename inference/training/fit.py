@@ -114,12 +114,13 @@ class Training:
         `draw` makes the batch of a step from that step's own generator, so a resumed training sees what an
         uninterrupted one would.
         """
-        if self._ended:
+        last = self._fit.steps if until is None else until
+        if self._ended or self.step >= last:
             return
         self.net.train()
         begin = time.monotonic()
         sums: dict[str, float] = {}
-        counted, last = 0, self._fit.steps if until is None else until
+        counted = 0
         for batch in self._batches(draw, last):
             parts = self._step(batch, loss)
             for name, value in parts.items():
