@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.evaluation.head_numbers import auc_number
 from inference.evaluation.predictions import LEVEL_COLUMNS, Facts
-from inference.evaluation.resampling import auc, measured, ratio, share
+from inference.evaluation.resampling import ratio, share
 
 # Of the scan: the fact, its name, and the upper ends of its groups (none: each value is a group).
 CONDITIONS: Final = (
@@ -46,10 +47,10 @@ def by_condition(
                     "condition": title,
                     "group": key[1],
                     "studies": len(at),
-                    "patient_auc": measured(auc(own, y[:, 0], said[:, 0]), why="only one class among them"),
+                    "patient_auc": auc_number(own, y[:, 0], said[:, 0]),
                     "patient_sensitivity": _rate(own, y[:, :1] & calls[:, :1], y[:, :1]),
                     "patient_specificity": _rate(own, ~y[:, :1] & ~calls[:, :1], ~y[:, :1]),
-                    "level_auc": measured(auc(own, y[:, 1:], said[:, 1:]), why="only one class among them"),
+                    "level_auc": auc_number(own, y[:, 1:], said[:, 1:]),
                     "level_sensitivity": _rate(own, y[:, 1:] & calls[:, 1:], y[:, 1:]),
                     "level_specificity": _rate(own, ~y[:, 1:] & ~calls[:, 1:], ~y[:, 1:]),
                 }

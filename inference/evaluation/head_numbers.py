@@ -50,10 +50,20 @@ def head_numbers(weights: Array, truth: Bool, probabilities: Array, threshold: f
         "positives": int(truth.sum()),
         "threshold": float(threshold) if isinstance(threshold, float) else None,
         "log_loss": measured(mean(weights, losses), why="no study"),
-        "auc": measured(auc(weights, truth, probabilities), why=_ONE_CLASS),
+        "auc": auc_number(weights, truth, probabilities),
         "ece": measured(calibration_error(weights, truth, probabilities, BINS), why="no study"),
         **(_no_calls() if threshold is None else _calls(weights, truth, probabilities >= threshold)),
     }
+
+
+def auc_number(weights: Array, truth: Bool, scores: Array) -> Row:
+    """The AUC with its interval. Where all draws are separated perfectly, Wilson's interval of the smaller class."""
+    number = measured(auc(weights, truth, scores), why=_ONE_CLASS)
+    if number["value"] in (0.0, 1.0) and number["ci95"] is None:
+        smaller = int(min(truth.sum(), (~truth).sum()))
+        interval = wilson(smaller if number["value"] else 0, smaller)
+        return {"value": number["value"], "ci95": _limits(interval), "interval": "wilson"}
+    return number
 
 
 def reliability(truth: Array, probabilities: Array, bins: int = BINS) -> list[Row]:

@@ -24,6 +24,7 @@ ROUNDS: Final = 1000
 SEED: Final = 7
 
 _LEAST_DEFINED: Final = 0.9
+_SAME: Final = 1e-12
 # Draws whose curves are held at once: 14,000 vertebrae need 30 MB each time instead of 120 MB.
 _BLOCK: Final = 256
 
@@ -119,7 +120,8 @@ def ratio(part: Array, whole: Array) -> Array:
 def measured(draws: Array, *, why: str) -> dict[str, Any]:
     """A number for JSON: `value` of the sample, `ci95` over the draws (percentiles), both None where undefined.
 
-    `why` says what is missing then. Without an interval stands why, too: too many draws were undefined.
+    `why` says what is missing then. Without an interval stands why, too: too many draws were undefined, or all of them
+    gave the same, which is no certainty.
     """
     value, resampled = float(draws[0]), draws[1:]
     if np.isnan(value):
@@ -127,6 +129,8 @@ def measured(draws: Array, *, why: str) -> dict[str, Any]:
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < max(1.0, _LEAST_DEFINED * len(resampled)):
         return {"value": round(value, 4), "ci95": None, "why": f"no interval: in many draws {why}"}
+    if defined.max() - defined.min() < _SAME:
+        return {"value": round(value, 4), "ci95": None, "why": "no interval: every draw gives the same"}
     low, high = np.percentile(defined, [2.5, 97.5])
     return {"value": round(value, 4), "ci95": [round(float(low), 4), round(float(high), 4)]}
 

@@ -70,6 +70,13 @@ def test_a_perfect_specificity_does_not_promise_a_perfect_predictive_value() -> 
     assert low < 0.1 < high
 
 
+def test_four_vertebrae_told_apart_perfectly_are_no_proof_of_a_perfect_model() -> None:
+    truth = np.array([True, True, True, True, False, False, False, False, False, False])
+    found = head_numbers(patient_weights([str(i) for i in range(10)], rounds=60), truth, truth * 0.6 + 0.1, 0.5)
+    assert found["auc"] == {"value": 1.0, "ci95": [0.5101, 1.0], "interval": "wilson"}
+    assert found["f2"]["ci95"] is None
+
+
 def test_with_one_class_only_nothing_is_made_up() -> None:
     found = head_numbers(FOUR, np.zeros(4, bool), np.array([0.1, 0.2, 0.3, 0.6]), 0.5)
     for name in ("auc", "sensitivity", "f1", "f2", "recall"):

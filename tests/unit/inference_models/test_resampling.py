@@ -122,6 +122,12 @@ def test_a_number_that_most_draws_cannot_give_has_no_interval() -> None:
     assert "there are no positives" in number["why"]
 
 
+def test_a_number_that_every_draw_repeats_has_no_interval_instead_of_certainty() -> None:
+    number = measured(np.ones(101), why="-")
+    assert (number["value"], number["ci95"]) == (1.0, None)
+    assert "every draw gives the same" in number["why"]
+
+
 def test_a_perfect_share_gets_the_interval_of_wilson_instead_of_certainty() -> None:
     number = share(np.ones(101), 5, 5, why="-")
     assert number["value"] == 1.0
