@@ -8,6 +8,9 @@ counts as not done.
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 Row = dict[str, Any]
+_LOOK_S = 0.5
 
 
 class Keyed(Protocol):
@@ -69,13 +73,28 @@ def _measured(cases: Sequence[Case], measure: Callable[[Case], Row], workers: in
         for case in cases:
             yield case.key, measure(case)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_end_with, initargs=(os.getpid(),)) as pool:
         futures = {pool.submit(measure, case): case.key for case in cases}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with(parent: int) -> None:
+    """This worker ends soon after the process that began it.
+
+    A run that is killed cannot tell its workers: they would finish what they hold, then wait and keep their memory.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _kept(work: Path, header: Row) -> dict[str, Row]:
