@@ -40,7 +40,7 @@ def _name(command) -> str:
 def test_the_contract_s_commands_are_all_there() -> None:
     names = {" ".join(words) for words in commands()}
     wanted = (
-        "serve analyse phantom check echo send demo doctor migrate conformance train evaluate"
+        "serve analyse phantom check echo send demo doctor migrate conformance train evaluate submission"
         " peers:list peers:add peers:edit peers:remove peers:test peers:history peers:rollback"
         " studies:list studies:show studies:close studies:retry deliveries:list deliveries:retry bundle:inspect"
         " prepare metadata export-images"
