@@ -64,6 +64,8 @@ def _command(name: str) -> Callable[..., None]:
             from inference.experiments.ensemble import train_ensemble
             from inference.experiments.running import Run, train_experiment
 
+            if members is not None and not chosen(settings or name).is_ensemble:
+                raise typer.BadParameter(f"{name} has no members: only an ensemble has", param_hint="--members")
             run = Run(
                 experiment=chosen(settings or name),
                 folder=out,

@@ -19,7 +19,7 @@ from inference.experiments.cli import register as register_experiments
 from inference.training.settings import DEFAULT, read_settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="Train the localiser and the classifier on synthetic CT and make a bundle."
+    no_args_is_help=True, help="Train the localiser, the classifier or a fracture experiment, and make a bundle."
 )
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The experiment's TOML file.")]

@@ -137,6 +137,12 @@ def test_a_model_that_needs_levels_names_the_study_without_them(tmp_path: Path) 
     assert "has no vertebral levels, which vertebra-crop needs; prepare it again with --localise" in ran.err
 
 
+def test_members_are_an_ensembles(tmp_path: Path) -> None:
+    ran = cspine_node("train", "volume-3dcnn", "--data", tmp_path, "--out", tmp_path / "run", "--members", tmp_path)
+    assert ran.status == 2
+    assert "volume-3dcnn has no members" in ran.err
+
+
 def test_nothing_to_train_on_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     ran = cspine_node("train", "volume-3dcnn", "--data", tmp_path / "empty", "--out", tmp_path / "run")
