@@ -310,8 +310,10 @@ def test_parquet_says_what_csv_says(tables):
         assert [{key: str(value) for key, value in row.items()} for row in rows] == texts
 
 
-def test_duplicates_and_damaged_slices_are_in_the_raw_table_only(copy, tmp_path):
-    study = open_rsna(copy).studies[0]
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_duplicates_and_damaged_slices_are_in_the_raw_table_only(copy, number):
+    """Each of the three studies has another transfer syntax."""
+    study = open_rsna(copy).studies[number]
     overwrite(study.folder / "3.dcm", b"no DICOM")
     whole = (study.folder / "5.dcm").read_bytes()
     overwrite(study.folder / "5.dcm", whole[: len(whole) - 200])
@@ -325,6 +327,7 @@ def test_duplicates_and_damaged_slices_are_in_the_raw_table_only(copy, tmp_path)
     told = " / ".join(slices.notes)
     assert "3.dcm:" in told
     assert "5.dcm:" in told
+    assert "missing" in told
     assert "1 duplicate" in told
 
 
