@@ -1,0 +1,63 @@
+"""Stacks of slices through a vertebra, and where what they show lies in the patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from inference.experiments.changes import NO_CHANGE
+from inference.experiments.crops import StackShape, level_stack
+from inference.experiments.studies import Study, study_of
+from inference.experiments.vertebra_crop import _suspicion
+from tests.builders.necks_prepared import neck
+
+SHAPE = StackShape(slices=5, neighbours=3, size_yx=(80, 96), pixel_mm=0.5, near_mm=0.8, margin_mm=0.0)
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return study_of(neck(broken=(3,)))
+
+
+def middle_mm(mask: torch.Tensor, grid) -> np.ndarray:
+    """Mean place (x, y, z) of a mask's weight in LPS mm."""
+    points = grid.to_lps_mm(torch.nonzero(mask).double().numpy())
+    return np.average(points, axis=0, weights=mask[mask > 0].numpy())
+
+
+def test_a_stack_spans_its_vertebra_and_shows_nothing_of_the_others(study: Study) -> None:
+    stack = level_stack(study, 3, study.boxes[3], SHAPE, NO_CHANGE)
+    assert stack.hu.shape == (5, 3, 80, 96)
+    assert stack.own.flatten(1).any(dim=1).all()
+    low, high = (study.grid.to_lps_mm(end)[2] for end in study.boxes[3])
+    assert stack.z_mm[[0, -1]] == pytest.approx([low, high], abs=0.8)
+    assert np.allclose(np.diff(stack.z_mm), stack.grid.spacing_mm_zyx[0])
+
+
+def test_what_a_stack_shows_lies_where_the_study_has_it(study: Study) -> None:
+    stack = level_stack(study, 3, study.boxes[3], SHAPE, NO_CHANGE)
+    there = middle_mm((study.levels == 3).float(), study.grid)
+    assert middle_mm(stack.own, stack.grid) == pytest.approx(there, abs=0.6)
+    zone = middle_mm((study.zone == 3).float(), study.grid)
+    assert middle_mm(stack.zone, stack.grid) == pytest.approx(zone, abs=0.6)
+
+
+def test_a_map_points_to_the_place_it_was_made_from(study: Study) -> None:
+    stack = level_stack(study, 3, study.boxes[3], SHAPE, NO_CHANGE)
+    cells = F.avg_pool2d(stack.zone[:, None], 8)[:, 0]
+    suspicion = _suspicion(stack, cells.numpy())
+    zone = middle_mm((study.zone == 3).float(), study.grid)
+    assert middle_mm(torch.from_numpy(suspicion.values), suspicion.grid) == pytest.approx(zone, abs=0.6)
+
+
+def test_a_slice_has_its_neighbours_beside_it(study: Study) -> None:
+    stack = level_stack(study, 3, study.boxes[3], StackShape(**{**vars(SHAPE), "slices": 18}), NO_CHANGE)
+    # Slices one step apart: each is the upper neighbour of the one below.
+    assert torch.equal(stack.hu[3, 1], stack.hu[2, 2])
+    assert torch.equal(stack.hu[3, 0], stack.hu[2, 1])
+
+
+def test_another_level_has_no_fracture_in_its_stack(study: Study) -> None:
+    assert not level_stack(study, 4, study.boxes[4], SHAPE, NO_CHANGE).zone.any()
