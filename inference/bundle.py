@@ -2,6 +2,7 @@
 
     manifest.json             format, name, version, data, preprocessing, thresholds, metrics, sha256 of each file
     localiser.safetensors     float16 tensors: names the vertebrae
+    place.safetensors         says where along the spine each begins and ends
     shape.safetensors         draws each of them
     classifier.safetensors
 
@@ -22,15 +23,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from inference.models import FractureNet, LocaliserNet, ShapeNet
+from inference.models import FractureNet, LocaliserNet, PlaceNet, ShapeNet
 from inference.preprocess import PREPROCESSING, preprocessing_sha256
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 LOCALISER: Final = "localiser.safetensors"
+PLACE: Final = "place.safetensors"
 SHAPE: Final = "shape.safetensors"
 CLASSIFIER: Final = "classifier.safetensors"
-_WEIGHTS: Final = (LOCALISER, SHAPE, CLASSIFIER)
+_WEIGHTS: Final = (LOCALISER, PLACE, SHAPE, CLASSIFIER)
 _SHIPPED: Final = Path(__file__).parent / "bundles"
 
 
@@ -75,6 +77,7 @@ class Bundle:
     sha256: str
     device: torch.device
     localiser: LocaliserNet
+    place: PlaceNet
     shape: ShapeNet
     classifier: FractureNet
     calibration: Calibration
@@ -93,6 +96,7 @@ def load_bundle(path_or_name: str | Path, device: str | torch.device = "cpu") ->
     try:
         architecture, calibration = manifest["architecture"], manifest["calibration"]
         localiser = LocaliserNet(channels=tuple(architecture["localiser"]["channels"]))
+        place = PlaceNet(channels=tuple(architecture["place"]["channels"]))
         shape = ShapeNet(channels=tuple(architecture["shape"]["channels"]))
         classifier = FractureNet(channels=tuple(architecture["classifier"]["channels"]))
         bundle = Bundle(
@@ -101,6 +105,7 @@ def load_bundle(path_or_name: str | Path, device: str | torch.device = "cpu") ->
             sha256=hashlib.sha256(text).hexdigest(),
             device=target,
             localiser=_load(localiser, folder / LOCALISER, target),
+            place=_load(place, folder / PLACE, target),
             shape=_load(shape, folder / SHAPE, target),
             classifier=_load(classifier, folder / CLASSIFIER, target),
             calibration=Calibration(
@@ -138,11 +143,16 @@ def load_classifier(path_or_name: str | Path) -> tuple[FractureNet, dict[str, An
 
 
 def save_bundle(
-    folder: Path, localiser: LocaliserNet, shape: ShapeNet, classifier: FractureNet, manifest: dict[str, Any]
+    folder: Path,
+    localiser: LocaliserNet,
+    place: PlaceNet,
+    shape: ShapeNet,
+    classifier: FractureNet,
+    manifest: dict[str, Any],
 ) -> None:
     """Write weights (float16) and the manifest with format, preprocessing and file hashes filled in."""
     folder.mkdir(parents=True, exist_ok=True)
-    for net, name in ((localiser, LOCALISER), (shape, SHAPE), (classifier, CLASSIFIER)):
+    for net, name in ((localiser, LOCALISER), (place, PLACE), (shape, SHAPE), (classifier, CLASSIFIER)):
         tensors = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in net.state_dict().items()}
         save_file(tensors, folder / name)
         (folder / name).chmod(0o644)  # safetensors makes it private; an installed node runs as another user

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
-from inference.discs import snap_to_discs
 from inference.mask import smooth_mask
+from inference.placing import place_levels
 from inference.pose import turn_upright, turned, turned_back
 from inference.postprocess import Column, find_column
 from inference.preprocess import (
@@ -57,7 +57,8 @@ class Localisation:
 class NetworkLocaliser:
     """The bundle's own localiser.
 
-    `net` names the levels; `shape_net` then draws each of them at 1 mm (None: they stay as coarse as the naming).
+    `net` names the levels, `place_net` says where along the spine each begins and ends (None: where naming put it),
+    `shape_net` draws each of them at 1 mm (None: they stay as coarse as the naming).
     `precision` "auto" computes in bfloat16 where the processor does so in hardware (a third of the time), else in
     float32; both name the same levels.
     """
@@ -67,8 +68,11 @@ class NetworkLocaliser:
         net: nn.Module,
         device: torch.device,
         precision: Precision = "auto",
+        *,
+        place_net: nn.Module | None = None,
         shape_net: nn.Module | None = None,
     ) -> None:
+        self._place_net = None if place_net is None else _ready(place_net, device)
         self._shape_net = None if shape_net is None else _ready(shape_net, device)
         self._net = _ready(net, device)
         self._device = device
@@ -84,18 +88,28 @@ class NetworkLocaliser:
         report("localise", 1.0)
         report("mask", 0.0)
         near = on_column(found.probabilities, found.grid, column.grid)
+        if self._place_net is not None:
+            column, near = place_levels(column, near, volume, self._read)
         if self._shape_net is None:
             shapes = coarse_shapes(column, near)
         else:
             fine = finer(column.grid)
-            hu = sample_volume(volume, fine)
-            column, near = snap_to_discs(column, near, hu, fine)
-            shapes = draw_shapes(column, near, hu, fine, self._draw)
+            shapes = draw_shapes(column, near, sample_volume(volume, fine), fine, self._draw)
         column = reshaped(column, shapes)
         report("mask", 0.5)
         mask = smooth_mask(volume, shapes)
         report("mask", 1.0)
         return describe(volume, column, mask)
+
+    def _read(self, batch: torch.Tensor) -> torch.Tensor:
+        """Logits [10, n] of what stands where along a straightened spine, from the place network's input [3, n, y, x].
+
+        In float32: it is small, and where a border lies depends on small differences.
+        """
+        assert self._place_net is not None
+        with torch.inference_mode():
+            logits: torch.Tensor = self._place_net(batch[None].to(self._device))[0].float().cpu()
+            return logits
 
     def _draw(self, batch: torch.Tensor) -> torch.Tensor:
         """Shares [z, y, x] of one level from the shape network's input [4, z, y, x]."""

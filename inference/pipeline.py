@@ -79,7 +79,9 @@ class Pipeline:
         self._device = torch.device(overall_device(device))
         if threads is not None:
             torch.set_num_threads(threads)
-        self._localiser = localiser or NetworkLocaliser(bundle.localiser, self._device, shape_net=bundle.shape)
+        self._localiser = localiser or NetworkLocaliser(
+            bundle.localiser, self._device, place_net=bundle.place, shape_net=bundle.shape
+        )
         self._classifier = bundle.classifier.to(self._device)
 
     @property

@@ -37,8 +37,9 @@ _GAP_MM: Final = (7.0, 32.0)
 _ENOUGH_CM3: Final = 6.0
 _ENOUGH_WITHOUT_TOP: Final = 5
 _ROOM_FOR_ONE_MM: Final = 25.0
-# Short false columns in abdomens had 0.60 to 0.66, true necks 0.73 to 0.82.
-_SURE: Final = 0.68
+# Short false columns in abdomens had 0.72 to 0.73, scans of three cervical vertebrae 0.72 to 0.84, whole necks 0.82 on.
+_SURE: Final = 0.75
+_SOLID: Final = 0.6
 _ENOUGH_UNSURE: Final = 4
 _MISSING_PENALTY: Final = 1.0
 _ATTACH_MM: Final = 6.0
@@ -75,6 +76,11 @@ class _Piece:
     label: int
     mean_probability: NDArray[np.float64]
 
+    @property
+    def cervical(self) -> float:
+        """The mean probability of any cervical level: names may waver where there is no doubt of the kind."""
+        return float(self.mean_probability[1:8].sum())
+
 
 def find_column(probabilities: NDArray[np.float32], grid: PatientGrid) -> Column | None:
     """The most plausible chain of vertebrae, or None where there is no cervical spine.
@@ -93,7 +99,7 @@ def find_column(probabilities: NDArray[np.float32], grid: PatientGrid) -> Column
     winner, probabilities, grid = winner[region], probabilities[(slice(None), *region)], grid.part(region)
     pieces = _pieces(winner, probabilities, grid)
     chain = _best_chain(pieces)
-    solid = [p for _, p in chain if p.volume_cm3 >= 1.5 and p.mean_probability[p.label] >= 0.5]
+    solid = [p for _, p in chain if p.volume_cm3 >= 1.5 and p.cervical >= _SOLID]
     plausible = chain and _starts_plausibly(*chain[0], grid, whole) and _sure(chain)
     needed = 2 if plausible else _ENOUGH_WITHOUT_TOP
     if len(solid) < needed:
@@ -127,7 +133,7 @@ def keep_largest(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def level_status(column: Column, volume: Volume, level: int) -> str:
     """Which of the three statuses level 1-7 has; the rule stands at the top of this module."""
     voxels = np.argwhere(column.labels == level)
-    share = len(voxels) * _voxel_cm3(column.grid) / _EXPECTED_CM3[level - 1]
+    share = share_of_expected(column, level)
     if share < _LEAST_SHARE_PARTLY:
         return NOT_ASSESSED
     index = volume.to_index_zyx(column.grid.to_lps_mm(voxels))
@@ -138,6 +144,11 @@ def level_status(column: Column, volume: Volume, level: int) -> str:
     low, high = np.percentile(index, [0.5, 99.5], axis=0)
     cut = np.any(low < margin) or np.any(high > last - margin) or _meets_nothing(column, volume, level)
     return PARTLY if cut or share < _LEAST_SHARE_ASSESSED else ASSESSED
+
+
+def share_of_expected(column: Column, level: int) -> float:
+    """The level's bone as a share of what a mean person's has."""
+    return int((column.labels == level).sum()) * _voxel_cm3(column.grid) / _EXPECTED_CM3[level - 1]
 
 
 def _meets_nothing(column: Column, volume: Volume, level: int) -> bool:
@@ -277,8 +288,7 @@ def _starts_plausibly(level: int, piece: _Piece, grid: PatientGrid, whole: Patie
 
 def _sure(chain: list[tuple[int, _Piece]]) -> bool:
     """False for a few pieces that are unsure of themselves, as a sacrum taken for a neck is."""
-    mean = float(np.mean([p.mean_probability[p.label] for _, p in chain]))
-    return len(chain) >= _ENOUGH_UNSURE or mean >= _SURE
+    return len(chain) >= _ENOUGH_UNSURE or float(np.mean([p.cervical for _, p in chain])) >= _SURE
 
 
 def _score(piece: _Piece, level: int) -> float:

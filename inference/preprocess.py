@@ -21,13 +21,19 @@ from inference.volume import Volume
 AIR_HU: Final = -1000.0
 
 PREPROCESSING: Final = {
-    "revision": 2,
+    "revision": 3,
     "localiser": {"spacing_mm": 2.0, "hu_low": -1000.0, "hu_high": 1500.0, "outside_hu": AIR_HU},
     "shape": {
         "spacing_mm": 1.0,
         "windows_hu": [[-150.0, 450.0], [0.0, 1500.0]],
         "outside_hu": AIR_HU,
         "hints": "trilinear shares of the localiser grid: this level, any other bone",
+    },
+    "place": {
+        "spacing_mm_zyx": [1.0, 2.0, 2.0],
+        "shape_yx": [32, 24],
+        "windows_hu": [[-150.0, 450.0], [0.0, 1500.0]],
+        "seen": "1 inside the scan, 0 outside",
     },
     "classifier": {
         "spacing_mm_zyx": [1.0, 0.8, 0.8],
@@ -48,6 +54,9 @@ def preprocessing_sha256() -> str:
 
 LOCALISER_SPACING_MM: Final = float(PREPROCESSING["localiser"]["spacing_mm"])  # type: ignore[index,call-overload]
 SHAPE_SPACING_MM: Final = float(PREPROCESSING["shape"]["spacing_mm"])  # type: ignore[index,call-overload]
+# Along the straightened spine, front to back, to the left.
+PLACE_SPACING_MM: Final = (1.0, 2.0, 2.0)
+PLACE_SHAPE_YX: Final = (32, 24)
 CROP_SPACING_MM_ZYX: Final = (1.0, 0.8, 0.8)
 CROP_SHAPE_ZYX: Final = (48, 80, 96)
 
@@ -223,9 +232,16 @@ def localiser_input(hu: torch.Tensor) -> torch.Tensor:
 
 def shape_input(hu: torch.Tensor, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Four channels [..., 4, z, y, x]: soft-tissue and bone window in [-1, 1], this level and other bone in [0, 1]."""
-    soft = (hu.clamp(-150.0, 450.0) - 150.0) / 300.0
-    bone = hu.clamp(0.0, 1500.0) / 750.0 - 1.0
-    return torch.stack([soft, bone, own, other], dim=-4)
+    return torch.stack([*_soft_and_bone(hu), own, other], dim=-4)
+
+
+def place_input(hu: torch.Tensor, seen: NDArray[np.bool_] | torch.Tensor) -> torch.Tensor:
+    """Three channels [..., 3, n, y, x]: soft-tissue and bone window in [-1, 1], and 1 where the scan reaches."""
+    return torch.stack([*_soft_and_bone(hu), torch.as_tensor(seen).to(hu.dtype)], dim=-4)
+
+
+def _soft_and_bone(hu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (hu.clamp(-150.0, 450.0) - 150.0) / 300.0, hu.clamp(0.0, 1500.0) / 750.0 - 1.0
 
 
 def classifier_input(hu: torch.Tensor, level_mask: torch.Tensor, other_mask: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from inference.bundle import LOCALISER, load_bundle
+from inference.bundle import LOCALISER, PLACE, SHAPE, load_bundle
 from inference.evaluation.held_out import LEAST_VOXEL_MM, LEAST_VOXEL_TRUNK_MM, Case, held_out, make_study
 from inference.evaluation.localiser import LITTLE_IN_VIEW, NEAR_EDGE_MM, score
 from inference.evaluation.localiser_summary import summarise
@@ -26,6 +26,9 @@ _ROOT: Final = Path(__file__).parents[1]
 _CODE: Final = (
     "synthetic/*.py",
     "localise.py",
+    "placing.py",
+    "pose.py",
+    "shape.py",
     "postprocess.py",
     "level_order.py",
     "mask.py",
@@ -64,7 +67,7 @@ def bundle_localiser(bundle: str, device: str = "cpu", threads: int = 1) -> Loca
     torch.set_num_threads(threads)
     target = torch.device(device)
     loaded = load_bundle(bundle, target)
-    return NetworkLocaliser(loaded.localiser, target, shape_net=loaded.shape)
+    return NetworkLocaliser(loaded.localiser, target, place_net=loaded.place, shape_net=loaded.shape)
 
 
 def evaluate_localiser(
@@ -91,7 +94,7 @@ def run_header(bundle: str, device: str) -> Row:
     """What a row depends on beside its case: weights, code, device."""
     manifest = load_bundle(bundle).manifest
     return {
-        "localiser_sha256": manifest["files"][LOCALISER],
+        **{f"{Path(name).stem}_sha256": manifest["files"][name] for name in (LOCALISER, PLACE, SHAPE)},
         "code_sha256": code_sha256(),
         "device": device,
     }

@@ -2,6 +2,7 @@
 
 from inference.models.fracture_net import FractureNet
 from inference.models.localiser_net import LocaliserNet
+from inference.models.place_net import PlaceNet
 from inference.models.shape_net import ShapeNet
 
-__all__ = ["FractureNet", "LocaliserNet", "ShapeNet"]
+__all__ = ["FractureNet", "LocaliserNet", "PlaceNet", "ShapeNet"]

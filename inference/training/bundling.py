@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inference.bundle import Calibration, overall_features, save_bundle
 from inference.evaluation.calibrate import best_threshold, fit_logistic, threshold_at_specificity
 from inference.evaluation.metrics import auc
-from inference.models import FractureNet, LocaliserNet, ShapeNet
+from inference.models import FractureNet, LocaliserNet, PlaceNet, ShapeNet
 from inference.training.classifier import plain_crop
 from inference.training.fit import load_average
 from inference.training.settings import Settings
@@ -49,6 +49,7 @@ def make_bundle(
 ) -> dict[str, Any]:
     """Write the bundle to `out` and return its manifest."""
     localiser = load_average(LocaliserNet(settings.localiser.channels), localiser_folder)
+    place = load_average(PlaceNet(settings.place.channels), localiser_folder / "place")
     shape = load_average(ShapeNet(settings.shape.channels), localiser_folder / "shape")
     classifier = load_average(FractureNet(settings.classifier.channels), classifier_folder)
     scores = _score(classifier, validation)
@@ -61,6 +62,7 @@ def make_bundle(
         "training_data": {"description": _DATA, "samples": _counts(localiser_folder, classifier_folder)},
         "architecture": {
             "localiser": {"type": "LocaliserNet", "channels": list(settings.localiser.channels)},
+            "place": {"type": "PlaceNet", "channels": list(settings.place.channels)},
             "shape": {"type": "ShapeNet", "channels": list(settings.shape.channels)},
             "classifier": {"type": "FractureNet", "channels": list(settings.classifier.channels)},
         },
@@ -68,7 +70,7 @@ def make_bundle(
         "thresholds": thresholds,
         "metrics": {"kind": "synthetic data only", "validation": fitted},
     }
-    save_bundle(out, localiser, shape, classifier, manifest)  # type: ignore[arg-type]
+    save_bundle(out, localiser, place, shape, classifier, manifest)  # type: ignore[arg-type]
     return manifest
 
 

@@ -107,7 +107,7 @@ def _draw(
     if rng.random() < 0.3:
         hu = change_marrow(hu, rng)
     hu = change_density(hu, rng)
-    hu = change_scanner(hu, rng, noise_hu=90.0, thick=2.2, coarse=1.5)
+    hu = change_scanner(hu, rng, noise_hu=75.0, thick=1.8, coarse=1.4)
     hu = shift_contrast(hu, rng, 230.0)
     hu[outside] = AIR_HU
     hu, classes = cut_view(hu, classes, rng, AIR_HU)

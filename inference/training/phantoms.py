@@ -23,6 +23,10 @@ _TRAINING_FRACTURE_SHARE = 0.35
 _LOCALISER_COVERAGE = {"cspine": 0.34, "neck": 0.14, "head": 0.14, "wholebody": 0.1, "chest": 0.17, "abdomen": 0.11}
 
 
+# Where counting ends is seen on the vertebrae below.
+_ROOM_FOR_T2_MM = 40.0
+
+
 def training_spec(seed: int) -> PhantomSpec:
     """A study with far more fractures than in life: three in four have some, each level with chance 0.35."""
     rng = np.random.default_rng([seed, 31])
@@ -82,19 +86,19 @@ def _localiser_study(spec: PhantomSpec) -> LabelledVolume:
 
 
 def _shape_study(spec: PhantomSpec) -> LabelledVolume:
-    return _spine_study(spec, (0.7, 0.7, 0.7))
+    return _spine_study(spec, (0.7, 0.7, 0.7), _ROOM_FOR_T2_MM)
 
 
 def _classifier_study(spec: PhantomSpec) -> LabelledVolume:
-    return _spine_study(spec, (0.5, 0.4, 0.4))
+    return _spine_study(spec, (0.5, 0.4, 0.4), 12.0)
 
 
-def _spine_study(spec: PhantomSpec, at_least_mm_zyx: tuple[float, float, float]) -> LabelledVolume:
-    """The study on its own slices, near the spine only, with voxels of at least this size."""
+def _spine_study(spec: PhantomSpec, at_least_mm_zyx: tuple[float, float, float], below_mm: float) -> LabelledVolume:
+    """The study on its own slices, near the spine and `below_mm` under C7 only, with voxels of at least this size."""
     anatomy = build_anatomy(spec)
     grid = coarser_grid(default_grid(spec, anatomy), at_least_mm_zyx)
     boxes = [anatomy.boxes_lps_mm[level] for level in LEVELS]
-    low = np.min([b[0] for b in boxes], axis=0) - 12.0
+    low = np.min([b[0] for b in boxes], axis=0) - (12.0, 12.0, below_mm)
     high = np.max([b[1] for b in boxes], axis=0) + 12.0
     return _rendered(anatomy, _cut(grid, low, high))
 

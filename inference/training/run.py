@@ -1,8 +1,9 @@
 """The localiser's training from nothing to a bundle, in one call that may be killed at any moment and called again.
 
-Two networks are trained one after the other: the one that names the levels and the one that draws them. A run's
-folder holds everything: `run.json` (what was asked for), `samples/`, `last.pt`, `losses.csv` and `sessions.jsonl` (one
-line a start: where) of the first, the same of the second under `shape/`, and `bundle/`. Samples are all rendered before
+Three networks are trained one after the other: the one that names the levels, the one that says where along the spine
+each begins and ends, and the one that draws them. A run's folder holds everything: `run.json` (what was asked for),
+`samples/`, `last.pt`, `losses.csv` and `sessions.jsonl` (one line a start: where) of the first, the same of the others
+under `place/` and `shape/`, and `bundle/`. The last two share `shape-samples/`. Samples are all rendered before
 the first step, so that a training that was killed sees the batches that an uninterrupted one does.
 """
 
@@ -15,7 +16,6 @@ import os
 import platform
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -26,12 +26,13 @@ import structlog
 import torch
 
 from inference.bundle import load_classifier, save_bundle
-from inference.models import LocaliserNet, ShapeNet
+from inference.models import LocaliserNet, PlaceNet, ShapeNet
 from inference.pipeline import overall_device
 from inference.training.fit import load_average
 from inference.training.localiser import train_localiser
 from inference.training.phantoms import write_samples
-from inference.training.settings import Settings
+from inference.training.place import train_place
+from inference.training.settings import Fit, Settings
 from inference.training.shape import train_shape
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ class LocaliserRun:
     """What a run was asked for.
 
     `samples` is the folder of samples, rendered as far as they are missing for `phantoms`; what else lies there is
-    trained on as well. `shape_samples` and `shape_phantoms` are the second network's. `base` is the bundle whose
+    trained on as well. `shape_samples` and `shape_phantoms` are the other two networks'. `base` is the bundle whose
     classifier, calibration and thresholds the new bundle keeps. `version` (None: the base's, marked) and `created`
     (YYYY-MM-DD) go into its manifest. `workers` render, each with one thread. `start` is a training's folder whose
     averaged weights a fresh run of the first network starts from.
@@ -73,8 +74,13 @@ class LocaliserRun:
         return self.folder / "bundle"
 
     @property
+    def place_folder(self) -> Path:
+        """Where the placing network's training is."""
+        return self.folder / "place"
+
+    @property
     def shape_folder(self) -> Path:
-        """Where the second network's training is."""
+        """Where the drawing network's training is."""
         return self.folder / "shape"
 
 
@@ -91,14 +97,13 @@ def train_to_bundle(run: LocaliserRun, tell: Tell | None = None) -> dict[str, An
     device = overall_device(run.device)
     render_missing("localiser", run.samples, run.phantoms, run, told)
     _note_session(run.folder, device)
-    began = time.monotonic()
     train_localiser(run.settings, run.samples, run.folder, run.start, device)
-    named = time.monotonic() - began
     render_missing("shape", run.shape_samples, run.shape_phantoms, run, told)
+    _note_session(run.place_folder, device)
+    train_place(run.settings, run.shape_samples, run.place_folder, None, device)
     _note_session(run.shape_folder, device)
-    began = time.monotonic()
     train_shape(run.settings, run.shape_samples, run.shape_folder, None, device)
-    return _write_bundle(run, named, time.monotonic() - began)
+    return _write_bundle(run)
 
 
 def render_missing(kind: str, folder: Path, count: int, run: LocaliserRun, tell: Tell) -> None:
@@ -146,7 +151,7 @@ def _claim(run: LocaliserRun) -> None:
     """The folder belongs to this run, or becomes its own."""
     fits = {
         name: {**asdict(fit), "channels": list(fit.channels)}
-        for name, fit in (("localiser", run.settings.localiser), ("shape", run.settings.shape))
+        for name, fit in ((name, getattr(run.settings, name)) for name in ("localiser", "place", "shape"))
     }
     start = None if run.start is None else str(run.start)
     asked = {
@@ -199,12 +204,19 @@ def training_seconds(losses: Path) -> float:
     return sum(now for now, then in zip(clock, [*clock[1:], 0.0], strict=True) if then <= now)
 
 
-def _write_bundle(run: LocaliserRun, named_s: float, drawn_s: float) -> dict[str, Any]:
+def _write_bundle(run: LocaliserRun) -> dict[str, Any]:
     classifier, base = load_classifier(run.base)
-    channels, shape_channels = run.settings.localiser.channels, run.settings.shape.channels
-    record = _record(run, run.folder, run.samples, run.settings.localiser.batch, named_s)
+    fits = run.settings
+    localiser = load_average(LocaliserNet(fits.localiser.channels), run.folder)
+    place = load_average(PlaceNet(fits.place.channels), run.place_folder)
+    shape = load_average(ShapeNet(fits.shape.channels), run.shape_folder)
+    record = _record(run, run.folder, run.samples, fits.localiser)
     record["steps_before"] = 0 if run.start is None else _steps(run.start)
-    shape_record = _record(run, run.shape_folder, run.shape_samples, run.settings.shape.batch, drawn_s)
+    records = {
+        "localiser": record,
+        "place": _record(run, run.place_folder, run.shape_samples, fits.place),
+        "shape": _record(run, run.shape_folder, run.shape_samples, fits.shape),
+    }
     trained_on = dict(base.get("training_data", {}).get("samples", {}))
     trained_on |= {"localiser_steps": record["steps"], "localiser_phantoms": record["phantoms"]}
     manifest = {
@@ -213,11 +225,12 @@ def _write_bundle(run: LocaliserRun, named_s: float, drawn_s: float) -> dict[str
         "created": run.created,
         "seed": run.settings.seeds.torch,
         "training_data": {**base.get("training_data", {}), "samples": trained_on},
-        "training": {**base.get("training", {}), "localiser": record, "shape": shape_record},
+        "training": {**base.get("training", {}), **records},
         "classifier_of": {"name": base["name"], "version": base["version"]},
         "architecture": {
-            "localiser": {"type": "LocaliserNet", "channels": list(channels)},
-            "shape": {"type": "ShapeNet", "channels": list(shape_channels)},
+            "localiser": {"type": "LocaliserNet", "channels": list(fits.localiser.channels)},
+            "place": {"type": "PlaceNet", "channels": list(fits.place.channels)},
+            "shape": {"type": "ShapeNet", "channels": list(fits.shape.channels)},
             "classifier": base["architecture"]["classifier"],
         },
         "calibration": base["calibration"],
@@ -227,24 +240,22 @@ def _write_bundle(run: LocaliserRun, named_s: float, drawn_s: float) -> dict[str
     }
     part = run.folder / "bundle.part"
     shutil.rmtree(part, ignore_errors=True)
-    localiser = load_average(LocaliserNet(channels), run.folder)
-    shape = load_average(ShapeNet(shape_channels), run.shape_folder)
-    save_bundle(part, localiser, shape, classifier, manifest)  # type: ignore[arg-type]
+    save_bundle(part, localiser, place, shape, classifier, manifest)  # type: ignore[arg-type]
     shutil.rmtree(run.bundle, ignore_errors=True)
     os.replace(part, run.bundle)
     return manifest
 
 
-def _record(run: LocaliserRun, folder: Path, samples: Path, batch: int, seconds: float) -> dict[str, Any]:
+def _record(run: LocaliserRun, folder: Path, samples: Path, fit: Fit) -> dict[str, Any]:
     """What was trained where, for how long, on how much."""
     lines = (folder / "sessions.jsonl").read_text(encoding="utf-8").splitlines()
     sessions = [json.loads(line) for line in lines]
     return {
         "steps": _steps(folder),
-        "batch": batch,
+        "batch": fit.batch,
         "phantoms": len(list(samples.glob("*.npz"))),
         "first_phantom_seed": run.settings.seeds.train_first,
-        "seconds": round(max(training_seconds(folder / "losses.csv"), seconds), 1),
+        "seconds": round(training_seconds(folder / "losses.csv"), 1),
         "sessions": len(sessions),
         "devices": sorted({f"{s['device']}: {s['name']}" for s in sessions}),
         "torch": sorted({s["torch"] for s in sessions}),

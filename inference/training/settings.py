@@ -41,6 +41,7 @@ class Settings:
 
     seeds: Seeds
     localiser: Fit
+    place: Fit
     shape: Fit
     classifier: Fit
 
@@ -51,6 +52,7 @@ class Settings:
         return replace(
             self,
             localiser=replace(self.localiser, steps=steps),
+            place=replace(self.place, steps=steps),
             shape=replace(self.shape, steps=steps),
             classifier=replace(self.classifier, steps=steps),
         )
@@ -59,7 +61,7 @@ class Settings:
 def read_settings(path: Path = DEFAULT) -> Settings:
     """Settings of a TOML file; an unknown or missing key raises TypeError naming it."""
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    fits = {name: _fit(raw[name]) for name in ("localiser", "shape", "classifier")}
+    fits = {name: _fit(raw[name]) for name in ("localiser", "place", "shape", "classifier")}
     return Settings(seeds=Seeds(**raw["seeds"]), **fits)
 
 

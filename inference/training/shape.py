@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from inference.models import ShapeNet
 from inference.preprocess import AIR_HU, shape_input
@@ -28,13 +29,14 @@ from inference.training.augment import (
     shift_contrast,
 )
 from inference.training.fit import Batch, Training, load_average
-from inference.training.samples import SampleStore, wide_hu
+from inference.training.samples import SampleStore, StoredSample, wide_hu
 from inference.training.settings import Settings
 
 # Far from the vertebra there is little to learn.
 _FAR_WEIGHT: Final = 0.15
 _DICE_WEIGHT: Final = 1.0
 _SHIFT_MM_ZYX: Final = (2.0, 1.0, 1.0)
+_BORROWED_SHARE: Final = 0.2
 
 
 def train_shape(
@@ -80,17 +82,40 @@ def _draw(store: SampleStore, rng: np.random.Generator) -> tuple[torch.Tensor, t
     hu, (bone, share) = sample_window(
         wide_hu(sample.hu), [sample.classes], centre, frame, SHAPE_WINDOW_ZYX, AIR_HU, bend, (sample.share,)
     )
-    share = share / 255.0
-    own, other = torch.where(bone == level, share, 0.0), torch.where((bone != level) & (bone > 0), share, 0.0)
+    own, other = _own_and_other(bone, share, level)
+    hinted = own, other
+    if len(sample.levels) > 1 and rng.random() < _BORROWED_SHARE:
+        hinted = _borrowed(sample, which, centre, frame, rng)
     if rng.random() < 0.4:
         hu = change_marrow(hu, rng)
     hu = change_density(hu, rng)
     hu = change_scanner(hu, rng, noise_hu=130.0, thick=3.0, coarse=1.6)
     hu = shift_contrast(hu, rng, 230.0)
     if rng.random() < 0.15:
-        hu, (own, other) = cut_slices(hu, [own, other], rng, AIR_HU)
-    hints = coarse_hints(torch.stack([own, other]), rng)
+        hu, (own, *rest) = cut_slices(hu, [own, *hinted], rng, AIR_HU)
+        hinted = rest[0], rest[1]
+    hints = coarse_hints(torch.stack(hinted), rng)
     return shape_input(hu, hints[0], hints[1]), own
+
+
+def _own_and_other(bone: torch.Tensor, share: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Shares (0-1) of the level's bone and of any other's."""
+    share = share / 255.0
+    return torch.where(bone == level, share, 0.0), torch.where((bone != level) & (bone > 0), share, 0.0)
+
+
+def _borrowed(
+    sample: StoredSample, which: int, centre: NDArray[np.float64], frame: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A neighbour's shape put where the level is, as when placing has moved a column that was named one level off."""
+    near = [i for i in (which - 1, which + 1) if 0 <= i < len(sample.levels)]
+    other = near[int(rng.integers(len(near)))]
+    there = centre + sample.middles_zyx[other] - sample.middles_zyx[which]
+    # The share stands in for HU too: only labels are looked at here.
+    _, (bone, share) = sample_window(
+        sample.share.float(), [sample.classes], there, frame, SHAPE_WINDOW_ZYX, 0.0, None, (sample.share,)
+    )
+    return _own_and_other(bone, share, sample.levels[other])
 
 
 def coarse_hints(shares: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -97,7 +97,7 @@ def grow(file: Path, bundle: str) -> None:
     stored = np.load(file)
     volume = Volume(hu=stored["hu"], affine_lps=stored["affine"])
     loaded = load_bundle(bundle)
-    localiser = NetworkLocaliser(loaded.localiser, CPU, shape_net=loaded.shape)
+    localiser = NetworkLocaliser(loaded.localiser, CPU, place_net=loaded.place, shape_net=loaded.shape)
     before = memory_mb("VmRSS")
     localiser.locate(volume)
     print(memory_mb("VmHWM") - before)
@@ -115,7 +115,8 @@ def main(bundle: str, slices: int, rounds: int, threads: int) -> int:
     found: dict[str, Spine | None] = {}
 
     def locate(precision: Precision) -> None:
-        found[precision] = NetworkLocaliser(net, CPU, precision, loaded.shape).locate(volume)
+        localiser = NetworkLocaliser(net, CPU, precision, place_net=loaded.place, shape_net=loaded.shape)
+        found[precision] = localiser.locate(volume)
 
     calls: dict[str, Callable[[], object]] = {p: lambda p=p: locate(p) for p in precisions}
     seconds = measure({**calls, PEER: lambda: peer(volume, net)}, rounds)

@@ -52,13 +52,17 @@ def test_every_vertebra_of_a_neck_is_named_and_placed(pipeline: Pipeline) -> Non
     assert max(_centre_errors_mm(phantom, prediction)) < 5
     for number, level in enumerate(prediction.levels, start=1):
         assert level.key_index_zyx is not None
-        assert phantom.labels[level.key_index_zyx] in (0, number)
+        # A bone's edge is found to about a voxel: the dens is that near to the arch of C1.
+        around = tuple(slice(max(0, i - 2), i + 3) for i in level.key_index_zyx)
+        assert number in phantom.labels[around]
 
 
 def test_bfloat16_and_float32_name_the_same_levels_in_the_same_places() -> None:
     bundle, volume = load_bundle("default"), _phantom("cspine").volume
     full, half = (
-        NetworkLocaliser(bundle.localiser, torch.device("cpu"), precision, bundle.shape).locate(volume)
+        NetworkLocaliser(
+            bundle.localiser, torch.device("cpu"), precision, place_net=bundle.place, shape_net=bundle.shape
+        ).locate(volume)
         for precision in ("float32", "bfloat16")
     )
     assert full is not None

@@ -63,6 +63,7 @@ def settings_file(tmp_path: Path) -> Path:
     """The shipped settings with a tiny network."""
     text = DEFAULT.read_text().replace("channels = [32, 48, 96, 128]", "channels = [8, 8, 8]")
     text = text.replace("channels = [16, 32, 48]", "channels = [8, 8]")
+    text = text.replace("channels = [16, 32, 64, 96]", "channels = [4, 4, 4, 8]").replace("batch = 6\n", "batch = 2\n")
     text = text.replace("batch = 2\n", "batch = 1\n").replace("steps = 6000", f"steps = {STEPS}")
     text = text.replace("steps = 3000", f"steps = {STEPS}")
     file = tmp_path / "settings.toml"
@@ -132,7 +133,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     assert f"{STEPS} steps on 2 phantoms" in again.out
     one, other = averaged(whole), averaged(broken)
     assert all(torch.allclose(one[name], other[name], rtol=0, atol=1e-7) for name in one)
-    for name in ("localiser.safetensors", "shape.safetensors"):
+    for name in ("localiser.safetensors", "place.safetensors", "shape.safetensors"):
         assert (whole / "bundle" / name).read_bytes() == (broken / "bundle" / name).read_bytes()
 
 
@@ -160,7 +161,7 @@ def test_the_bundle_keeps_the_classifier_and_tells_how_its_localiser_was_made(
     bundle = load_bundle(run.bundle)
     assert (bundle.version, bundle.manifest["created"]) == ("1.2+localiser", "2026-01-02")
     assert (run.bundle / "classifier.safetensors").read_bytes() == (base / "classifier.safetensors").read_bytes()
-    assert bundle.manifest["training"]["shape"]["steps"] == STEPS
+    assert [bundle.manifest["training"][name]["steps"] for name in ("place", "shape")] == [STEPS, STEPS]
     record = bundle.manifest["training"]["localiser"]
     assert (record["steps"], record["phantoms"], record["sessions"]) == (STEPS, 2, 1)
     assert record["seconds"] > 0

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.bundle import save_bundle
-from inference.models import FractureNet, LocaliserNet, ShapeNet
+from inference.models import FractureNet, LocaliserNet, PlaceNet, ShapeNet
 from inference.preprocess import PatientGrid
 from inference.volume import Volume
 
@@ -42,6 +42,7 @@ def write_toy_bundle(folder: Path, **changes: Any) -> Path:
         "version": "0",
         "architecture": {
             "localiser": {"channels": channels},
+            "place": {"channels": [4, 4, 4, 8]},
             "shape": {"channels": [8, 8]},
             "classifier": {"channels": channels},
         },
@@ -52,5 +53,7 @@ def write_toy_bundle(folder: Path, **changes: Any) -> Path:
         "thresholds": {**{f"C{k}": 0.5 for k in range(1, 8)}, "patient_overall": 0.5},
         **changes,
     }
-    save_bundle(folder, LocaliserNet((8, 8, 8)), ShapeNet((8, 8)), FractureNet((8, 8, 8)), manifest)
+    save_bundle(
+        folder, LocaliserNet((8, 8, 8)), PlaceNet((4, 4, 4, 8)), ShapeNet((8, 8)), FractureNet((8, 8, 8)), manifest
+    )
     return folder

@@ -51,6 +51,7 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 def test_an_architecture_that_does_not_fit_the_weights_is_refused(tmp_path: Path) -> None:
     architecture = {
         "localiser": {"channels": [8, 8, 16]},
+        "place": {"channels": [4, 4, 4, 8]},
         "shape": {"channels": [8, 8]},
         "classifier": {"channels": [8, 8, 8]},
     }
