@@ -1,8 +1,9 @@
-"""`cspine-node evaluate drift-reference` and `drift`: what was validated on, and what a node sees now."""
+"""`cspine-node evaluate records`, `drift-reference` and `drift`: what was validated on, and what a node sees now."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,13 +17,42 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `drift` and `drift-reference`."""
+    """Adds `records`, `drift` and `drift-reference`."""
+    app.command()(records)
     app.command()(drift)
     app.command(name="drift-reference")(drift_reference)
 
 
+def records(
+    predictions: Annotated[Path, typer.Argument(metavar="PRED.csv", help="Predictions of prepared studies.")],
+    data: Annotated[Path, typer.Option(help="The folder of the prepared studies.")],
+    out: Annotated[Path, typer.Option(help="The records, a new CSV file.")],
+    bundle: Annotated[str, typer.Option(help="What predicted: a bundle's name and version.")],
+) -> None:
+    """A drift record of each predicted study: its scores and what its voxels are like."""
+    from inference.dataset.prepared import PreparedFileUnusable, PreparedFolder
+    from inference.evaluation.drift_prepared import records_of_prepared
+    from inference.evaluation.drift_record import append_record
+    from inference.evaluation.predictions import PredictionsError, read_predictions
+
+    if out.exists():
+        raise typer.BadParameter(f"{out} exists; name a new file", param_hint="--out")
+    partial, now = out.with_name(f".{out.name}.partial"), datetime.now(UTC)
+    try:
+        said = read_predictions(predictions)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        for record in records_of_prepared(PreparedFolder(data), said, analysed_at=now, bundle=bundle):
+            append_record(partial, record)
+    except (PredictionsError, PreparedFileUnusable, FileNotFoundError) as error:
+        partial.unlink(missing_ok=True)
+        raise typer.BadParameter(str(error)) from None
+    os.replace(partial, out)
+    typer.echo(f"{out}: {len(said)} records")
+
+
 def drift_reference(
-    records: Annotated[Path, typer.Argument(metavar="RECORDS.csv", help="The records of the validation studies.")],
+    source: Annotated[Path, typer.Argument(metavar="RECORDS.csv", help="The records of the validation studies.")],
     out: Annotated[Path, typer.Option(help="The reference, a JSON file for the bundle.")],
     made_from: Annotated[
         str | None, typer.Option(help="Which studies these are, in words. Else the file's name.")
@@ -34,7 +64,7 @@ def drift_reference(
     from inference.evaluation.predictions import PredictionsError
 
     try:
-        reference = make_reference(read_records(records), made_from=made_from or records.name)
+        reference = make_reference(read_records(source), made_from=made_from or source.name)
     except (PredictionsError, DriftReferenceError) as error:
         raise typer.BadParameter(str(error)) from None
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -57,18 +87,18 @@ def drift(
 
     try:
         known = read_reference(reference.read_text(encoding="utf-8"))
-        records = read_records(observed)
-        records = records if since is None else [r for r in records if _analysed_at(r, observed) >= since]
+        seen = read_records(observed)
+        seen = seen if since is None else [r for r in seen if _analysed_at(r, observed) >= since]
     except (PredictionsError, DriftReferenceError) as error:
         raise typer.BadParameter(str(error)) from None
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
-    findings = compare(known, records)
+    findings = compare(known, seen)
     verdict = overall(findings)
     if as_json:
-        typer.echo(json.dumps(_data(known, findings, verdict, len(records)), indent=2))
+        typer.echo(json.dumps(_data(known, findings, verdict, len(seen)), indent=2))
     else:
-        typer.echo(_text(known, findings, verdict, len(records)))
+        typer.echo(_text(known, findings, verdict, len(seen)))
 
 
 def _analysed_at(record: dict[str, Any], path: Path) -> datetime:

@@ -34,7 +34,7 @@ INPUTS: Final = (
 QUANTITIES: Final = (*SCORES, *INPUTS)
 COLUMNS: Final = ("study", "analysed_at", "bundle", *QUANTITIES)
 
-_PADDING_HU: Final = -900
+_AIR_HU: Final = -500
 _SOFT_HU: Final = (-200, 200)
 _BONE_HU: Final = 250
 _STAT_SLICES: Final = 24
@@ -68,7 +68,7 @@ class InputFacts:
 def input_facts(hu: NDArray[Any], spacing_mm_zyx: tuple[float, float, float]) -> InputFacts:
     """The facts of a volume in HU [z, y, x], from at most 24 of its slices."""
     some = hu[_evenly(hu.shape[0], _STAT_SLICES), ::2, ::2]
-    body = some[some > _PADDING_HU]
+    body = some[some > _AIR_HU]
     soft = body[(body >= _SOFT_HU[0]) & (body <= _SOFT_HU[1])]
     bone = body[body > _BONE_HU]
     return InputFacts(

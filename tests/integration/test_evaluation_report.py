@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from inference.dataset.prepared import PreparedStudy, SliceBox, save_prepared, study_path
+from inference.evaluation.drift_record import read_records
 from inference.evaluation.predictions import Predictions, write_predictions
 from inference.preprocess import PatientGrid
 from tests.builders.commands import cspine_node
@@ -94,6 +95,23 @@ def test_a_report_is_one_file_without_scripts_and_every_picture_has_words(out: P
     for table in re.findall(r"<table>.*?</table>", page, flags=re.DOTALL):
         assert "<caption>" in table
         assert 'scope="col"' in table
+
+
+def test_prepared_studies_become_records_and_a_reference(out: Path) -> None:
+    records, reference = out.parent / "records.csv", out.parent / "reference.json"
+    words = [str(out.parent / "good.csv"), "--data", str(out.parent / "test"), "--out", str(records)]
+    ran = cspine_node("evaluate", "records", *words, "--bundle", "good 1")
+    assert (ran.status, ran.err) == (0, "")
+    rows = read_records(records)
+    assert len(rows) == STUDIES
+    assert {(r["levels_assessed"], r["slices"], r["slice_spacing_mm"], r["pixel_mm"]) for r in rows} == {(7, 16, 3, 2)}
+    assert {r["bone_hu"] for r in rows} == {200 * 8 - 512}
+    assert cspine_node("evaluate", "drift-reference", str(records), "--out", str(reference)).status == 0
+    same = cspine_node("evaluate", "drift", str(reference), str(records))
+    assert same.out.startswith("stable: 40 studies beside 40")
+    again = cspine_node("evaluate", "records", *words, "--bundle", "good 1")
+    assert again.status == 2
+    assert "exists" in again.err
 
 
 def test_a_browser_shows_the_report_and_its_tables_do_not_widen_the_page(out: Path, tmp_path: Path) -> None:
