@@ -49,7 +49,9 @@ def _toy_volume(levels: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)) -> Volume:
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Pipeline:
     bundle = load_bundle(write_toy_bundle(tmp_path))
-    stub = Bundle(**{**vars(bundle), "localiser": _ReadsHu(), "place": None, "shape": _KeepsHint(), "classifier": _ReadsLevel()})
+    stub = Bundle(
+        **{**vars(bundle), "localiser": _ReadsHu(), "place": None, "shape": _KeepsHint(), "classifier": _ReadsLevel()}
+    )
     return Pipeline(stub, "cpu")
 
 
