@@ -40,7 +40,7 @@ WINDOW_ZYX: Final = (96, 80, 80)
 _SEARCH_STRIDE_ZYX: Final = (64, 56, 56)
 _CERVICAL: Final = slice(1, 8)
 # Sides a network of four levels on a folded grid can halve.
-_STRIDE: Final = 16
+STRIDE: Final = 16
 _BONE_HU: Final = 150.0
 _LEAST_BONE: Final = 0.002
 _LEAST_CERVICAL_MM3: Final = 1500.0
@@ -175,7 +175,7 @@ class NetworkLocaliser:
 
     def _infer(self, hu: torch.Tensor) -> torch.Tensor:
         """Probabilities float32 [11, z, y, x] of HU [z, y, x]; sides are filled up with air to what the net needs."""
-        padded = [-(-n // _STRIDE) * _STRIDE for n in hu.shape]
+        padded = [-(-n // STRIDE) * STRIDE for n in hu.shape]
         full = torch.full(padded, AIR_HU)
         full[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
         batch = localiser_input(full)[None, None].to(self._device)

@@ -25,7 +25,8 @@ def smooth_mask(volume: Volume, shapes: dict[int, Shape]) -> NDArray[np.uint8]:
     box of floats beside the mask and a score for each of its voxels near the spine.
     """
     mask = np.zeros(volume.hu.shape, dtype=np.uint8)
-    boxes = {level: _source_box(volume, shape.grid) for level, shape in shapes.items()}
+    shapes = {level: _tight(shape) for level, shape in shapes.items() if bool((shape.share > _HALF).any())}
+    boxes = {level: source_box(volume, shape.grid) for level, shape in shapes.items()}
     start = [min((box[axis].start for box in boxes.values()), default=0) for axis in range(3)]
     stop = [max((box[axis].stop for box in boxes.values()), default=0) for axis in range(3)]
     strongest = np.full(np.subtract(stop, start), _HALF, dtype=np.float16)
@@ -39,6 +40,16 @@ def smooth_mask(volume: Volume, shapes: dict[int, Shape]) -> NDArray[np.uint8]:
     for level, box in boxes.items():
         _keep_one_piece(mask[box], level)
     return mask
+
+
+def _tight(shape: Shape) -> Shape:
+    """The part of a shape that holds its bone, and one voxel around it."""
+    bone = np.nonzero(shape.share.numpy() > _HALF)
+    z, y, x = (
+        slice(max(0, int(index.min()) - 1), min(n, int(index.max()) + 2))
+        for index, n in zip(bone, shape.share.shape, strict=True)
+    )
+    return Shape(grid=shape.grid.part((z, y, x)), share=shape.share[z, y, x])
 
 
 def _on_source(volume: Volume, shape: Shape, where: tuple[slice, ...]) -> NDArray[np.float32]:
@@ -60,8 +71,8 @@ def _keep_one_piece(part: NDArray[np.uint8], level: int) -> None:
         part[own & (pieces != largest)] = 0
 
 
-def _source_box(volume: Volume, grid: PatientGrid) -> tuple[slice, ...]:
-    """The source voxels that a patient grid covers."""
+def source_box(volume: Volume, grid: PatientGrid) -> tuple[slice, ...]:
+    """The source voxels [z, y, x] that a patient grid covers."""
     high = np.array(grid.shape_zyx) - 1
     ends = np.array([[a, b, c] for a in (0, high[0]) for b in (0, high[1]) for c in (0, high[2])], dtype=float)
     index = volume.to_index_zyx(grid.to_lps_mm(ends))

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.mask import source_box
 from inference.postprocess import (
     LEVELS,
     NOT_ASSESSED,
@@ -21,6 +22,7 @@ from inference.postprocess import (
     body_centre,
     level_status,
 )
+from inference.shape import levels_of
 from inference.volume import Volume
 
 PointMm = tuple[float, float, float]
@@ -82,7 +84,10 @@ class Localiser(Protocol):
 def describe(volume: Volume, column: Column, mask: NDArray[np.uint8]) -> Spine:
     """The spine of a column whose mask on the volume's grid is drawn; unassessed levels are wiped from `mask`."""
     levels = []
-    present = np.bincount(mask.ravel(), minlength=8)[1:8] > 0
+    # Counting the voxels of the whole scan would cost more time and memory than all networks together.
+    near = mask[source_box(volume, column.grid)]
+    present = [bool((near == number).any()) for number in range(1, 8)]
+    centres = body_centres(column)
     for number, name in enumerate(LEVELS, start=1):
         status = level_status(column, volume, number) if present[number - 1] else NOT_ASSESSED
         if status == NOT_ASSESSED:
@@ -90,12 +95,12 @@ def describe(volume: Volume, column: Column, mask: NDArray[np.uint8]) -> Spine:
                 mask[mask == number] = 0
             levels.append(LocatedLevel(level=name, status=NOT_ASSESSED, centre_lps_mm=None, box=None, evidence=None))
             continue
-        box = oriented_box(column, number)
+        box = oriented_box(column, number, centres)
         levels.append(
             LocatedLevel(
                 level=name,
                 status=status,  # type: ignore[arg-type]
-                centre_lps_mm=_centre(column, number, box),
+                centre_lps_mm=_centre(centres, number, box),
                 box=box,
                 evidence=column.evidence.get(number),
             )
@@ -103,9 +108,17 @@ def describe(volume: Volume, column: Column, mask: NDArray[np.uint8]) -> Spine:
     return Spine(mask=mask, column=column, levels=tuple(levels), notes=(*column.notes, *_notes(levels)))
 
 
-def oriented_box(column: Column, level: int) -> OrientedBox:
-    """The level's box along its own axes: superior follows the column, posterior points to the spinous process."""
-    axes = _axes(column, level)
+def body_centres(column: Column) -> dict[int, PointMm]:
+    """`body_centre` of each level of the column."""
+    return {level: body_centre(column, level) for level in levels_of(column.labels)}
+
+
+def oriented_box(column: Column, level: int, centres: dict[int, PointMm]) -> OrientedBox:
+    """The level's box along its own axes: superior follows the column, posterior points to the spinous process.
+
+    `centres` are the column's `body_centres`.
+    """
+    axes = _axes(column, level, centres)
     points = column.grid.to_lps_mm(np.argwhere(column.labels == level))
     along = points @ axes.T
     low, high = np.percentile(along, [_OUTLIERS_PERCENT, 100 - _OUTLIERS_PERCENT], axis=0)
@@ -117,13 +130,13 @@ def oriented_box(column: Column, level: int) -> OrientedBox:
     )
 
 
-def _axes(column: Column, level: int) -> NDArray[np.float64]:
+def _axes(column: Column, level: int, centres: dict[int, PointMm]) -> NDArray[np.float64]:
     """Rows: left, posterior, superior of the level, LPS."""
-    up = _up(column, level)
+    up = _up(level, centres)
     # C1 has no body in front to show the way back; C2, which it turns about, does.
-    guide = 2 if level == 1 and bool((column.labels == 2).any()) else level
+    guide = 2 if level == 1 and 2 in centres else level
     voxels = column.grid.to_lps_mm(np.argwhere(column.labels == guide))
-    back = voxels.mean(axis=0) - np.array(body_centre(column, guide))
+    back = voxels.mean(axis=0) - np.array(centres[guide])
     back = back - up * (back @ up)
     if back[1] <= 0.5 * float(np.linalg.norm(back)) or np.linalg.norm(back) < 1.0:
         back = np.array([0.0, 1.0, 0.0]) - up * up[1]
@@ -131,20 +144,20 @@ def _axes(column: Column, level: int) -> NDArray[np.float64]:
     return np.stack([np.cross(back, up), back, up])
 
 
-def _up(column: Column, level: int) -> NDArray[np.float64]:
+def _up(level: int, centres: dict[int, PointMm]) -> NDArray[np.float64]:
     """The column's direction at a level, from its neighbours."""
-    near = [k for k in (level - 1, level, level + 1) if 1 <= k <= 7 and bool((column.labels == k).any())]
+    near = [k for k in (level - 1, level, level + 1) if k in centres]
     if len(near) < 2:
         return np.array([0.0, 0.0, 1.0])
-    top, bottom = (np.array(body_centre(column, k)) for k in (near[0], near[-1]))
+    top, bottom = (np.array(centres[k]) for k in (near[0], near[-1]))
     way = top - bottom
     length = float(np.linalg.norm(way))
     return way / length if way[2] > 0.3 * length else np.array([0.0, 0.0, 1.0])
 
 
-def _centre(column: Column, level: int, box: OrientedBox) -> PointMm:
+def _centre(centres: dict[int, PointMm], level: int, box: OrientedBox) -> PointMm:
     if level > 1:
-        return body_centre(column, level)
+        return centres[level]
     axes = np.array(box.axes_lps)
     return _point(np.array(box.centre_lps_mm) + axes[1] * (_RING_SHARE - 0.5) * box.size_mm[1])
 

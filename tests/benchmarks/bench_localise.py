@@ -29,8 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from inference.bundle import load_bundle  # noqa: E402
-from inference.localise import NetworkLocaliser, Precision, has_bfloat16  # noqa: E402
-from inference.models.localiser_net import LocaliserNet  # noqa: E402
+from inference.localise import STRIDE, NetworkLocaliser, Precision, has_bfloat16  # noqa: E402
 from inference.preprocess import LOCALISER_SPACING_MM, localiser_input  # noqa: E402
 from inference.spine import Spine  # noqa: E402
 from inference.synthetic import draw_spec, make_phantom  # noqa: E402
@@ -60,7 +59,7 @@ def peer(volume: Volume, net: torch.nn.Module) -> None:
         image, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), *grid, -1024.0, sitk.sitkFloat32
     )
     hu = torch.from_numpy(sitk.GetArrayFromImage(coarse))
-    padded = torch.full([-(-n // LocaliserNet.STRIDE) * LocaliserNet.STRIDE for n in hu.shape], -1024.0)
+    padded = torch.full([-(-n // STRIDE) * STRIDE for n in hu.shape], -1024.0)
     padded[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
     with torch.inference_mode():
         net(localiser_input(padded)[None, None])

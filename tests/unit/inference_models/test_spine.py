@@ -9,7 +9,7 @@ from inference.mask import smooth_mask
 from inference.postprocess import Column, find_column, keep_largest
 from inference.preprocess import PatientGrid
 from inference.shape import SHAPE_WINDOW_ZYX, coarse_shapes, draw_shapes, finer, on_column, reshaped
-from inference.spine import OrientedBox, describe, oriented_box
+from inference.spine import OrientedBox, body_centres, describe, oriented_box
 from inference.volume import Volume
 from tests.unit.inference_models.builders import GRID, column_probabilities, volume_on
 
@@ -66,7 +66,7 @@ def _leaning_column() -> NDArray[np.float32]:
 def _box(level: int) -> OrientedBox:
     column = find_column(_leaning_column(), GRID)
     assert column is not None
-    return oriented_box(column, level)
+    return oriented_box(column, level, body_centres(column))
 
 
 def test_a_box_leans_with_the_neck() -> None:
