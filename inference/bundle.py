@@ -130,8 +130,8 @@ def load_classifier(path_or_name: str | Path) -> tuple[FractureNet, dict[str, An
     """
     folder = _folder(path_or_name)
     manifest = _parse(folder, _read(folder, folder / MANIFEST))
-    _check_format(folder, manifest)
-    _check_files(folder, manifest)
+    check_format(folder, manifest, FORMAT_VERSION)
+    check_files(folder, manifest, {LOCALISER, CLASSIFIER})
     made_for = manifest.get("preprocessing") or {}
     if any(made_for.get(part) != PREPROCESSING[part] for part in ("classifier", "antialias")):
         raise BundleError(f"The classifier of bundle {folder} was trained with another preprocessing; train it anew.")
@@ -161,7 +161,7 @@ def save_bundle(
         **manifest,
         "preprocessing": PREPROCESSING,
         "preprocessing_sha256": preprocessing_sha256(),
-        "files": {name: _sha256(folder / name) for name in _WEIGHTS},
+        "files": {name: file_sha256(folder / name) for name in _WEIGHTS},
     }
     (folder / MANIFEST).write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
 
@@ -202,34 +202,41 @@ def _parse(folder: Path, text: bytes) -> dict[str, Any]:
 
 
 def _check(folder: Path, manifest: dict[str, Any]) -> None:
-    _check_format(folder, manifest)
-    if manifest.get("preprocessing_sha256") != preprocessing_sha256():
-        raise BundleError(
-            f"Bundle {folder} was trained with another preprocessing "
-            f"({str(manifest.get('preprocessing_sha256'))[:12]}) than this program's ({preprocessing_sha256()[:12]}); "
-            "its answers would be wrong. Use a bundle made for this version."
-        )
-    _check_files(folder, manifest)
+    check_format(folder, manifest, FORMAT_VERSION)
+    check_preprocessing(folder, manifest, preprocessing_sha256())
+    check_files(folder, manifest, {LOCALISER, CLASSIFIER})
 
 
-def _check_format(folder: Path, manifest: dict[str, Any]) -> None:
+def check_format(folder: Path, manifest: dict[str, Any], reads: int) -> None:
+    """Raise `BundleError` where the manifest is of another format version than the one this program `reads`."""
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
+    if version != reads:
         raise BundleError(
-            f"Bundle {folder} has format version {version!r}; this program reads {FORMAT_VERSION}. "
+            f"Bundle {folder} has format version {version!r}; this program reads {reads}. "
             "Use a bundle made for this version."
         )
 
 
-def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
+def check_preprocessing(folder: Path, manifest: dict[str, Any], ours: str) -> None:
+    """Raise `BundleError` where the weights were trained with another preprocessing than the one hashed as `ours`."""
+    theirs = manifest.get("preprocessing_sha256")
+    if theirs != ours:
+        raise BundleError(
+            f"Bundle {folder} was trained with another preprocessing ({str(theirs)[:12]}) than this program's "
+            f"({ours[:12]}); its answers would be wrong. Use a bundle made for this version."
+        )
+
+
+def check_files(folder: Path, manifest: dict[str, Any], needed: set[str]) -> None:
+    """Raise `BundleError` where a `needed` file is not listed, or a listed one is missing or has changed."""
     files = manifest.get("files")
-    if not isinstance(files, dict) or not {LOCALISER, CLASSIFIER} <= set(files):
+    if not isinstance(files, dict) or not needed <= set(files):
         raise BundleError(f"{MANIFEST} of bundle {folder} does not list its files; restore the bundle.")
     for name, expected in files.items():
         file = folder / Path(str(name)).name
         if not file.is_file():
             raise BundleError(f"Bundle {folder} lacks {name}; restore the bundle.")
-        if _sha256(file) != expected:
+        if file_sha256(file) != expected:
             raise BundleError(f"{name} of bundle {folder} has changed (wrong SHA-256); restore the bundle.")
 
 
@@ -243,7 +250,8 @@ def _load(net: Any, file: Path, device: torch.device) -> Any:
     return net.to(memory_format=torch.channels_last_3d)
 
 
-def _sha256(file: Path) -> str:
+def file_sha256(file: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

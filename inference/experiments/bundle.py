@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from inference.bundle import BundleError
+from inference.bundle import BundleError, check_files, check_format, check_preprocessing, file_sha256
 from inference.dataset.prepared import HU_LOW, HU_STEP, SPACING_MM_ZYX, PreparedStudy
 from inference.evaluation.operating import OperatingPoints, OperatingPointsError, logit, sigmoid
 from inference.experiments.errors import SettingsError
@@ -154,7 +154,7 @@ def save_bundle(folder: Path, members: Sequence[Member], points: OperatingPoints
         "operating_points": points.to_json(),
         "preprocessing": preprocessing,
         "preprocessing_sha256": preprocessing_sha256(preprocessing),
-        "files": {entry["weights"]: _sha256(part / str(entry["weights"])) for entry in listed},
+        "files": {entry["weights"]: file_sha256(part / str(entry["weights"])) for entry in listed},
     }
     (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -212,31 +212,13 @@ def _manifest(folder: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _check(folder: Path, manifest: dict[str, Any]) -> None:
-    version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"Bundle {folder} has format version {version!r}; this program reads {FORMAT_VERSION}. "
-            "Use a bundle made for this version."
-        )
+    check_format(folder, manifest, FORMAT_VERSION)
     entries = manifest.get("members")
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
         raise BundleError(f"{MANIFEST} of bundle {folder} lists no members; restore the bundle.")
     inputs = {str(e.get("experiment", {}).get("name")): e.get("experiment", {}).get("input") for e in entries}
-    ours, theirs = preprocessing_sha256({**PREPROCESSING, "inputs": inputs}), manifest.get("preprocessing_sha256")
-    if theirs != ours:
-        raise BundleError(
-            f"Bundle {folder} was trained with another preprocessing ({str(theirs)[:12]}) than this program's "
-            f"({ours[:12]}); its answers would be wrong. Use a bundle made for this version."
-        )
-    files = manifest.get("files")
-    if not isinstance(files, dict) or set(files) != {str(e.get("weights")) for e in entries}:
-        raise BundleError(f"{MANIFEST} of bundle {folder} does not list its files; restore the bundle.")
-    for name, expected in files.items():
-        file = folder / Path(str(name)).name
-        if not file.is_file():
-            raise BundleError(f"Bundle {folder} lacks {name}; restore the bundle.")
-        if _sha256(file) != expected:
-            raise BundleError(f"{name} of bundle {folder} has changed (wrong SHA-256); restore the bundle.")
+    check_preprocessing(folder, manifest, preprocessing_sha256({**PREPROCESSING, "inputs": inputs}))
+    check_files(folder, manifest, {str(e.get("weights")) for e in entries})
 
 
 def _member(folder: Path, entry: dict[str, Any], device: str) -> Member:
@@ -262,7 +244,3 @@ def ready(model: FractureModel, device: str) -> nn.Module:
     """The model's network on a device, in evaluation mode."""
     network: nn.Module = model.network.to(device, memory_format=model.memory_format).eval()  # type: ignore[call-overload]
     return network
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
