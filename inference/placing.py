@@ -40,7 +40,9 @@ _LEAST_LEVELS: Final = 2
 _LEAST_SHIFT_MM: Final = 0.6
 _PROBE_MM: Final = 5.0
 _FRONT_MM: Final = 18.0
-_VOXELS_TO_AIR: Final = 1.0
+# Sampling between the outermost voxels and air still shows some of them.
+_EDGE_VOXELS: Final = 1.0
+# Of a mean person's bone; a level with less may be an arch without its body.
 _LEAST_SHARE: Final = 0.6
 _OFF_LINE_MM: Final = 7.0
 
@@ -252,7 +254,7 @@ def _sampled(volume: Volume, across: Array) -> tuple[torch.Tensor, NDArray[np.bo
     sampled = F.grid_sample(hu[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
     index = volume.to_index_zyx(across)
     size = np.array(volume.hu.shape)
-    return sampled, np.all((index > -_VOXELS_TO_AIR) & (index < size - 1 + _VOXELS_TO_AIR), axis=-1)
+    return sampled, np.all((index > -_EDGE_VOXELS) & (index < size - 1 + _EDGE_VOXELS), axis=-1)
 
 
 def _span(seen: NDArray[np.bool_]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""`python -m inference.training`: samples, the two trainings, the bundle, its evaluation.
+"""`python -m inference.training`: samples, the trainings, the bundle, its evaluation.
 
 `cspine-node train` mounts the same commands.
 """
