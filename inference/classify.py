@@ -11,15 +11,16 @@ from torch import nn
 
 from inference.postprocess import Column, extent_centre_mm
 from inference.preprocess import PatientGrid, classifier_input, crop_grid, sample_grid, sample_volume
+from inference.suspicion import SuspicionMap
 from inference.volume import Volume
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelScore:
-    """`logit` before calibration; `suspicion_lps_mm` is where the fracture map peaks."""
+    """`logit` before calibration; `suspicion` is 0 outside the level."""
 
     logit: float
-    suspicion_lps_mm: tuple[float, float, float]
+    suspicion: SuspicionMap
 
 
 def crop_level(volume: Volume, column: Column, level: int) -> tuple[torch.Tensor, PatientGrid]:
@@ -58,7 +59,12 @@ def _score(crop: torch.Tensor, grid: PatientGrid, level: int, net: nn.Module, de
     inside = torch.nn.functional.avg_pool3d(crop[None, 2:3], 2)[0, 0] > 0.2
     if bool(inside.any()):
         both = torch.where(inside, both, torch.full_like(both, -1e4))
-    peak = np.array(np.unravel_index(int(both.argmax()), both.shape), dtype=float)
     # A voxel of the half-resolution map covers two of the crop: its centre lies half a voxel further on.
-    x, y, z = grid.to_lps_mm(peak * 2 + 0.5)
-    return LevelScore(logit=float(logit.float().mean()), suspicion_lps_mm=(float(x), float(y), float(z)))
+    x, y, z = grid.to_lps_mm(np.full(3, 0.5))
+    half = PatientGrid(
+        origin_lps_mm=(float(x), float(y), float(z)),
+        spacing_mm_zyx=(2 * grid.spacing_mm_zyx[0], 2 * grid.spacing_mm_zyx[1], 2 * grid.spacing_mm_zyx[2]),
+        shape_zyx=(both.shape[0], both.shape[1], both.shape[2]),
+    )
+    suspicion = SuspicionMap(values=torch.sigmoid(both).numpy(), grid=half)
+    return LevelScore(logit=float(logit.float().mean()), suspicion=suspicion)

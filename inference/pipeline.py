@@ -14,6 +14,7 @@ from inference.classify import LevelScore, classify
 from inference.localise import NetworkLocaliser
 from inference.postprocess import ASSESSED, LEVELS, NOT_ASSESSED, Column, representative_point
 from inference.spine import Localiser, PointMm, Progress, Spine, Status
+from inference.suspicion import SuspicionMap
 from inference.volume import Volume
 
 NO_CERVICAL_SPINE = "No cervical spine was found in the volume."
@@ -25,7 +26,8 @@ class LevelPrediction:
 
     A level that is not assessed has no probability and no place. `key_index_zyx` is a voxel of the source
     grid inside the vertebra's mask: where the fracture map peaks when the probability reaches the
-    threshold, else the vertebra's centre. Points and the box (low corner, high corner) are LPS mm.
+    threshold, else the vertebra's centre. Points and the box (low corner, high corner) are LPS mm. `suspicion` shows
+    where an assessed level looks fractured, whatever its probability.
     """
 
     level: str
@@ -35,6 +37,7 @@ class LevelPrediction:
     centre_lps_mm: PointMm | None
     key_index_zyx: tuple[int, int, int] | None
     box_lps_mm: tuple[PointMm, PointMm] | None
+    suspicion: SuspicionMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,7 +138,7 @@ class Pipeline:
         voxels, box = _voxels_of(spine.mask, volume, spine.column, level)
         key = centre_zyx = _nearest(voxels, volume, representative_point(spine.column, level))
         if score is not None and probability is not None and probability >= threshold:
-            key = _nearest(voxels, volume, score.suspicion_lps_mm)
+            key = _nearest(voxels, volume, score.suspicion.peak_lps_mm())
         return LevelPrediction(
             level=LEVELS[level - 1],
             status=status,
@@ -144,6 +147,7 @@ class Pipeline:
             centre_lps_mm=_point(volume.to_lps_mm(centre_zyx)),
             key_index_zyx=(int(key[0]), int(key[1]), int(key[2])),
             box_lps_mm=box,
+            suspicion=None if score is None else score.suspicion,
         )
 
     def _nothing(self, volume: Volume, seconds: float) -> Prediction:

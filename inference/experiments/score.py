@@ -12,7 +12,7 @@ from torch import nn
 
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import Study
-from inference.preprocess import PatientGrid
+from inference.suspicion import SuspicionMap
 
 Batch = dict[str, torch.Tensor]
 
@@ -23,14 +23,6 @@ class SliceScores:
 
     z_mm: NDArray[np.float64]
     values: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SuspicionMap:
-    """Where a level looks fractured: `values` float32 [z, y, x] in 0-1 on `grid`."""
-
-    values: NDArray[np.float32]
-    grid: PatientGrid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

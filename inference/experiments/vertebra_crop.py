@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from inference.experiments.changes import NO_CHANGE, Change, draw_change, targets, windowed
 from inference.experiments.crops import Stack, StackShape, level_stack
 from inference.experiments.losses import known_bce, noisy_or, study_loss
-from inference.experiments.score import Batch, SliceScores, StudyScore, SuspicionMap, device_of
+from inference.experiments.score import Batch, SliceScores, StudyScore, device_of
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import Study
 from inference.models.vertebra_net import VertebraLogits, VertebraNet
 from inference.preprocess import PatientGrid
+from inference.suspicion import SuspicionMap
 
 _CELL: Final = 8  # pixels of a map's cell
 
