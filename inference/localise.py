@@ -7,7 +7,7 @@ how the network counts must not depend on where a window happens to end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import nn
 
 from inference.mask import smooth_mask
 from inference.placing import place_levels
-from inference.pose import turn_upright, turned, turned_back
+from inference.pose import named_alike, turn_upright, turned, turned_back
 from inference.postprocess import Column, find_column
 from inference.preprocess import (
     AIR_HU,
@@ -112,11 +112,12 @@ class NetworkLocaliser:
             return logits
 
     def _draw(self, batch: torch.Tensor) -> torch.Tensor:
-        """Shares [z, y, x] of one level from the shape network's input [4, z, y, x]."""
+        """Shares [z, y, x] of one level from the shape network's input [4, z, y, x], seen as it is and mirrored."""
         assert self._shape_net is not None
+        both = torch.stack([batch, batch.flip(-1)]).to(self._device)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-            logits = self._shape_net(batch[None].to(self._device))
-            return torch.sigmoid(logits[0, 0].float()).cpu()
+            share = torch.sigmoid(self._shape_net(both)[:, 0].float()).cpu()
+        return (share[0] + share[1].flip(-1)) / 2
 
     def _look(self, volume: Volume, report: Callable[[float], None]) -> tuple[Localisation, Column] | None:
         """Class probabilities around the cervical spine and the column in them, or None where there is none.
@@ -139,18 +140,26 @@ class NetworkLocaliser:
         return None if column is None else self._look_again(here, found, column)
 
     def _look_again(self, hu: torch.Tensor, found: Localisation, column: Column) -> tuple[Localisation, Column]:
-        """The answer for a neck that leans, after setting it upright, where that one is surer."""
+        """The answer for a neck that leans, looked at a second time upright: both together where they name alike.
+
+        Where they do not, the surer one counts.
+        """
         rotation = turn_upright(column)
         if rotation is None:
             return found, column
         stood, placed = turned(hu, rotation)
-        again = Localisation(
-            grid=found.grid, probabilities=turned_back(self._infer(stood), placed, found.grid.shape_zyx)
-        )
-        better = find_column(again.probabilities.numpy(), again.grid)
-        if better is None or sum(better.evidence.values()) < sum(column.evidence.values()):
+        again = replace(found, probabilities=turned_back(self._infer(stood), placed, found.grid.shape_zyx))
+        second = find_column(again.probabilities.numpy(), again.grid)
+        if second is None:
             return found, column
-        return again, better
+        if named_alike(column, second):
+            both = replace(found, probabilities=(found.probabilities + again.probabilities) / 2)
+            together = find_column(both.probabilities.numpy(), both.grid)
+            if together is not None and named_alike(column, together):
+                return both, together
+        if sum(second.evidence.values()) < sum(column.evidence.values()):
+            return found, column
+        return again, second
 
     def _search(self, hu: torch.Tensor, report: Callable[[float], None]) -> tuple[slice, slice, slice] | None:
         """The index region around the most massive cervical candidate, or None."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inference.mask import source_box
 from inference.postprocess import (
+    ASSESSED,
     LEVELS,
     NOT_ASSESSED,
     PARTLY,
@@ -32,6 +33,12 @@ Progress = Callable[[str, float], None]
 # C1 is a ring: its centre, between the lateral masses, lies this share of its depth behind its front.
 _RING_SHARE: Final = 0.44
 _OUTLIERS_PERCENT: Final = 0.5
+_AXIS: Final = 2
+
+COUNTED_FROM_SHAPE: Final = (
+    "Neither C1 nor C2 lies whole in the field of view: the other levels are named from their shape, "
+    "and all names may be one level off."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +177,8 @@ def _notes(levels: list[LocatedLevel]) -> tuple[str, ...]:
         notes.append(f"Only partly in the field of view: {', '.join(partly)}.")
     if missing:
         notes.append(f"Not assessed: {', '.join(missing)}.")
+    if len(missing) < len(levels) and all(v.status != ASSESSED for v in levels[:_AXIS]):
+        notes.append(COUNTED_FROM_SHAPE)
     return tuple(notes)
 
 

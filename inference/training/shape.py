@@ -37,6 +37,10 @@ _FAR_WEIGHT: Final = 0.15
 _DICE_WEIGHT: Final = 1.0
 _SHIFT_MM_ZYX: Final = (2.0, 1.0, 1.0)
 _BORROWED_SHARE: Final = 0.2
+# Of the torn places: there the own hint is lost; in the rest it takes in a neighbour's or the skull's bone.
+_LOST_SHARE: Final = 0.6
+# C1 is drawn as often as two others: its arches are the thinnest bone, and the skull lies on it.
+_ATLAS_WEIGHT: Final = 2.0
 
 
 def train_shape(
@@ -75,7 +79,8 @@ def shape_loss(net: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
 
 def _draw(store: SampleStore, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     sample = store.pick(rng, with_levels=True)
-    which = int(rng.integers(len(sample.levels)))
+    weights = np.where(np.array(sample.levels) == 1, _ATLAS_WEIGHT, 1.0)
+    which = int(rng.choice(len(sample.levels), p=weights / weights.sum()))
     level, centre = sample.levels[which], sample.middles_zyx[which] + rng.uniform(-1, 1, 3) * (4.0, 4.0, 4.0)
     bend = random_bend(rng, SHAPE_WINDOW_ZYX, 1.0) if rng.random() < 0.4 else None
     frame = random_frame(rng, 17.0, 0.12)
@@ -145,11 +150,13 @@ def _displaced(array: torch.Tensor, way: torch.Tensor) -> torch.Tensor:
 
 
 def _torn(low: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """A ball of 4-12 mm where the own hint is lost, or given to what it is not."""
+    """A ball of 4-12 mm where the own hint is lost or given to another bone, or where another's is given to it."""
     middle = torch.tensor([rng.uniform(0.2, 0.8) * n for n in low.shape[1:]], dtype=torch.float32)
     axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in low.shape[1:]), indexing="ij")
     ball = sum((a - m) ** 2 for a, m in zip(axes, middle, strict=True)) < float(rng.uniform(2, 6)) ** 2
-    kept = float(rng.uniform(0.0, 0.6))
-    own = torch.where(ball, low[0] * kept, low[0])
-    other = torch.where(ball, low[1] + low[0] * (1 - kept) * float(rng.random() < 0.5), low[1])
-    return torch.stack([own, other])
+    kept, passed_on = float(rng.uniform(0.0, 0.6)), float(rng.random() < 0.5)
+    loser, winner = (0, 1) if rng.random() < _LOST_SHARE else (1, 0)
+    hints = [low[0], low[1]]
+    hints[winner] = torch.where(ball, low[winner] + low[loser] * (1 - kept) * passed_on, low[winner])
+    hints[loser] = torch.where(ball, low[loser] * kept, low[loser])
+    return torch.stack(hints)

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from inference.pose import turn_upright, turned, turned_back
+from inference.pose import named_alike, turn_upright, turned, turned_back
 from inference.postprocess import Column
 from inference.preprocess import PatientGrid
 
 GRID = PatientGrid(origin_lps_mm=(-60.0, -60.0, 0.0), spacing_mm_zyx=(2.0, 2.0, 2.0), shape_zyx=(80, 60, 60))
 
 
-def column_leaning(forwards_deg: float, left_deg: float = 0.0) -> Column:
+def column_leaning(forwards_deg: float, left_deg: float = 0.0, named_lower: int = 0) -> Column:
     """Balls along a straight line that leans this far forwards (towards -y) and to the left."""
     way = np.array([1.0, -np.tan(np.radians(forwards_deg)), np.tan(np.radians(left_deg))])
     way /= np.linalg.norm(way)
@@ -17,7 +17,7 @@ def column_leaning(forwards_deg: float, left_deg: float = 0.0) -> Column:
     labels = np.zeros(GRID.shape_zyx, dtype=np.uint8)
     for level in range(2, 8):
         middle = np.array([40.0, 30.0, 30.0]) + way * 8.5 * (4.5 - level)
-        labels[((zyx - middle) ** 2).sum(axis=-1) < 9] = level
+        labels[((zyx - middle) ** 2).sum(axis=-1) < 9] = min(level + named_lower, 7)
     return Column(grid=GRID, labels=labels, evidence={})
 
 
@@ -46,3 +46,15 @@ def test_turning_there_and_back_leaves_what_was_there() -> None:
     again = turned_back(torch.stack([torch.zeros_like(stood), (stood + 1000) / 1000]), placed, GRID.shape_zyx)
     assert torch.abs(again[1] - ball)[20:60, 15:45, 15:45].max() < 0.02
     assert torch.allclose(again.sum(dim=0), torch.ones(GRID.shape_zyx), atol=0.02)
+
+
+def test_columns_that_put_the_same_levels_in_the_same_places_are_named_alike() -> None:
+    assert named_alike(column_leaning(16), column_leaning(20))
+    assert not named_alike(column_leaning(16), column_leaning(16, named_lower=1))
+
+
+def test_columns_without_a_common_level_are_not_named_alike() -> None:
+    upper, lower = column_leaning(16), column_leaning(16)
+    upper.labels[upper.labels > 4] = 0
+    lower.labels[lower.labels < 5] = 0
+    assert not named_alike(upper, lower)

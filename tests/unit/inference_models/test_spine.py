@@ -4,12 +4,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from inference.localise import ONE_PASS_ZYX, NetworkLocaliser
+from inference.localise import ONE_PASS_ZYX, Localisation, NetworkLocaliser
 from inference.mask import smooth_mask
 from inference.postprocess import Column, find_column, keep_largest
 from inference.preprocess import PatientGrid
 from inference.shape import SHAPE_WINDOW_ZYX, coarse_shapes, draw_shapes, finer, on_column, reshaped
-from inference.spine import OrientedBox, body_centres, describe, oriented_box
+from inference.spine import COUNTED_FROM_SHAPE, OrientedBox, body_centres, describe, oriented_box
 from inference.volume import Volume
 from tests.unit.inference_models.builders import GRID, column_probabilities, volume_on
 
@@ -97,6 +97,41 @@ def test_levels_that_are_not_there_have_no_place_and_are_named_in_the_notes() ->
     assert [v.status for v in spine.levels[5:]] == ["not_assessed"] * 2
     assert spine.levels[6].centre_lps_mm is None
     assert "Not assessed: C6, C7." in spine.notes
+    assert COUNTED_FROM_SHAPE not in spine.notes
+
+
+@pytest.mark.parametrize(("levels", "warned"), [((2, 3, 4, 5), False), ((3, 4, 5, 6, 7), True)])
+def test_names_given_without_c1_and_c2_come_with_a_warning(levels: tuple[int, ...], warned: bool) -> None:
+    column = find_column(column_probabilities(levels), GRID)
+    assert column is not None
+    volume = volume_on(GRID)
+    spine = describe(volume, column, smooth_mask(volume, coarse_shapes(column)))
+    assert (COUNTED_FROM_SHAPE in spine.notes) is warned
+
+
+def test_what_one_look_at_a_leaning_neck_lost_is_kept_from_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (torch.from_numpy(column_probabilities((1, 2, 3, 4, 5))) for _ in range(2))
+    lost = (second[1] > 0.5) & (torch.arange(second.shape[2]) < 30)[None, :, None]
+    second[0][lost], second[1][lost] = 0.5, 0.4
+    monkeypatch.setattr("inference.localise.turn_upright", lambda column: np.eye(3))
+    monkeypatch.setattr("inference.localise.turned", lambda hu, rotation: (hu, None))
+    monkeypatch.setattr("inference.localise.turned_back", lambda probabilities, placed, shape: second)
+    localiser = NetworkLocaliser(_ReadsHu(), torch.device("cpu"), "float32")
+    found = Localisation(grid=GRID, probabilities=first)
+    column = find_column(first.numpy(), GRID)
+    assert column is not None
+    _, together = localiser._look_again(torch.zeros(GRID.shape_zyx), found, column)
+    assert (together.labels == 1).sum() == (column.labels == 1).sum()
+
+
+def test_a_level_is_drawn_as_the_mean_of_itself_and_its_mirror_image() -> None:
+    class Lopsided(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where(torch.arange(x.shape[-1]) < 10, 20.0, -20.0).expand_as(x[:, :1]).clone()
+
+    localiser = NetworkLocaliser(_ReadsHu(), torch.device("cpu"), "float32", shape_net=Lopsided())
+    share = localiser._draw(torch.zeros(4, 2, 2, 30))
+    assert torch.allclose(share[0, 0], torch.tensor([0.5] * 10 + [0.0] * 10 + [0.5] * 10), atol=1e-6)
 
 
 def test_a_level_is_one_piece() -> None:
