@@ -42,8 +42,10 @@ def from_json(text: str) -> AnalysisResult:
         overall_probability=raw["overall_probability"],
         overall_threshold=raw["overall_threshold"],
         mask_path=_path(raw["mask_path"]),
-        slices=tuple(SourceSlice(**{**source, "file": Path(source["file"])}) for source in raw["slices"]),
+        slices=tuple(_source(source) for source in raw["slices"]),
         views_path=_path(raw["views_path"]),
+        suspicion_path=_path(raw["suspicion_path"]),
+        representative=None if raw["representative"] is None else _source(raw["representative"]),
         quality=tuple(raw["quality"]),
         timings_s=tuple((name, seconds) for name, seconds in raw["timings_s"]),
     )
@@ -60,6 +62,10 @@ def _finding(raw: dict[str, Any]) -> Finding:
         box_mm_lps=None if box is None else (_triple(box[0]), _triple(box[1])),
         key_index_zyx=_triple(raw["key_index_zyx"]),
     )
+
+
+def _source(raw: dict[str, Any]) -> SourceSlice:
+    return SourceSlice(**{**raw, "file": Path(raw["file"])})
 
 
 def _triple(values: list[Any] | None) -> Any:

@@ -102,6 +102,10 @@ class AnalysisResult:
     `mask_path` is a .npz file with `mask` uint8 [z, y, x] (0 background, 1-7 = C1-C7) on the grid of the chosen
     series, `affine_lps` float64 [4, 4] as in `inference.volume.Volume`; `slices[k]` is the source of z index k.
     `views_path` is a folder of 2D views for pictures (see `dicom_node.analysis.views`).
+    `suspicion_path` is a .npz file with, for each assessed level, where it looks suspicious: `C2_values` float32
+    [z, y, x] in 0-1 on a grid of its own, and `C2_affine` float64 [4, 4], from (x, y, z, 1) to LPS mm.
+    `representative` is one readable instance of the study, from which a study that was not analysed takes its
+    demographics; None where there is none.
     """
 
     study_instance_uid: str
@@ -116,6 +120,8 @@ class AnalysisResult:
     mask_path: Path | None = None
     slices: tuple[SourceSlice, ...] = ()
     views_path: Path | None = None
+    suspicion_path: Path | None = None
+    representative: SourceSlice | None = None
     quality: tuple[str, ...] = ()
     timings_s: tuple[tuple[str, float], ...] = ()
 
@@ -126,15 +132,27 @@ class AnalysisResult:
 
 
 class ResultKind(StrEnum):
-    """The kinds of object this node makes."""
+    """The kinds of object this node makes, in the order in which they are made and sent; each is a series of its own.
 
-    SEG = "SEG"
-    SR = "SR"
+    What another object refers to comes before it.
+    """
+
+    SEG = "SEG"  # the vertebrae, BINARY
+    SEG_LABELMAP = "SEG_LABELMAP"  # the vertebrae, LABELMAP; on request
+    SUSPICION_SEG = "SUSPICION_SEG"  # where positive levels look suspicious, in bands
+    SR = "SR"  # TID 1500, Comprehensive 3D SR
+    SR_COMPREHENSIVE = "SR_COMPREHENSIVE"  # the same content as Comprehensive SR
+    SR_ENHANCED = "SR_ENHANCED"  # the same content as Enhanced SR
+    TEXT_SR = "TEXT_SR"  # TID 2000, sentences
+    SC = "SC"  # key images, several instances
+    KOS = "KOS"  # the original key slices
+    PDF = "PDF"  # the sentences and the key images on paper
+    STATUS_SR = "STATUS_SR"  # why a study was not analysed; on request
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultObject:
-    """One DICOM object made from an analysis. `file` is a complete Part 10 file."""
+    """One DICOM object made from an analysis. `file` is a complete Part 10 file; key images are several objects."""
 
     kind: ResultKind
     sop_class_uid: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -32,16 +33,23 @@ log = structlog.get_logger(__name__)
 
 REPORT_NAME = "report.html"
 
+# Kinds that few peers take: made only where one asks.
+ON_REQUEST = frozenset({ResultKind.SEG_LABELMAP, ResultKind.STATUS_SR})
+
 
 @dataclass(frozen=True, kw_only=True)
 class DicomResultEncoder:
-    """Implements `dicom_node.ports.ResultEncoder`. `language` is the SR's (RFC 5646), one of `codes.LANGUAGES`."""
+    """Implements `dicom_node.ports.ResultEncoder`. `language` is the SR's (RFC 5646), one of `codes.LANGUAGES`.
+
+    `kinds_on_request` are the kinds of `ON_REQUEST` that a peer asks for today; a callable is asked at each encoding.
+    """
 
     manufacturer: str
     software_version: str
     device_serial: str
     model_name: str = "cspine-node"
     language: str = "en"
+    kinds_on_request: frozenset[ResultKind] | Callable[[], frozenset[ResultKind]] = frozenset()
 
     def encode(
         self,
@@ -52,19 +60,28 @@ class DicomResultEncoder:
         out_dir: Path,
         predecessor: tuple[ResultObject, ...] = (),
     ) -> tuple[ResultObject, ...]:
-        """SEG and SR lie in `out_dir`, in that order and durable; without any mask there is no SEG.
+        """Every kind for which the result has content lies in `out_dir`, durable, in the order of `ResultKind`.
 
-        `report.html` and `pictures/` lie beside them. An analysis with another outcome than ANALYSED gives only
-        the report, which says why. Raises EncodingInvalid, or StorageUnavailable where the disk refuses.
+        Those of `ON_REQUEST` are made only where asked for. `report.html` and `pictures/` lie beside them. An analysis
+        with another outcome than ANALYSED gives only the report, which says why. Raises EncodingInvalid, or
+        StorageUnavailable where the disk refuses.
         """
         out_dir.mkdir(parents=True, exist_ok=True)
         if result.outcome is not Outcome.ANALYSED:
             _illustrate(result, (), (), out_dir)
             return ()
-        sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
-        making = _Making(result=result, revision=revision, created_at=created_at, out_dir=out_dir, sources=sources)
-        objects = making.objects(self._equipment, predecessor)
-        _illustrate(result, objects, study_facts(sources.header), out_dir)
+        making = _Making(
+            result=result,
+            revision=revision,
+            created_at=created_at,
+            out_dir=out_dir,
+            sources=read_sources(result.slices, study_instance_uid=result.study_instance_uid),
+            equipment=self._equipment,
+            predecessor=predecessor,
+            requested=self.kinds_on_request() if callable(self.kinds_on_request) else self.kinds_on_request,
+        )
+        objects = making.objects()
+        _illustrate(result, objects, study_facts(making.sources.header), out_dir)
         return objects
 
     @property
@@ -80,40 +97,52 @@ class DicomResultEncoder:
 
 @dataclass(frozen=True, kw_only=True)
 class _Making:
+    """One encoding under way. Each method builds one kind; `_finish` gives it the study, the maker, a time, a file."""
+
     result: AnalysisResult
     revision: int
     created_at: datetime
     out_dir: Path
     sources: SourceSeries
+    equipment: Equipment
+    predecessor: tuple[ResultObject, ...]
+    requested: frozenset[ResultKind]
 
-    def objects(self, equipment: Equipment, predecessor: tuple[ResultObject, ...]) -> tuple[ResultObject, ...]:
+    def objects(self) -> tuple[ResultObject, ...]:
         made: list[ResultObject] = []
-        reference = None
-        if self.result.mask_path is not None:
-            identity = identify(ResultKind.SEG, self.result, revision=self.revision)
-            mask = read_mask(self.result.mask_path)
-            segmentation = build_segmentation(mask, self.sources, self.result.bundle, equipment, identity)
-            if segmentation is not None:
-                reference = _reference(segmentation)
-                made.append(self._finish(segmentation, ResultKind.SEG, equipment, identity))
-        identity = identify(ResultKind.SR, self.result, revision=self.revision)
-        report = build_report(self.result, self.sources, reference, equipment, identity, predecessor)
-        made.append(self._finish(report, ResultKind.SR, equipment, identity))
+        segmentation = self._segmentation()
+        if segmentation is not None:
+            made.append(self._finish(segmentation, ResultKind.SEG))
+        reference = None if segmentation is None else _reference(segmentation)
+        made.append(self._finish(self._report(reference), ResultKind.SR))
         return tuple(made)
 
-    def _finish(
-        self, data_set: Dataset, kind: ResultKind, equipment: Equipment, identity: ObjectIdentity
-    ) -> ResultObject:
+    def _identity(self, kind: ResultKind, instance: int = 1) -> ObjectIdentity:
+        return identify(kind, self.result, revision=self.revision, instance=instance)
+
+    def _segmentation(self) -> Dataset | None:
+        if self.result.mask_path is None:
+            return None
+        mask = read_mask(self.result.mask_path)
+        identity = self._identity(ResultKind.SEG)
+        return build_segmentation(mask, self.sources, self.result.bundle, self.equipment, identity)
+
+    def _report(self, reference: SegmentReference | None) -> Dataset:
+        identity = self._identity(ResultKind.SR)
+        return build_report(self.result, self.sources, reference, self.equipment, identity, self.predecessor)
+
+    def _finish(self, data_set: Dataset, kind: ResultKind, suffix: str = "") -> ResultObject:
+        """The data set lies in the file named for its kind (and `suffix`, where a kind has several)."""
         take_over_study(data_set, self.sources.header, study_instance_uid=self.sources.study_instance_uid)
-        stamp_equipment(data_set, equipment, self.result.bundle)
+        stamp_equipment(data_set, self.equipment, self.result.bundle)
         stamp_times(data_set, self.created_at)
-        file = self.out_dir / f"{kind.lower()}.dcm"
+        file = self.out_dir / f"{kind.lower()}{suffix}.dcm"
         write(data_set, file)
         return ResultObject(
             kind=kind,
             sop_class_uid=str(data_set.SOPClassUID),
-            sop_instance_uid=identity.sop_instance_uid,
-            series_instance_uid=identity.series_instance_uid,
+            sop_instance_uid=str(data_set.SOPInstanceUID),
+            series_instance_uid=str(data_set.SeriesInstanceUID),
             file=file,
         )
 

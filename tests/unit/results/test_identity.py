@@ -57,3 +57,17 @@ def test_every_uid_obeys_the_standard_and_stands_for_one_thing():
     made = uids(identify(ResultKind.SEG, RESULT, revision=1))
     assert all(is_standard_uid(uid) for uid in made)
     assert len(set(made)) == len(made)
+
+
+def test_every_kind_is_a_series_of_its_own_and_no_revision_reaches_into_the_next():
+    numbers = [identify(kind, RESULT, revision=n).series_number for n in (1, 2) for kind in ResultKind]
+    series = {identify(kind, RESULT, revision=1).series_instance_uid for kind in ResultKind}
+    assert len(set(numbers)) == len(numbers)
+    assert len(series) == len(ResultKind)
+
+
+def test_the_instances_of_a_series_share_it_and_are_apart_otherwise():
+    first, second = (identify(ResultKind.SC, RESULT, revision=1, instance=n) for n in (1, 2))
+    assert first.series_instance_uid == second.series_instance_uid
+    assert first.sop_instance_uid != second.sop_instance_uid
+    assert (first.instance_number, second.instance_number) == (1, 2)
