@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicom_node.analysis.localiser import NamedLocaliser
 from dicom_node.analysis.views import write_views
@@ -31,7 +33,7 @@ from dicom_node.core.series import SeriesFacts
 from inference import headers as dicom_headers
 from inference.bundle import Bundle
 from inference.errors import ReadingError
-from inference.pipeline import Pipeline, Prediction
+from inference.pipeline import LevelPrediction, Pipeline, Prediction
 from inference.reading import SeriesVolume, read_series
 from inference.series_facts import series_facts
 
@@ -86,7 +88,7 @@ def analyse_study(
 ) -> AnalysisResult:
     """Analyse the first candidate series that shows a cervical spine.
 
-    Leaves `mask.npz` and `views/` in `work_dir`. Raises GeometryUnsupported where candidates exist and none
+    Leaves `mask.npz`, `suspicion.npz` and `views/` in `work_dir`. Raises GeometryUnsupported where candidates exist and none
     can be read, and what the pipeline's localiser raises. `progress` is called with a stage name and a fraction in
     [0, 1]. `localiser` is the one the pipeline was given in the place of the bundle's own, for the record.
     """
@@ -167,6 +169,7 @@ def _analysed(
     )
     mask_path = work_dir / "mask.npz"
     np.savez_compressed(mask_path, mask=prediction.mask, affine_lps=volume.volume.affine_lps)
+    suspicion_path = _save_suspicion(prediction.levels, work_dir / "suspicion.npz")
     views_path = write_views(volume.volume, prediction.mask, findings, work_dir / "views")
     return AnalysisResult(
         study_instance_uid=study.study_instance_uid,
@@ -189,9 +192,23 @@ def _analysed(
             for source in volume.slices
         ),
         views_path=views_path,
+        suspicion_path=suspicion_path,
         quality=(*_unreadable_notes(study), *_localiser_notes(bundle), *volume.notes, *prediction.notes),
         timings_s=tuple(timings_s.items()),
     )
+
+
+def _save_suspicion(levels: Sequence[LevelPrediction], file: Path) -> Path | None:
+    """The maps of the assessed levels as `AnalysisResult.suspicion_path` promises; None where there is no map."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for level in levels:
+        if level.suspicion is not None:
+            arrays[f"{level.level}_values"] = level.suspicion.values.astype(np.float32)
+            arrays[f"{level.level}_affine"] = level.suspicion.grid.affine_lps()
+    if not arrays:
+        return None
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file
 
 
 def _facts(members: tuple[dicom_headers.InstanceHeader, ...]) -> SeriesFacts:
