@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     ANALYSED = "analysed"
     NOT_APPLICABLE = "not_applicable"
     FAILED = "failed"
+    NOT_RUN = "not_run"  # stopped before it said anything; told to the peers that ask, never in a `result.json`
 
 
 @dataclass(frozen=True, kw_only=True)
