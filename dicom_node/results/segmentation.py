@@ -1,0 +1,310 @@
+"""A SEG of any labels on the analysed grid: BINARY or LABELMAP (PS3.3 A.51).
+
+highdicom builds the object around a single stand-in plane that looks like a CT image: every attribute but the frames
+is its work and its checks. The frames are then laid out here, because highdicom spends a millisecond on each and a
+neck has hundreds. `tests/unit/results/test_segmentation.py` holds the frames against those that highdicom makes.
+
+One path serves scanners' single frames, RSNA-style files and Enhanced CT: the references name the real instances and
+frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
+from pydicom.valuerep import format_number_as_ds
+
+from dicom_node.core.errors import EncodingInvalid
+from dicom_node.core.finding import BundleIdentity
+from dicom_node.results import codes
+from dicom_node.results.identity import ObjectIdentity
+from dicom_node.results.provenance import Equipment, blank_study
+from dicom_node.results.sources import SourceFrame, SourceSeries
+
+_SPACING_TOLERANCE_MM = 0.01
+_MAX_DS_CHARACTERS = 16
+_FRAMES_IN_WHOLE_BYTES = 8  # whatever the size of a frame, so many of them fill bytes without a rest
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labels:
+    """A box of labels on the analysed grid: `values` uint8 [z, y, x], 0 for none, whose first voxel is `start_zyx`.
+
+    `affine_lps` belongs to the whole grid, (x, y, z, 1) to LPS mm.
+    """
+
+    values: NDArray[np.uint8]
+    start_zyx: tuple[int, int, int]
+    affine_lps: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """How the object and its series are called."""
+
+    content_label: str
+    content_description: str
+    series_description: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Plane:
+    """A source plane and its labels, [row, column] of the box."""
+
+    frame: SourceFrame
+    labels: NDArray[np.uint8]
+
+
+def build(
+    labels: Labels,
+    segments: Sequence[hd.seg.SegmentDescription],
+    naming: Naming,
+    sources: SourceSeries,
+    equipment: Equipment,
+    identity: ObjectIdentity,
+    *,
+    kind: hd.seg.SegmentationTypeValues = hd.seg.SegmentationTypeValues.BINARY,
+) -> Dataset:
+    """The segmentation without demographics and times; a label is the number of its segment.
+
+    Planes without any label are left out. Raises EncodingInvalid where labels and source do not fit.
+    """
+    planes = _planes(labels, sources)
+    try:
+        target = _around_one_plane(planes, labels, segments, naming, sources, equipment, identity, kind)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise EncodingInvalid(f"the segmentation cannot be built: {error}") from error
+    if kind is hd.seg.SegmentationTypeValues.BINARY:
+        numbers = [segment.segment_number for segment in segments]
+        layout = [(number, k) for number in numbers for k, plane in enumerate(planes) if (plane.labels == number).any()]
+        bits = (planes[k].labels == number for number, k in layout)
+        target.PixelData = _packed(bits, len(layout), labels, sources)
+        target["PixelData"].VR = "OB"
+    else:
+        layout = [(0, k) for k in range(len(planes))]
+        target.PixelData = _run_lengths(planes, labels, sources)
+    target.NumberOfFrames = len(layout)
+    target.PerFrameFunctionalGroupsSequence = _groups(target, planes, layout)
+    _refer_to(target, sources)
+    _settle_dimension_uid(target, identity.dimension_organization_uid)
+    target.BodyPartExamined = "CSPINE"
+    return target
+
+
+def algorithm(bundle: BundleIdentity, equipment: Equipment) -> hd.AlgorithmIdentificationSequence:
+    """The weights that drew the segments (PS3.3 Table 10-19)."""
+    return hd.AlgorithmIdentificationSequence(
+        name=bundle.name,
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+        version=bundle.version,
+        source=equipment.manufacturer,
+        parameters={"bundle_sha256": bundle.sha256}
+        | ({"levels_named_by": bundle.levels_named_by} if bundle.levels_named_by else {}),
+    )
+
+
+def _planes(labels: Labels, sources: SourceSeries) -> list[_Plane]:
+    """The distinct source planes with labels, in the order of z.
+
+    Where resampling put several z on one plane, the plane gets the labels of the z nearest to it.
+    """
+    nearest: dict[tuple[str, int | None], int] = {}
+    for z in range(labels.start_zyx[0], labels.start_zyx[0] + len(labels.values)):
+        key = sources.frames[z].key
+        if key not in nearest or _distance_mm(z, labels, sources) < _distance_mm(nearest[key], labels, sources):
+            nearest[key] = z
+    box = {z: labels.values[z - labels.start_zyx[0]] for z in nearest.values()}
+    found = [_Plane(frame=sources.frames[z], labels=plane) for z, plane in box.items() if plane.any()]
+    if not found:
+        raise EncodingInvalid("there is no label to make a segmentation of")
+    return found
+
+
+def _distance_mm(z: int, labels: Labels, sources: SourceSeries) -> float:
+    centre = labels.affine_lps[:3, 3] + z * labels.affine_lps[:3, 2]
+    return float(abs((centre - np.asarray(sources.frames[z].position_mm_lps)) @ sources.normal))
+
+
+def _around_one_plane(
+    planes: list[_Plane],
+    labels: Labels,
+    segments: Sequence[hd.seg.SegmentDescription],
+    naming: Naming,
+    sources: SourceSeries,
+    equipment: Equipment,
+    identity: ObjectIdentity,
+    kind: hd.seg.SegmentationTypeValues,
+) -> Dataset:
+    """highdicom's object with each segment's number on one pixel of one plane."""
+    numbers = [segment.segment_number for segment in segments]
+    pixels = np.zeros((1, sources.rows, sources.columns), dtype=np.uint8)
+    pixels.reshape(-1)[: len(numbers)] = numbers
+    is_binary = kind is hd.seg.SegmentationTypeValues.BINARY
+    return hd.seg.Segmentation(
+        source_images=[_stand_in(planes, sources, labels)],
+        pixel_array=pixels,
+        segmentation_type=kind,
+        segment_descriptions=list(segments),
+        series_instance_uid=identity.series_instance_uid,
+        series_number=identity.series_number,
+        sop_instance_uid=identity.sop_instance_uid,
+        instance_number=identity.instance_number,
+        manufacturer=equipment.manufacturer,
+        manufacturer_model_name=equipment.model_name,
+        software_versions=equipment.software_version,
+        device_serial_number=equipment.device_serial,
+        content_label=naming.content_label,
+        content_description=naming.content_description,
+        series_description=naming.series_description,
+        transfer_syntax_uid=ExplicitVRLittleEndian if is_binary else RLELossless,
+    )
+
+
+def _stand_in(planes: list[_Plane], sources: SourceSeries, labels: Labels) -> Dataset:
+    """A single-frame CT header at the place of the first plane, complete where the source may not be."""
+    image = blank_study(sources.study_instance_uid)
+    image.SOPClassUID = CTImageStorage
+    image.SOPInstanceUID = planes[0].frame.sop_instance_uid
+    image.SeriesInstanceUID = sources.series_instance_uid
+    image.FrameOfReferenceUID = sources.frame_of_reference_uid
+    image.Modality = "CT"
+    image.Rows, image.Columns = sources.rows, sources.columns
+    image.PixelSpacing = list(sources.pixel_spacing_mm)
+    # What the headers say, else the distance of the slices along the normal.
+    image.SliceThickness = sources.slice_thickness_mm or float(abs(labels.affine_lps[:3, 2] @ sources.normal))
+    spacing_mm = _even_spacing_mm([plane.frame for plane in planes], sources)
+    if spacing_mm is not None:
+        image.SpacingBetweenSlices = spacing_mm
+    # The same orientation for all: scanners' headers jitter in the last digits, and one volume has one orientation.
+    image.ImageOrientationPatient = list(sources.orientation)
+    image.ImagePositionPatient = list(planes[0].frame.position_mm_lps)
+    return image
+
+
+def _even_spacing_mm(frames: list[SourceFrame], sources: SourceSeries) -> float | None:
+    """The distance of neighbouring planes along the normal, None where it varies.
+
+    highdicom works it out only for stacks along the normal; with gantry tilt it would stay unsaid.
+    """
+    places = np.array([frame.position_mm_lps for frame in frames]) @ sources.normal
+    steps = np.abs(np.diff(places))
+    if not steps.size or np.ptp(steps) > _SPACING_TOLERANCE_MM:
+        return None
+    return round(float(steps.mean()), 6)
+
+
+def _packed(bits: Iterator[NDArray[np.bool_]], count: int, labels: Labels, sources: SourceSeries) -> bytes:
+    """One bit a pixel, one run over all frames, least significant first (PS3.5 8.1.1), padded to an even length."""
+    packed = bytearray()
+    batch = np.zeros((_FRAMES_IN_WHOLE_BYTES, sources.rows, sources.columns), dtype=np.bool_)
+    place = _place(labels)
+    for start in range(0, count, _FRAMES_IN_WHOLE_BYTES):
+        used = min(_FRAMES_IN_WHOLE_BYTES, count - start)
+        for k in range(used):
+            batch[(k, *place)] = next(bits)
+        packed += np.packbits(batch[:used].reshape(-1), bitorder="little").tobytes()
+    return bytes(packed) + b"\0" * (len(packed) % 2)
+
+
+def _run_lengths(planes: list[_Plane], labels: Labels, sources: SourceSeries) -> bytes:
+    whole = np.zeros((sources.rows, sources.columns), dtype=np.uint8)
+    frames = []
+    for plane in planes:
+        whole[_place(labels)] = plane.labels
+        frames.append(
+            RLELosslessEncoder.encode(
+                whole,
+                rows=sources.rows,
+                columns=sources.columns,
+                samples_per_pixel=1,
+                bits_allocated=8,
+                bits_stored=8,
+                pixel_representation=0,
+                photometric_interpretation="MONOCHROME2",
+                number_of_frames=1,
+            )
+        )
+    return encapsulate(frames)
+
+
+def _place(labels: Labels) -> tuple[slice, slice]:
+    _, row, column = labels.start_zyx
+    return slice(row, row + labels.values.shape[1]), slice(column, column + labels.values.shape[2])
+
+
+def _groups(target: Dataset, planes: list[_Plane], layout: Sequence[tuple[int, int]]) -> list[Dataset]:
+    """The functional groups of each (segment number or 0, index of its plane)."""
+    pattern = target.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0]
+    derivations = [_derivation(plane.frame, pattern) for plane in planes]
+    positions = [_item(ImagePositionPatient=[_ds(value) for value in p.frame.position_mm_lps]) for p in planes]
+    identifications = {number: _item(ReferencedSegmentNumber=number) for number in {number for number, _ in layout}}
+    groups = []
+    for number, k in layout:
+        group = Dataset()
+        group.DerivationImageSequence = [derivations[k]]
+        group.FrameContentSequence = [_item(DimensionIndexValues=[number, k + 1] if number else [k + 1])]
+        group.PlanePositionSequence = [positions[k]]
+        if number:
+            group.SegmentIdentificationSequence = [identifications[number]]
+        groups.append(group)
+    shared = target.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" in shared:
+        del shared.SegmentIdentificationSequence
+    return groups
+
+
+def _derivation(frame: SourceFrame, pattern: Dataset) -> Dataset:
+    """`pattern` with the reference of this frame; its codes are shared."""
+    like = pattern.SourceImageSequence[0]
+    source = _item(
+        ReferencedSOPClassUID=frame.sop_class_uid,
+        ReferencedSOPInstanceUID=frame.sop_instance_uid,
+        SpatialLocationsPreserved=like.SpatialLocationsPreserved,
+        PurposeOfReferenceCodeSequence=like.PurposeOfReferenceCodeSequence,
+    )
+    if frame.frame_number is not None:
+        source.ReferencedFrameNumber = frame.frame_number
+    return _item(DerivationCodeSequence=pattern.DerivationCodeSequence, SourceImageSequence=[source])
+
+
+def _ds(value: float) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_DS_CHARACTERS else format_number_as_ds(value)
+
+
+def _item(**values: object) -> Dataset:
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def _refer_to(target: Dataset, sources: SourceSeries) -> None:
+    """The reference list is the whole analysed series.
+
+    Viewers find the series to overlay through the Referenced Series Sequence (PS3.3 C.12.2); the frames without a
+    label were analysed as well.
+    """
+    instances = [
+        _item(ReferencedSOPClassUID=sop_class_uid, ReferencedSOPInstanceUID=sop_instance_uid)
+        for sop_class_uid, sop_instance_uid in sources.instances
+    ]
+    target.SourceImageSequence = instances
+    target.ReferencedSeriesSequence = [
+        _item(SeriesInstanceUID=sources.series_instance_uid, ReferencedInstanceSequence=instances)
+    ]
+
+
+def _settle_dimension_uid(target: Dataset, uid: str) -> None:
+    """highdicom draws a random Dimension Organization UID; the same input must give the same bytes."""
+    target.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    for dimension in target.DimensionIndexSequence:
+        dimension.DimensionOrganizationUID = uid
