@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from config.settings import PeerSettings, Section, sections
+from config.receivers import PeerSettings, RouteSettings
+from config.settings import sections
+from config.words import Section
 
 _OPENING = """# Configuration
 
@@ -17,11 +20,13 @@ Generated from `config/settings.py` by `python -m config.document`; do not edit.
 One TOML file, `config/node.toml` by default, given with `--config FILE`. Each value is taken from the first of these
 that has it: command line, environment, file, default.
 
-- **Environment**: `CSPINE_NODE__SECTION__KEY`, as in `CSPINE_NODE__NODE__PORT=11113`. Peers stand in the file only.
+- **Environment**: `CSPINE_NODE__SECTION__KEY`, as in `CSPINE_NODE__NODE__PORT=11113` or
+  `CSPINE_NODE__NOTIFY__HL7__PORT=2576`. Peers and routes stand in the file only.
 - **Relative folders** count from the configuration file's own folder, so that a command finds the same data from
   wherever it is called; those from the environment or the command line count from the working directory.
 - **Refusals**: an unknown key, a wrong type, an AE title over 16 characters, a duplicate peer name or a port in use is
   refused at start with one line that names the key, the value and where it came from.
+- **Routes** are read at the start. A peer that a route names can be renamed or removed only together with the route.
 - **Peers** may be edited while the node runs, in the file or with `cspine-node peers`; the change is in use with the
   next association. A broken edit is refused as a whole, and the peers in use stay. `peers` keeps each version that it
   replaces under `data_dir/config-history`. Everything else takes effect at the next start.
@@ -33,12 +38,13 @@ def document() -> str:
     parts = [_OPENING]
     for name, model in sections().items():
         parts += [f"## `[{name}]`", "", _summary(model), "", *_table(model), ""]
-    parts += ["## `[[peers]]`", "", _summary(PeerSettings), "", *_table(PeerSettings), ""]
+    for name, model in (("peers", PeerSettings), ("routes", RouteSettings)):
+        parts += [f"## `[[{name}]]`", "", _summary(model), "", *_table(model), ""]
     return "\n".join(parts)
 
 
 def _summary(model: type[Section]) -> str:
-    return (model.__doc__ or "").splitlines()[0]
+    return inspect.cleandoc(model.__doc__ or "")
 
 
 def _table(model: type[Section]) -> list[str]:
@@ -53,6 +59,10 @@ def _row(name: str, field: FieldInfo) -> str:
 def _type(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    if get_origin(field.annotation) is tuple:
+        (inner, *_rest) = get_args(field.annotation)
+        choices = get_args(inner) if get_origin(inner) is Literal else ()
+        return "list of " + (", ".join(f"`{choice}`" for choice in choices) or "text")
     names: dict[Any, str] = {int: "integer", float: "number", bool: "true or false", str: "text"}
     return names.get(field.annotation, "folder") + _bounds(field)
 
@@ -78,6 +88,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
+    if isinstance(field.default, tuple):
+        return f"`{list(field.default)}`"
     return f"`{field.default}`"
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from config.errors import ConfigError
 from config.load import parse_peers, read_text
 from config.peers_text import Value, with_changed_peer, with_peer, without_peer
-from config.settings import PeerSettings
+from config.receivers import PeerSettings
 
 Peers = tuple[PeerSettings, ...]
 

@@ -22,9 +22,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from config.errors import ConfigError
 from config.lines import line_of, lines_of_keys
-from config.settings import PeerSettings, Section, Settings, sections
+from config.receivers import PeerSettings, RouteSettings
+from config.settings import Settings, sections
+from config.words import Section
 
 ENVIRONMENT_PREFIX = "CSPINE_NODE__"
+_LISTS = ("peers", "routes")
 DEFAULT_FILE = Path(__file__).with_name("node.toml")
 
 
@@ -48,6 +51,12 @@ class _Given(NamedTuple):
     source: str
 
 
+class _Parsed(NamedTuple):
+    given: dict[str, _Given]
+    peers: tuple[PeerSettings, ...]
+    routes: tuple[RouteSettings, ...]
+
+
 def load_settings(
     path: Path | str | None,
     *,
@@ -61,27 +70,23 @@ def load_settings(
     """
     file = Path(path) if path is not None else None
     environ = os.environ if environ is None else environ
-    given: dict[str, _Given] = {}
-    peers: tuple[PeerSettings, ...] = ()
-    if file is not None:
-        text = read_text(file)
-        given, peers = _from_text(text, str(file))
+    parsed = _Parsed({}, (), ()) if file is None else _from_text(read_text(file), str(file))
+    given, peers = parsed.given, parsed.peers
     given |= dict(_from_environment(environ))
     given |= {key: _Given(value, "command line") for key, value in (overrides or {}).items() if value is not None}
     checked = _validated(given)
     checked = _with_absolute_paths(checked, given, file)
     provenance = {key: given[key].source if key in given else "default" for key in setting_keys()}
     provenance["peers"] = str(file) if peers else "default"
-    return LoadedSettings(
-        settings=checked.model_copy(update={"peers": peers}), provenance=types.MappingProxyType(provenance), path=file
-    )
+    checked = checked.model_copy(update={"peers": peers, "routes": parsed.routes})
+    return LoadedSettings(settings=checked, provenance=types.MappingProxyType(provenance), path=file)
 
 
 def parse_peers(text: str, *, source: str) -> tuple[PeerSettings, ...]:
     """The peers in the text of a configuration file. Raises ConfigError; the rest of the file is checked as well."""
-    given, peers = _from_text(text, source)
-    _validated(given)
-    return peers
+    parsed = _from_text(text, source)
+    _validated(parsed.given)
+    return parsed.peers
 
 
 def read_text(file: Path) -> str:
@@ -125,7 +130,7 @@ def _why_not(error: OSError, host: str) -> str:
     return f"cannot listen on {host}: {error.strerror}"
 
 
-def _from_text(text: str, source: str) -> tuple[dict[str, _Given], tuple[PeerSettings, ...]]:
+def _from_text(text: str, source: str) -> _Parsed:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -139,19 +144,25 @@ def _from_text(text: str, source: str) -> tuple[dict[str, _Given], tuple[PeerSet
         return f"{source}:{line}" if line else source
 
     given = {key: _Given(value, origin(key)) for key, value in _flat(document, origin)}
-    return given, _peers(document.get("peers", []), origin)
+    peers = _peers(document.get("peers", []), origin)
+    return _Parsed(given, peers, _routes(document.get("routes", []), peers, origin))
 
 
-def _flat(document: dict[str, Any], origin: Any) -> Iterator[tuple[str, Any]]:
+def _flat(document: dict[str, Any], origin: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     known = sections()
-    for name, table in document.items():
-        if name == "peers":
+    for key, table in document.items():
+        name = prefix + key
+        if name in _LISTS:
             continue
-        if name not in known:
-            raise ConfigError(name, None, origin(name), f"unknown section; known are {', '.join([*known, 'peers'])}")
+        is_group = any(section.startswith(f"{name}.") for section in known)
+        if name not in known and not is_group:
+            raise ConfigError(name, None, origin(name), f"unknown section; known are {', '.join([*known, *_LISTS])}")
         if not isinstance(table, dict):
             raise ConfigError(name, table, origin(name), f"is a section: write [{name}]")
-        yield from ((f"{name}.{key}", value) for key, value in table.items())
+        if is_group:
+            yield from _flat(table, origin, f"{name}.")
+        else:
+            yield from ((f"{name}.{inner}", value) for inner, value in table.items())
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:
@@ -166,7 +177,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]
 
 def _from_word(key: str, word: str, source: str) -> Any:
     """A word of the environment as the type of `key`: the rest of the path is strict, and words are all we get here."""
-    section, _, name = key.partition(".")
+    section, _, name = key.rpartition(".")
     try:
         return TypeAdapter(_annotation(sections()[section], name)).validate_python(word)
     except ValidationError as error:
@@ -189,15 +200,23 @@ def _validated(given: Mapping[str, _Given]) -> Settings:
     tables = {
         name: _section(
             model,
-            {key.partition(".")[2]: given[key] for key in given if key.partition(".")[0] == name},
+            {key.rpartition(".")[2]: given[key] for key in given if key.rpartition(".")[0] == name},
             prefix=f"{name}.",
             otherwise="default",
         )
         for name, model in sections().items()
     }
-    settings = Settings.model_validate(tables)
+    settings = Settings.model_validate(_nested(tables))
     _check_together(settings, given)
     return settings
+
+
+def _nested(tables: Mapping[str, Section]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, table in tables.items():
+        group, _, inner = name.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[inner] = table
+    return nested
 
 
 def _section(model: type[Model], values: Mapping[str, _Given], *, prefix: str, otherwise: str) -> Model:
@@ -210,9 +229,9 @@ def _section(model: type[Model], values: Mapping[str, _Given], *, prefix: str, o
         return model.model_validate(plain, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
+        name = str(first["loc"][0]) if first["loc"] else getattr(first.get("ctx", {}).get("error"), "key", "")
         given = values.get(name, _Given(None, otherwise))
-        value = "(hidden)" if prefix + name == "database.url" else given.value
+        value = "(hidden)" if name.endswith("url") and "@" in str(given.value) else given.value
         raise ConfigError(prefix + name, value, given.source, _message(first)) from None
 
 
@@ -265,6 +284,30 @@ def _peers(tables: Any, origin: Any) -> tuple[PeerSettings, ...]:
         peers.append(_section(PeerSettings, values, prefix=prefix, otherwise=origin(prefix[:-1])))
     _refuse_twins(peers, origin)
     return tuple(peers)
+
+
+def _routes(tables: Any, peers: tuple[PeerSettings, ...], origin: Any) -> tuple[RouteSettings, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError("routes", None, origin("routes"), "is a list of tables: write [[routes]]")
+    known = {peer.name for peer in peers}
+    routes: list[RouteSettings] = []
+    for index, table in enumerate(tables):
+        prefix = f"routes[{index}]."
+        for key, value in table.items():
+            if key not in RouteSettings.model_fields:
+                has = ", ".join(RouteSettings.model_fields)
+                raise ConfigError(prefix + key, value, origin(prefix + key), f"unknown key; a route has {has}")
+        values = {key: _Given(value, origin(prefix + key)) for key, value in table.items()}
+        route = _section(RouteSettings, values, prefix=prefix, otherwise=origin(prefix[:-1]))
+        for key in ("add", "leave_out"):
+            for name in getattr(route, key):
+                if name not in known:
+                    there = f"no peer is called {name!r}; the configured are: {', '.join(sorted(known)) or 'none'}"
+                    raise ConfigError(prefix + key, table[key], origin(prefix + key), there)
+        if route.name.casefold() in {earlier.name.casefold() for earlier in routes}:
+            raise ConfigError(f"{prefix}name", route.name, origin(f"{prefix}name"), "another route has this name")
+        routes.append(route)
+    return tuple(routes)
 
 
 def _unknown_of_peer() -> str:

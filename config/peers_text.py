@@ -18,7 +18,7 @@ _PEER_HEADER = re.compile(r"^\s*\[\[\s*(peers|\"peers\"|'peers')\s*\]\]\s*(#.*)?
 _KEY = re.compile(r"^\s*([A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')\s*=")
 _EMPTY_LIST = re.compile(r"^\s*peers\s*=\s*\[\s*\]\s*(#.*)?$")
 
-Value = str | int | bool
+Value = str | int | bool | list[str]
 
 
 def with_peer(text: str, values: Mapping[str, Value]) -> str:

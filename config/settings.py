@@ -8,44 +8,12 @@ Suffixes carry the unit: `_s` seconds, `_mb` mebibytes, `_bytes` bytes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-
-def _ae_title(value: str) -> str:
-    """`value` without its insignificant spaces, if it is an AE title (PS3.5 6.2, VR AE)."""
-    text = value.strip(" ")
-    if not 1 <= len(text) <= 16:
-        raise ValueError(f"an AE title has 1 to 16 characters, this one has {len(text)}")
-    if "\\" in text or not all(" " <= character <= "~" for character in text):
-        raise ValueError("an AE title is printable ASCII without backslash")
-    return text
-
-
-def _peer_name(value: str) -> str:
-    if value != value.strip() or not value.isprintable() or "/" in value:
-        raise ValueError("a peer name is printable text without outer spaces and without '/'")
-    return value
-
-
-def _host(value: str) -> str:
-    if any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("a host is an address or a name, without spaces")
-    return value
-
-
-AETitleText = Annotated[str, AfterValidator(_ae_title)]
-HostText = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=255)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-ListeningPort = Annotated[int, Field(ge=0, le=65535)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+from config.receivers import NotifySettings, PeerSettings, RouteSettings
+from config.words import AETitleText, HostText, ListeningPort, Positive, Section
 
 
 class NodeSettings(Section):
@@ -210,20 +178,6 @@ class LogSettings(Section):
     )
 
 
-class PeerSettings(Section):
-    """A remote application entity: who may send to us, and who gets results."""
-
-    name: Annotated[str, AfterValidator(_peer_name)] = Field(
-        min_length=1, max_length=64, description="Our name for it; unique in this file."
-    )
-    ae_title: AETitleText = Field(description="Its AE title, as it calls itself and as we call it.")
-    host: HostText = Field(description="Its address or host name.")
-    port: Port = Field(description="Its TCP port for C-ECHO and C-STORE.")
-    may_send: bool = Field(default=False, description="Its associations are accepted.")
-    receives_results: bool = Field(default=False, description="Results are delivered to it.")
-    enabled: bool = Field(default=True, description="false keeps the entry and treats it as if it were not there.")
-
-
 class Settings(BaseModel):
     """The whole configuration."""
 
@@ -235,16 +189,22 @@ class Settings(BaseModel):
     inference: InferenceSettings = InferenceSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     delivery: DeliverySettings = DeliverySettings()
+    notify: NotifySettings = NotifySettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
     peers: tuple[PeerSettings, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
 
 
-def sections() -> dict[str, type[Section]]:
-    """The tables of the file by name, in the file's order; `peers` is not among them."""
-    return {
-        name: field.annotation
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    }
+def sections(of: type[BaseModel] = Settings, prefix: str = "") -> dict[str, type[Section]]:
+    """The tables of the file by dotted name, in the file's order; `peers` and `routes` are not among them.
+
+    A table of tables (`notify`) is not there itself: it has no keys of its own.
+    """
+    found: dict[str, type[Section]] = {}
+    for name, field in of.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found |= sections(kind, f"{prefix}{name}.") or {f"{prefix}{name}": kind}
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from config.errors import ConfigError
 from config.load import parse_peers, read_text
-from config.settings import PeerSettings
+from config.receivers import PeerSettings
 
 _Stamp = tuple[int, int, int]
 

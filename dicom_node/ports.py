@@ -14,11 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from dicom_node.core.delivery import Delivery, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
 from dicom_node.core.finding import AnalysisResult, ResultObject
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.peer import Peer
+from dicom_node.core.shipment import Plan, Shipment, Substitution
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 
 
@@ -73,6 +74,9 @@ class JobRepository(Protocol):
     def extend_lease(self, job_id: int, *, owner: str, until: datetime) -> bool:
         """Heartbeat. False where `owner` no longer holds the lease (superseded, cancelled, expired)."""
 
+    def unspoken(self, *, limit: int = 20) -> tuple[AnalysisJob, ...]:
+        """Jobs that ended without a result (SKIPPED, FAILED, CANCELLED) and of which no peer was told yet."""
+
     def update(self, job: AnalysisJob, *, expected: AnalysisJob) -> bool:
         """Write `job` if the row still has `expected`'s state, attempt and lease owner; False for a lost race."""
 
@@ -98,8 +102,11 @@ class DeliveryRepository(Protocol):
         peer: str,
         objects: tuple[ResultObject, ...],
         created_at: datetime,
+        channel: Channel = Channel.OBJECTS,
+        route: str = "",
+        round: int = 1,
     ) -> Delivery:
-        """A PENDING delivery. (job, peer) is unique."""
+        """A PENDING delivery. (job, channel, peer, round) is unique."""
 
     def get(self, delivery_id: int) -> Delivery | None: ...
     def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]: ...
@@ -107,12 +114,23 @@ class DeliveryRepository(Protocol):
         """Newest first."""
 
     def claim(
-        self, *, owner: str, now: datetime, lease_until: datetime, busy_peers: Iterable[str] = ()
-    ) -> Delivery | None: ...
+        self,
+        *,
+        owner: str,
+        now: datetime,
+        lease_until: datetime,
+        busy_peers: Iterable[str] = (),
+        channels: Iterable[Channel] = tuple(Channel),
+    ) -> Delivery | None:
+        """Take the oldest PENDING delivery of these channels whose receiver is not busy."""
+
     def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool: ...
     def update(self, delivery: Delivery, *, expected: Delivery) -> bool: ...
     def record_answer(self, delivery_id: int, status: ObjectStatus) -> None:
         """Durable on its own commit: an object the peer has stored is not sent again after a crash."""
+
+    def record_substitutions(self, delivery_id: int, substitutions: tuple[Substitution, ...]) -> None:
+        """What is sent instead of what, in the place of what was recorded before."""
 
     def due(self, now: datetime) -> tuple[Delivery, ...]: ...
     def expired(self, now: datetime) -> tuple[Delivery, ...]: ...
@@ -214,14 +232,20 @@ class ResultEncoder(Protocol):
 
 
 class ResultSender(Protocol):
-    """Sends objects to a peer by C-STORE over one association.
+    """Sends to a peer what it takes of a shipment.
 
-    Calls `on_answer` after each object's response, so that a crash re-sends only what was not answered.
+    Calls `on_plan` with what will be sent before the first object goes, and again where the peer's answers change it;
+    `on_answer` after each object's response, so that a crash re-sends only what was not answered.
     Raises PeerUnreachable, AssociationAborted, PeerBusy (transient), PeerRefused, SopClassNotAccepted (permanent).
     """
 
     def send(
-        self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]
+        self,
+        peer: Peer,
+        shipment: Shipment,
+        *,
+        on_plan: Callable[[Plan], None],
+        on_answer: Callable[[ObjectStatus], None],
     ) -> None: ...
 
 

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import RowMapping, delete, insert, select
 
-from dicom_node.core.delivery import Delivery, DeliveryState, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultObject
+from dicom_node.core.shipment import Substitution
 from storage.leases import LeasedTable
 from storage.mapping import (
     answer_from,
@@ -18,13 +19,22 @@ from storage.mapping import (
     delivery_values,
     object_from,
     object_values,
+    substitution_from,
+    substitution_values,
 )
-from storage.rows import DeliveryAnswerRow, DeliveryObjectRow, DeliveryRow, table_of
+from storage.rows import (
+    DeliveryAnswerRow,
+    DeliveryObjectRow,
+    DeliveryRow,
+    DeliverySubstitutionRow,
+    table_of,
+)
 from storage.transaction import UPSERT, Transaction
 
 _delivery = table_of(DeliveryRow)
 _object = table_of(DeliveryObjectRow)
 _answer = table_of(DeliveryAnswerRow)
+_substitution = table_of(DeliverySubstitutionRow)
 _leased = LeasedTable(
     _delivery,
     waiting=DeliveryState.PENDING.value,
@@ -58,6 +68,9 @@ class Deliveries:
         peer: str,
         objects: tuple[ResultObject, ...],
         created_at: datetime,
+        channel: Channel = Channel.OBJECTS,
+        route: str = "",
+        round: int = 1,
     ) -> Delivery:
         values = {
             "job_id": job_id,
@@ -65,6 +78,9 @@ class Deliveries:
             "revision": revision,
             "peer": peer,
             "created_at": created_at,
+            "channel": channel.value,
+            "route": route,
+            "round": round,
         }
         row = self._transaction.write(insert(_delivery).values(_FRESH | values).returning(_delivery)).mappings().one()
         if objects:
@@ -87,11 +103,18 @@ class Deliveries:
         return self._deliveries(self._transaction.read(statement).mappings().all())
 
     def claim(
-        self, *, owner: str, now: datetime, lease_until: datetime, busy_peers: Iterable[str] = ()
+        self,
+        *,
+        owner: str,
+        now: datetime,
+        lease_until: datetime,
+        busy_peers: Iterable[str] = (),
+        channels: Iterable[Channel] = tuple(Channel),
     ) -> Delivery | None:
         """`now` decides nothing here: a PENDING delivery is due by definition."""
         free = _delivery.c.peer.not_in(tuple(busy_peers))
-        row = _leased.claim(self._transaction, owner=owner, lease_until=lease_until, where=(free,))
+        ours = _delivery.c.channel.in_([channel.value for channel in channels])
+        row = _leased.claim(self._transaction, owner=owner, lease_until=lease_until, where=(free, ours))
         return None if row is None else self._deliveries([row])[0]
 
     def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool:
@@ -122,6 +145,12 @@ class Deliveries:
         self._transaction.write(statement)
         self._transaction.commit()
 
+    def record_substitutions(self, delivery_id: int, substitutions: tuple[Substitution, ...]) -> None:
+        self._transaction.write(delete(_substitution).where(_substitution.c.delivery_id == delivery_id))
+        if substitutions:
+            values = [substitution_values(delivery_id, place, entry) for place, entry in enumerate(substitutions)]
+            self._transaction.write(insert(_substitution), values)
+
     def due(self, now: datetime) -> tuple[Delivery, ...]:
         return self._deliveries(_leased.due(self._transaction, now))
 
@@ -132,7 +161,7 @@ class Deliveries:
         return self._deliveries(_leased.leased_by_others(self._transaction, owner, owner_prefix=owner_prefix))
 
     def _deliveries(self, rows: Sequence[RowMapping]) -> tuple[Delivery, ...]:
-        """The deliveries of `rows`, in their order, with two queries for all of them."""
+        """The deliveries of `rows`, in their order, with three queries for all of them."""
         if not rows:
             return ()
         ids = [row["id"] for row in rows]
@@ -144,4 +173,10 @@ class Deliveries:
         of_these = select(_answer).where(_answer.c.delivery_id.in_(ids))
         for row in self._transaction.read(of_these).mappings():
             answers[row["delivery_id"]] += (answer_from(row),)
-        return tuple(delivery_from(row, objects[row["id"]], answers[row["id"]]) for row in rows)
+        substitutions: dict[int, tuple[Substitution, ...]] = defaultdict(tuple)
+        chosen = select(_substitution).where(_substitution.c.delivery_id.in_(ids)).order_by(_substitution.c.position)
+        for row in self._transaction.read(chosen).mappings():
+            substitutions[row["delivery_id"]] += (substitution_from(row),)
+        return tuple(
+            delivery_from(row, objects[row["id"]], answers[row["id"]], substitutions[row["id"]]) for row in rows
+        )

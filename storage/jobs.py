@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import insert, select
 
-from dicom_node.core.job import AnalysisJob, JobState
+from dicom_node.core.job import WITHOUT_RESULT, AnalysisJob, JobState
 from storage.leases import LeasedTable
 from storage.mapping import job_from, job_values
 from storage.rows import JobRow, table_of
@@ -26,7 +26,9 @@ _FRESH = {
     "finished_at": None,
     "reason": "",
     "result_json": "",
+    "is_told": False,
 }
+_WITHOUT_RESULT = tuple(state.value for state in WITHOUT_RESULT)
 
 
 class Jobs:
@@ -55,6 +57,12 @@ class Jobs:
 
     def extend_lease(self, job_id: int, *, owner: str, until: datetime) -> bool:
         return _leased.extend_lease(self._transaction, job_id, owner=owner, until=until)
+
+    def unspoken(self, *, limit: int = 20) -> tuple[AnalysisJob, ...]:
+        """Oldest first."""
+        silent = _job.c.state.in_(_WITHOUT_RESULT) & ~_job.c.is_told
+        rows = self._transaction.read(select(_job).where(silent).order_by(_job.c.id).limit(limit)).mappings()
+        return tuple(job_from(row) for row in rows)
 
     def update(self, job: AnalysisJob, *, expected: AnalysisJob) -> bool:
         return _leased.update(self._transaction, job_values(job), expected=expected)

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from dicom_node.core.delivery import Delivery, DeliveryState, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultKind, ResultObject
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob, JobState, Lease
+from dicom_node.core.shipment import Substitution
 from dicom_node.core.study import InstanceRecord, PatientSummary, StudyIntake, StudyState
 
 Values = dict[str, Any]
@@ -71,6 +72,7 @@ def job_values(job: AnalysisJob) -> Values:
         **_leased_values(job),
         "reason": job.reason,
         "result_json": job.result_json,
+        "is_told": job.is_told,
     }
 
 
@@ -80,6 +82,7 @@ def job_from(row: RowMapping) -> AnalysisJob:
         state=JobState(row["state"]),
         reason=row["reason"],
         result_json=row["result_json"],
+        is_told=row["is_told"],
     )
 
 
@@ -88,7 +91,12 @@ def delivery_values(delivery: Delivery) -> Values:
     return _leased_values(delivery)
 
 
-def delivery_from(row: RowMapping, objects: tuple[ResultObject, ...], answers: Iterable[ObjectStatus]) -> Delivery:
+def delivery_from(
+    row: RowMapping,
+    objects: tuple[ResultObject, ...],
+    answers: Iterable[ObjectStatus],
+    substitutions: tuple[Substitution, ...] = (),
+) -> Delivery:
     """`statuses` come in the order of `objects`."""
     place = {result.sop_instance_uid: index for index, result in enumerate(objects)}
     return Delivery(
@@ -96,7 +104,11 @@ def delivery_from(row: RowMapping, objects: tuple[ResultObject, ...], answers: I
         state=DeliveryState(row["state"]),
         job_id=row["job_id"],
         peer=row["peer"],
+        channel=Channel(row["channel"]),
+        route=row["route"],
+        round=row["round"],
         objects=objects,
+        substitutions=substitutions,
         statuses=tuple(sorted(answers, key=lambda answer: place.get(answer.sop_instance_uid, len(place)))),
     )
 
@@ -120,6 +132,23 @@ def object_from(row: RowMapping) -> ResultObject:
         sop_instance_uid=row["sop_instance_uid"],
         series_instance_uid=row["series_instance_uid"],
         file=Path(row["file"]),
+    )
+
+
+def substitution_values(delivery_id: int, position: int, entry: Substitution) -> Values:
+    return {
+        "delivery_id": delivery_id,
+        "position": position,
+        "wanted": entry.wanted.value,
+        "sent": None if entry.sent is None else entry.sent.value,
+        "why": entry.why,
+    }
+
+
+def substitution_from(row: RowMapping) -> Substitution:
+    sent = row["sent"]
+    return Substitution(
+        wanted=ResultKind(row["wanted"]), sent=None if sent is None else ResultKind(sent), why=row["why"]
     )
 
 

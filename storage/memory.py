@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from dicom_node.core.delivery import Delivery, DeliveryState, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.history import HistoryEntry
-from dicom_node.core.job import AnalysisJob, JobState
+from dicom_node.core.job import WITHOUT_RESULT, AnalysisJob, JobState
+from dicom_node.core.shipment import Substitution
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from storage.memory_files import MemoryFileStore
 from storage.memory_leases import MemoryLeases
@@ -176,6 +177,10 @@ class _Jobs:
         found = (job for job in jobs if job.study_instance_uid == study_instance_uid)
         return tuple(sorted(found, key=lambda job: job.revision))
 
+    def unspoken(self, *, limit: int = 20) -> tuple[AnalysisJob, ...]:
+        jobs = sorted(self._transaction.read().jobs.values(), key=lambda job: job.id)
+        return tuple(job for job in jobs if job.state in WITHOUT_RESULT and not job.is_told)[:limit]
+
     def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
         return self._leases.claim(owner=owner, lease_until=lease_until)
 
@@ -207,11 +212,15 @@ class _Deliveries:
         peer: str,
         objects: tuple[ResultObject, ...],
         created_at: datetime,
+        channel: Channel = Channel.OBJECTS,
+        route: str = "",
+        round: int = 1,
     ) -> Delivery:
         tables = self._transaction.write(created_at)
         if job_id not in tables.jobs:
             self._transaction.conflict("this job does not exist")
-        if any((each.job_id, each.peer) == (job_id, peer) for each in tables.deliveries.values()):
+        mark = (job_id, channel, peer, round)
+        if any((each.job_id, each.channel, each.peer, each.round) == mark for each in tables.deliveries.values()):
             self._transaction.conflict("this job has a delivery to this peer already")
         delivery = Delivery(
             id=len(tables.deliveries) + 1,
@@ -223,6 +232,9 @@ class _Deliveries:
             state=DeliveryState.PENDING,
             attempt=0,
             created_at=created_at,
+            channel=channel,
+            route=route,
+            round=round,
         )
         tables.deliveries[delivery.id] = delivery
         return delivery
@@ -241,15 +253,27 @@ class _Deliveries:
         return tuple(newest_first[offset : offset + limit])
 
     def claim(
-        self, *, owner: str, now: datetime, lease_until: datetime, busy_peers: Iterable[str] = ()
+        self,
+        *,
+        owner: str,
+        now: datetime,
+        lease_until: datetime,
+        busy_peers: Iterable[str] = (),
+        channels: Iterable[Channel] = tuple(Channel),
     ) -> Delivery | None:
-        busy = set(busy_peers)
-        return self._leases.claim(owner=owner, lease_until=lease_until, where=lambda each: each.peer not in busy)
+        busy, ours = set(busy_peers), set(channels)
+        return self._leases.claim(
+            owner=owner,
+            lease_until=lease_until,
+            where=lambda each: each.peer not in busy and each.channel in ours,
+        )
 
     def update(self, delivery: Delivery, *, expected: Delivery) -> bool:
         current = self._transaction.read().deliveries.get(expected.id)
-        if current is not None and delivery.statuses == expected.statuses:
-            delivery = replace(delivery, statuses=current.statuses)
+        if current is not None:
+            # As the database: the choice is written by `record_substitutions` alone, statuses only where they differ.
+            statuses = current.statuses if delivery.statuses == expected.statuses else delivery.statuses
+            delivery = replace(delivery, statuses=statuses, substitutions=current.substitutions)
         return self._leases.update(replace(delivery, statuses=_in_order(delivery)), expected=expected)
 
     def record_answer(self, delivery_id: int, status: ObjectStatus) -> None:
@@ -261,6 +285,12 @@ class _Deliveries:
         answered = replace(current, statuses=(*others, status))
         deliveries[delivery_id] = replace(answered, statuses=_in_order(answered))
         self._transaction.commit()
+
+    def record_substitutions(self, delivery_id: int, substitutions: tuple[Substitution, ...]) -> None:
+        deliveries = self._transaction.write().deliveries
+        if delivery_id not in deliveries:
+            self._transaction.conflict("this delivery does not exist")
+        deliveries[delivery_id] = replace(deliveries[delivery_id], substitutions=substitutions)
 
 
 class _History:

@@ -24,6 +24,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -131,6 +133,8 @@ class InstanceRow(_PatientColumns, Row):
     digest: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     modality: Mapped[str] = mapped_column(HeaderText)
+    body_part_examined: Mapped[str] = mapped_column(HeaderText, server_default=text("''"))
+    station_name: Mapped[str] = mapped_column(HeaderText, server_default=text("''"))
 
 
 class AssociationRow(Row):
@@ -180,14 +184,15 @@ class JobRow(_LeasedColumns, Row):
 
     reason: Mapped[str]
     result_json: Mapped[str]
+    is_told: Mapped[bool] = mapped_column(server_default=false())
 
 
 class DeliveryRow(_LeasedColumns, Row):
-    """A delivery of one job's objects to one peer."""
+    """A delivery of what one job has to say to one receiver."""
 
     __tablename__ = "delivery"
     __table_args__ = (
-        UniqueConstraint("job_id", "peer"),
+        UniqueConstraint("job_id", "channel", "peer", "round"),
         Index(None, "state", "next_attempt_at"),
         Index(None, "study_instance_uid"),
         Index(None, "created_at"),
@@ -195,6 +200,9 @@ class DeliveryRow(_LeasedColumns, Row):
 
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
     peer: Mapped[str]
+    channel: Mapped[str] = mapped_column(String(16), server_default="objects")
+    route: Mapped[str] = mapped_column(server_default=text("''"))
+    round: Mapped[int] = mapped_column(server_default="1")
 
 
 class DeliveryObjectRow(Row):
@@ -220,6 +228,18 @@ class DeliveryAnswerRow(Row):
     sop_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
     status: Mapped[int | None]
     answered_at: Mapped[datetime | None]
+
+
+class DeliverySubstitutionRow(Row):
+    """A kind of object that the peer was to get and did not; `sent` is null where nothing stands in for it."""
+
+    __tablename__ = "delivery_substitution"
+
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    wanted: Mapped[str] = mapped_column(String(16))
+    sent: Mapped[str | None] = mapped_column(String(16))
+    why: Mapped[str]
 
 
 class HistoryRow(Row):

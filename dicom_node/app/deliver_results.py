@@ -1,16 +1,15 @@
-"""Take one pending delivery and send what its peer does not hold yet.
+"""Take one pending delivery and let the carrier of its channel make one attempt.
 
-Every answer is written before the next object goes out, so a kill re-sends at most the object whose answer was lost;
-its UID is the same, and a peer that answers "duplicate" holds it. One peer is served by one worker at a time, and a
-peer that cannot be reached rests for a while, so that a dead PACS does not keep every worker waiting.
+One receiver is served by one worker at a time, and one that cannot be reached rests for a while, so that a dead PACS
+does not keep every worker waiting. Objects and notifications have workers of their own, for the same reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -18,26 +17,26 @@ from dicom_node.app import counting
 from dicom_node.app.leases import Heartbeat, failures_so_far
 from dicom_node.app.moves import move_delivery, note
 from dicom_node.app.peer_traffic import PeerTraffic
-from dicom_node.core.delivery import Delivery, DeliveryState, ObjectStatus
-from dicom_node.core.errors import NodeError, PeerBusy, PeerRefused, PeerUnreachable, TransientError
-from dicom_node.core.finding import ResultObject
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
+from dicom_node.core.errors import NodeError, TransientError
 from dicom_node.core.identifiers import study_key
-from dicom_node.core.peer import Peer
 from dicom_node.core.retry import GiveUp, RetryAt, RetryPolicy, next_attempt
-from dicom_node.core.routing import why_not_deliverable
 from dicom_node.core.transitions import DeliveryEvent
-from dicom_node.ports import (
-    Clock,
-    Counters,
-    PeerDirectory,
-    ResultSender,
-    UnitOfWork,
-    UnitOfWorkFactory,
-)
+from dicom_node.ports import Clock, Counters, UnitOfWork, UnitOfWorkFactory
 
 log = structlog.get_logger(__name__)
 
 _LOST = "the lease went to another"
+
+
+class Carrier(Protocol):
+    """Makes one attempt at a delivery of its channel."""
+
+    def carry(self, delivery: Delivery, answers: list[ObjectStatus]) -> str:
+        """Says in a sentence what the receiver has now. `answers` grows as they come, also where it then raises.
+
+        Raises TransientError where another attempt may help, another NodeError where none will.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,18 +62,17 @@ class DeliverResults:
         self,
         *,
         uow_factory: UnitOfWorkFactory,
-        sender: ResultSender,
-        peers: PeerDirectory,
+        carriers: Mapping[Channel, Carrier],
         clock: Clock,
         counters: Counters,
         policy: DeliveryPolicy,
         owner: str,
         randomness: Callable[[], float],
     ) -> None:
-        """`owner` names this life of the node in leases; `randomness` gives numbers in [0, 1)."""
+        """Only deliveries of the channels in `carriers` are taken. `owner` names this life of the node in leases;
+        `randomness` gives numbers in [0, 1)."""
         self._uow = uow_factory
-        self._sender = sender
-        self._peers = peers
+        self._carriers = carriers
         self._clock = clock
         self._counters = counters
         self._policy = policy
@@ -93,11 +91,11 @@ class DeliverResults:
         try:
             answers: list[ObjectStatus] = []
             with self._heartbeat(delivery):
-                failure = self._attempt(delivery, answers)
-            if failure is None:
-                self._stored(delivery, answers)
+                outcome = self._attempt(delivery, answers)
+            if isinstance(outcome, _Failure):
+                self._failed(delivery, outcome, answers)
             else:
-                self._failed(delivery, failure, answers)
+                self._stored(delivery, outcome, answers)
         finally:
             self._traffic.release(delivery.peer)
         return True
@@ -112,6 +110,7 @@ class DeliverResults:
                     now=now,
                     lease_until=now + timedelta(seconds=self._policy.lease_s),
                     busy_peers=self._traffic.busy(now),
+                    channels=tuple(self._carriers),
                 )
                 if delivery is None:
                     return None
@@ -141,10 +140,10 @@ class DeliverResults:
         until = self._clock.now() + timedelta(seconds=lease_s)
         return Heartbeat(extend, clock=self._clock, lease_s=lease_s, until=until, name=f"delivery-{delivery.id}")
 
-    def _attempt(self, delivery: Delivery, answers: list[ObjectStatus]) -> _Failure | None:
-        """The step runner: None where the peer holds every object now, else what happens next."""
+    def _attempt(self, delivery: Delivery, answers: list[ObjectStatus]) -> str | _Failure:
+        """The step runner: what the receiver has now, or what happens next."""
         try:
-            self._send(delivery, answers)
+            return self._carriers[delivery.channel].carry(delivery, answers)
         except TransientError as error:
             return _Failure(message=_sentence(error), policy=self._policy.retry)
         except NodeError as error:
@@ -155,30 +154,8 @@ class DeliverResults:
                 message=f"unexpected {type(error).__name__}; the log of delivery {delivery.id} tells more",
                 policy=self._policy.unknown,
             )
-        return None
 
-    def _send(self, delivery: Delivery, answers: list[ObjectStatus]) -> None:
-        peer = self._peers.by_name(delivery.peer)
-        refusal = why_not_deliverable(peer, delivery.peer)
-        if refusal or peer is None:
-            raise PeerRefused(refusal)
-        if not peer.enabled:
-            raise PeerUnreachable(f"peer {peer.name} is disabled in the configuration")
-        missing = _missing(delivery.objects, delivery.statuses)
-        if not missing:
-            return
-
-        def on_answer(status: ObjectStatus) -> None:
-            # Kept before it is written: where writing fails now, the end of this step may still write it.
-            answers.append(status)
-            with self._uow() as uow:
-                uow.deliveries.record_answer(delivery.id, status)
-                uow.commit()
-
-        self._sender.send(peer, missing, on_answer=on_answer)
-        raise_for_answers(peer, missing, answers)
-
-    def _stored(self, delivery: Delivery, answers: list[ObjectStatus]) -> None:
+    def _stored(self, delivery: Delivery, what: str, answers: list[ObjectStatus]) -> None:
         now = self._clock.now()
         with self._uow() as uow:
             moved = move_delivery(
@@ -186,7 +163,7 @@ class DeliverResults:
                 delivery,
                 DeliveryEvent.ALL_STORED,
                 at=now,
-                reason=f"{delivery.peer} holds {len(delivery.objects)} objects",
+                reason=what,
                 actor=self._owner,
                 statuses=_merged(uow, delivery, answers),
                 failure="",
@@ -198,7 +175,7 @@ class DeliverResults:
                 return
             intake = uow.studies.get(delivery.study_instance_uid)
             uow.commit()
-        if intake is not None:
+        if intake is not None and not delivery.channel.is_notification:
             latency_s = (now - intake.last_received_at).total_seconds()
             self._counters.observe(counting.RESULT_LATENCY_SECONDS, latency_s, peer=delivery.peer)
         self._count(delivery, "stored", why="")
@@ -252,33 +229,6 @@ class DeliverResults:
             outcome=outcome,
             why=why,
         )
-
-
-def raise_for_answers(peer: Peer, sent: Iterable[ResultObject], answers: Iterable[ObjectStatus]) -> None:
-    """Return where every object sent is held by the peer; else raise what its worst answer means.
-
-    Out of resources (A7xx, PS3.4 B.2.3) and unanswered objects are worth waiting for; so is Cxxx, which peers use
-    for anything (observed in the field). Every other failure is for good.
-    """
-    by_uid = {answer.sop_instance_uid: answer for answer in answers}
-    refused: list[str] = []
-    waiting: list[str] = []
-    for entry in sent:
-        answer = by_uid.get(entry.sop_instance_uid)
-        if answer is None or answer.status is None:
-            waiting.append(f"{entry.kind.value} was not answered")
-        elif not answer.is_stored:
-            is_passing = answer.status >> 8 == 0xA7 or answer.status >> 12 == 0xC
-            (waiting if is_passing else refused).append(f"{entry.kind.value} was answered 0x{answer.status:04X}")
-    if refused:
-        raise PeerRefused(f"{peer.name}: {', '.join(refused + waiting)}")
-    if waiting:
-        raise PeerBusy(f"{peer.name}: {', '.join(waiting)}")
-
-
-def _missing(objects: tuple[ResultObject, ...], statuses: tuple[ObjectStatus, ...]) -> tuple[ResultObject, ...]:
-    stored = {status.sop_instance_uid for status in statuses if status.is_stored}
-    return tuple(entry for entry in objects if entry.sop_instance_uid not in stored)
 
 
 def _merged(uow: UnitOfWork, delivery: Delivery, answers: list[ObjectStatus]) -> tuple[ObjectStatus, ...]:

@@ -135,6 +135,7 @@ class OperatorActions:
             attempt=0,
             failure="",
             result_json="",
+            is_told=False,
             finished_at=None,
             next_attempt_at=None,
         )

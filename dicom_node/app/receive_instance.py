@@ -40,6 +40,8 @@ class InstanceHeader:
     sop_instance_uid: str = ""
     sop_class_uid: str = ""
     modality: str = ""
+    body_part_examined: str = ""
+    station_name: str = ""
     patient: PatientSummary = field(default_factory=PatientSummary)
 
 
@@ -136,6 +138,8 @@ class ReceiveInstance:
             digest=stored.digest,
             size_bytes=stored.size_bytes,
             modality=header.modality,
+            body_part_examined=header.body_part_examined,
+            station_name=header.station_name,
             patient=header.patient,
         )
 

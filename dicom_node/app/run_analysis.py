@@ -18,14 +18,14 @@ import structlog
 from dicom_node.app import counting
 from dicom_node.app.leases import Heartbeat, failures_so_far
 from dicom_node.app.moves import move_job, note
-from dicom_node.app.outbox import add_delivery, predecessor_of, replace_older_deliveries
+from dicom_node.app.outbox import Outbox, predecessor_of
 from dicom_node.app.result_json import ResultJson, failed_json, result_json
 from dicom_node.core.errors import NodeError, PermanentError, TransientError
 from dicom_node.core.finding import AnalysisResult, Outcome, ResultObject
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.retry import GiveUp, RetryAt, RetryPolicy, next_attempt
-from dicom_node.core.routing import route
+from dicom_node.core.routing import facts_of
 from dicom_node.core.transitions import JobEvent
 from dicom_node.ports import (
     AnalysisRequest,
@@ -33,7 +33,6 @@ from dicom_node.ports import (
     Clock,
     Counters,
     FileStore,
-    PeerDirectory,
     ResultEncoder,
     UnitOfWork,
     UnitOfWorkFactory,
@@ -74,7 +73,7 @@ class RunAnalysis:
         files: FileStore,
         analyzer: Analyzer,
         encoder: ResultEncoder,
-        peers: PeerDirectory,
+        outbox: Outbox,
         clock: Clock,
         counters: Counters,
         policy: AnalysisPolicy,
@@ -86,7 +85,7 @@ class RunAnalysis:
         self._files = files
         self._analyzer = analyzer
         self._encoder = encoder
-        self._peers = peers
+        self._outbox = outbox
         self._clock = clock
         self._counters = counters
         self._policy = policy
@@ -209,9 +208,9 @@ class RunAnalysis:
     def _settle(self, job: AnalysisJob, answer: _Answer) -> None:
         """Result and deliveries in one transaction, or neither."""
         is_analysed = answer.result.outcome is Outcome.ANALYSED
-        destinations = route(self._peers.peers())
         now = self._clock.now()
         with self._uow() as uow:
+            destinations = self._outbox.route(uow, job.study_instance_uid, facts_of(answer.result))
             moved = move_job(
                 uow,
                 job,
@@ -228,9 +227,9 @@ class RunAnalysis:
                 self._throw_away(job)
                 return
             if is_analysed:
-                replace_older_deliveries(uow, job, now, self._owner)
-                for peer in destinations.peers:
-                    add_delivery(uow, job, peer, answer.objects, now)
+                self._outbox.put_result(
+                    uow, job, answer.result, answer.objects, to=destinations, now=now, actor=self._owner
+                )
             uow.commit()
         self._count(job, "done" if is_analysed else "skipped", why=destinations.why if is_analysed else "")
 

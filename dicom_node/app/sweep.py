@@ -159,6 +159,8 @@ class Sweep:
             digest=found.digest,
             size_bytes=found.size_bytes,
             modality=found.header.modality,
+            body_part_examined=found.header.body_part_examined,
+            station_name=found.header.station_name,
             patient=found.header.patient,
         )
 

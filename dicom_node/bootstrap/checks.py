@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from config.errors import ConfigError
 from config.load import LoadedSettings, check_port_free
-from config.settings import PeerSettings, Settings
+from config.receivers import PeerSettings
+from config.settings import Settings
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.store import open_store, to_peer
 from dicom_node.core.errors import ConfigurationError, NodeError, PeerUnreachable

@@ -22,8 +22,10 @@ from config.settings import AnalysisSettings, DeliverySettings
 from config.watch import LivePeers
 from dicom_node.analysis.analyzer import ChildAnalyzer
 from dicom_node.app.associations import RecordAssociations
+from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
+from dicom_node.app.outbox import Outbox
 from dicom_node.app.receive_instance import ReceiveInstance
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
@@ -32,9 +34,11 @@ from dicom_node.app.ticks import TickHealth, node_ticks
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
-from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
+from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store, to_rule
 from dicom_node.core.completeness import ClosePolicy
+from dicom_node.core.delivery import Channel
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
+from dicom_node.core.peer import kinds_on_request
 from dicom_node.core.retry import RetryPolicy
 from dicom_node.dimse.requestor import Timeouts
 from dicom_node.dimse.sender import DimseSender
@@ -221,8 +225,8 @@ class Node:
                 memory_limit_mb=settings.inference.memory_limit_mb,
                 localiser=totalsegmentator(settings.inference),
             ),
-            encoder=make_encoder(settings),
-            peers=self._peers,
+            encoder=make_encoder(settings, lambda: kinds_on_request(self._peers.peers())),
+            outbox=self._outbox(),
             clock=self._clock,
             counters=self._counters,
             policy=AnalysisPolicy(retry=_analysis_retry(settings.analysis), lease_s=settings.scheduler.lease_s),
@@ -234,18 +238,30 @@ class Node:
         settings = self._settings
         return DeliverResults(
             uow_factory=store.unit_of_work,
-            sender=DimseSender(
-                own_aet=settings.node.ae_title,
-                clock=self._clock,
-                timeouts=Timeouts(answer_s=settings.delivery.timeout_s),
-            ),
-            peers=self._peers,
+            carriers={Channel.OBJECTS: self._object_carrier(store)},
             clock=self._clock,
             counters=self._counters,
             policy=DeliveryPolicy(retry=_delivery_retry(settings.delivery), lease_s=settings.scheduler.lease_s),
             owner=self._owner,
             randomness=random.random,
         )
+
+    def _object_carrier(self, store: Store) -> ObjectCarrier:
+        settings = self._settings
+        sender = DimseSender(
+            own_aet=settings.node.ae_title,
+            clock=self._clock,
+            timeouts=Timeouts(answer_s=settings.delivery.timeout_s),
+        )
+        return ObjectCarrier(
+            uow_factory=store.unit_of_work,
+            sender=sender,
+            peers=self._peers,
+            clock=self._clock,
+        )
+
+    def _outbox(self) -> Outbox:
+        return Outbox(peers=self._peers, rules=tuple(to_rule(route) for route in self._settings.routes))
 
     def _web_server(self, store: Store, health: TickHealth) -> WebServer:
         web = self._settings.web

@@ -13,6 +13,7 @@ from typing import Any
 from config.settings import Settings
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.core.errors import BundleMismatch, EncodingInvalid, GeometryUnsupported
+from dicom_node.core.finding import ResultKind
 from dicom_node.core.identifiers import study_key
 from dicom_node.ports import Clock, ResultEncoder
 
@@ -20,14 +21,17 @@ Progress = Callable[[str, float], None]
 SOFTWARE_VERSION = version("cspine-node")
 
 
-def make_encoder(settings: Settings) -> ResultEncoder:
-    """The encoder with this node's identity."""
+def make_encoder(
+    settings: Settings, kinds_on_request: Callable[[], frozenset[ResultKind]] = frozenset
+) -> ResultEncoder:
+    """The encoder with this node's identity; `kinds_on_request` are asked for at each encoding."""
     from dicom_node.results.encoder import DicomResultEncoder
 
     return DicomResultEncoder(
         manufacturer="cspine-node project",
         software_version=SOFTWARE_VERSION,
         device_serial=settings.node.ae_title,
+        kinds_on_request=kinds_on_request,
     )
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from config.settings import PeerSettings, Settings
+from config.receivers import PeerSettings, RouteSettings
+from config.settings import Settings
 from config.watch import LivePeers
 from dicom_node.core.identifiers import AETitle
-from dicom_node.core.peer import Peer
+from dicom_node.core.peer import Peer, StowEndpoint, object_choice
+from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.ports import Clock, UnitOfWorkFactory
 from storage.database import Database, open_database
 from storage.files import DiskFileStore
@@ -68,6 +70,37 @@ def to_peer(settings: PeerSettings) -> Peer:
         may_send=settings.may_send,
         receives_results=settings.receives_results,
         enabled=settings.enabled,
+        objects=object_choice(settings.objects),
+        status_reports=settings.status_reports,
+        stow=_stow(settings),
+    )
+
+
+def _stow(settings: PeerSettings) -> StowEndpoint | None:
+    if not settings.stow_url:
+        return None
+    return StowEndpoint(
+        url=settings.stow_url,
+        ca_file=settings.stow_ca_file,
+        client_certificate=settings.stow_client_certificate,
+        client_key=settings.stow_client_key,
+        token_variable=settings.stow_token_env,
+    )
+
+
+def to_rule(settings: RouteSettings) -> RoutingRule:
+    """The configured route in the node's own type."""
+    return RoutingRule(
+        name=settings.name,
+        calling_ae_titles=settings.calling_ae_titles,
+        modalities=settings.modalities,
+        body_parts=settings.body_parts,
+        descriptions=settings.descriptions,
+        stations=settings.stations,
+        results=tuple(ResultClass(word) for word in settings.results),
+        levels=settings.levels,
+        add=settings.add,
+        leave_out=settings.leave_out,
     )
 
 

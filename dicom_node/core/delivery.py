@@ -1,4 +1,4 @@
-"""A delivery: the result objects of one job on their way to one peer."""
+"""A delivery: what one job has to say on its way to one receiver, a peer or a notified system."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from dicom_node.core.finding import ResultObject
+from dicom_node.core.finding import ResultKind, ResultObject
 from dicom_node.core.job import Lease
+from dicom_node.core.peer import ObjectChoice
+from dicom_node.core.shipment import Shipment, Substitution
+from dicom_node.core.store_status import Answer, meaning
 
 
 class DeliveryState(StrEnum):
@@ -22,6 +25,19 @@ class DeliveryState(StrEnum):
     CANCELLED = "CANCELLED"  # superseded before it was sent
 
 
+class Channel(StrEnum):
+    """What is delivered, and to whom."""
+
+    OBJECTS = "objects"  # DICOM objects to a peer, by C-STORE or STOW-RS
+    HL7 = "hl7"  # an ORU^R01 about a positive result, to `[notify.hl7]`
+    WEBHOOK = "webhook"  # a signed request about a positive result, to `[notify.webhook]`
+
+    @property
+    def is_notification(self) -> bool:
+        """Whether it tells of a result instead of carrying it."""
+        return self is not Channel.OBJECTS
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectStatus:
     """The peer's answer to one object. `status` is the DIMSE status; None until there was an answer."""
@@ -32,16 +48,19 @@ class ObjectStatus:
 
     @property
     def is_stored(self) -> bool:
-        """Success, a warning (PS3.4 B.2.3) or Duplicate SOP Instance (PS3.7 annex C): the peer holds the object.
-
-        Our UIDs depend on the result alone, so a duplicate is the same result sent before an answer was lost.
-        """
-        return self.status is not None and (self.status in (0x0000, 0x0111) or self.status >> 12 == 0xB)
+        """Whether the peer holds the object (see `store_status`)."""
+        return self.status is not None and meaning(self.status) is Answer.STORED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """`peer` is the peer's configured name; objects already stored are not sent again."""
+    """`peer` is the receiver's name: a peer's configured one, or the channel's for a notification.
+
+    `objects` is everything there is to choose from; what is sent of it depends on what the peer takes, and
+    `substitutions` say what was sent instead of what. Objects already stored are not sent again. `route` names the
+    rule that added the peer, empty where it receives every result. `round` counts the deliveries of one job to one
+    receiver: there is a second where an operator started a job again that had ended without a result.
+    """
 
     id: int
     job_id: int
@@ -52,8 +71,28 @@ class Delivery:
     state: DeliveryState
     attempt: int
     created_at: datetime
+    channel: Channel = Channel.OBJECTS
+    route: str = ""
+    round: int = 1
     next_attempt_at: datetime | None = None
     lease: Lease | None = None
     statuses: tuple[ObjectStatus, ...] = ()
+    substitutions: tuple[Substitution, ...] = ()
     failure: str = ""
     finished_at: datetime | None = None
+
+    @property
+    def stored(self) -> tuple[ResultObject, ...]:
+        """The objects that the peer holds."""
+        held = {status.sop_instance_uid for status in self.statuses if status.is_stored}
+        return tuple(entry for entry in self.objects if entry.sop_instance_uid in held)
+
+    @property
+    def says_status_only(self) -> bool:
+        """Whether it tells that a study was not analysed."""
+        return bool(self.objects) and all(entry.kind is ResultKind.STATUS_SR for entry in self.objects)
+
+    def shipment(self, choice: ObjectChoice) -> Shipment:
+        """What there is for the peer, which is given `choice`."""
+        stored = frozenset(entry.sop_instance_uid for entry in self.stored)
+        return Shipment(objects=self.objects, choice=choice, stored=stored, earlier=self.substitutions)

@@ -60,7 +60,11 @@ class AssociationAborted(TransientError):
 
 
 class PeerBusy(TransientError):
-    """The peer answered with a resource status (A7xx)."""
+    """The peer answered with a resource status (A7xx). Where it `is_about_one_object`, others may be taken."""
+
+    def __init__(self, message: str, *, is_about_one_object: bool = False) -> None:
+        super().__init__(message)
+        self.is_about_one_object = is_about_one_object
 
 
 class GpuOutOfMemory(TransientError):

@@ -20,6 +20,10 @@ class JobState(StrEnum):
     CANCELLED = "CANCELLED"  # an operator stopped it
 
 
+WITHOUT_RESULT = (JobState.SKIPPED, JobState.FAILED, JobState.CANCELLED)
+"""Ended, and no later revision took over: whoever waits for a result would wait in vain."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lease:
     """Who works on a row and until when that is believed without a heartbeat."""
@@ -32,7 +36,8 @@ class Lease:
 class AnalysisJob:
     """`attempt` counts starts; `failure` is the last error in one sentence; `reason` explains SKIPPED.
 
-    `result_json` is the contract's `result.json` as text, once there is one.
+    `result_json` is the contract's `result.json` as text, once there is one. `is_told`: it ended without a result, and
+    what there is to tell the peers that ask for it is on its way.
     """
 
     id: int
@@ -46,4 +51,5 @@ class AnalysisJob:
     failure: str = ""
     reason: str = ""
     result_json: str = ""
+    is_told: bool = False
     finished_at: datetime | None = None

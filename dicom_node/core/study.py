@@ -47,6 +47,8 @@ class InstanceRecord:
     digest: str
     size_bytes: int
     modality: str = ""
+    body_part_examined: str = ""
+    station_name: str = ""
     patient: PatientSummary = PatientSummary()
 
 

@@ -27,7 +27,8 @@ class Faults:
     `rejection` is (result, source, reason) of A-ASSOCIATE-RJ (PS3.8 9.3.4). `statuses` are answered to the next
     C-STORE-RQs, one each, and those objects are not kept. `abort_at` aborts at that C-STORE-RQ, counted from 1 over
     the life of the PACS, before it is kept. `delay_s` passes before each answer. `refused_sop_classes` are not
-    accepted in negotiation; `only_implicit` accepts nothing but Implicit VR Little Endian.
+    accepted in negotiation, and where `only_sop_classes` is given, none but those are; `only_implicit` accepts nothing
+    but Implicit VR Little Endian. An object of a class in `answers_by_class` is answered with that status, not kept.
     """
 
     rejection: tuple[int, int, int] | None = None
@@ -35,6 +36,8 @@ class Faults:
     abort_at: int | None = None
     delay_s: float = 0.0
     refused_sop_classes: frozenset[str] = frozenset()
+    only_sop_classes: frozenset[str] | None = None
+    answers_by_class: dict[str, int] = field(default_factory=dict)
     only_implicit: bool = False
 
 
@@ -121,12 +124,15 @@ class StandInPacs:
             return
         self._narrow(association.requestor.primitive.presentation_context_definition_list)
         accept_proposals(association)
-        refused = self.faults.refused_sop_classes
         association.acceptor.supported_contexts = [
-            context for context in association.acceptor.supported_contexts if context.abstract_syntax not in refused
+            context for context in association.acceptor.supported_contexts if self._takes(str(context.abstract_syntax))
         ]
         with self._changed:
             self.associations += 1
+
+    def _takes(self, sop_class_uid: str) -> bool:
+        only = self.faults.only_sop_classes
+        return sop_class_uid not in self.faults.refused_sop_classes and (only is None or sop_class_uid in only)
 
     def _narrow(self, proposals: list[Any]) -> None:
         if not self.faults.only_implicit:
@@ -142,7 +148,8 @@ class StandInPacs:
         with self._changed:
             self.requests[uid] += 1
             number = self.requests.total()
-            status = self.faults.statuses.pop(0) if self.faults.statuses else 0x0000
+            otherwise = self.faults.answers_by_class.get(str(request.AffectedSOPClassUID), 0x0000)
+            status = self.faults.statuses.pop(0) if self.faults.statuses else otherwise
             self._changed.notify_all()
         self._closing.wait(self.faults.delay_s)
         if self.faults.abort_at == number:

@@ -133,6 +133,8 @@ def header_of(head: ds.Head) -> InstanceHeader:
         sop_instance_uid=head[ds.SOP_INSTANCE_UID],
         sop_class_uid=head[ds.SOP_CLASS_UID],
         modality=head[ds.MODALITY],
+        body_part_examined=head[ds.BODY_PART_EXAMINED],
+        station_name=head[ds.STATION_NAME],
         patient=PatientSummary(
             patient_id=head[ds.PATIENT_ID],
             patient_name=head[ds.PATIENT_NAME],

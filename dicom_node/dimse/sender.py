@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
+from pydicom.uid import UID
 
 from dicom_node.core.delivery import ObjectStatus
 from dicom_node.core.errors import (
@@ -19,7 +20,8 @@ from dicom_node.core.errors import (
 )
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.peer import Peer
-from dicom_node.dimse import statuses
+from dicom_node.core.shipment import Plan, Shipment
+from dicom_node.core.store_status import Answer, meaning
 from dicom_node.dimse.part10 import CONVERTIBLE, NotDicom, Part10File, data_set_in, files_below, read_part10
 from dicom_node.dimse.requestor import (
     MAXIMUM_CONTEXTS,
@@ -34,6 +36,9 @@ from dicom_node.ports import Clock
 
 log = structlog.get_logger(__name__)
 
+OnPlan = Callable[[Plan], None]
+OnAnswer = Callable[[ObjectStatus], None]
+
 
 class DimseSender:
     """`ports.ResultSender` over DIMSE."""
@@ -43,36 +48,94 @@ class DimseSender:
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
 
-    def send(self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]) -> None:
-        """Every object stored by the peer (with a warning counts), told one by one to `on_answer`.
+    def send(self, peer: Peer, shipment: Shipment, *, on_plan: OnPlan, on_answer: OnAnswer) -> None:
+        """The peer holds what it takes of the shipment (with a warning counts); each answer is told to `on_answer`.
 
-        An object that is refused does not keep the others back: the error comes after all were tried. A busy peer
-        ends the attempt at once. Raises as `ports.ResultSender` says; EncodingInvalid for a file that is not DICOM.
+        Every kind that may have to stand in for another is proposed in the one association, and what is sent follows
+        from what was accepted. An object that is refused does not keep the others back: the error comes after all
+        were tried. A busy peer ends the attempt at once. Whether the last plan is enough is for the caller to judge
+        (`Plan.why_not_enough`). Raises as `ports.ResultSender` says; EncodingInvalid for a
+        file that is not DICOM.
         """
-        files = tuple(_result_file(result) for result in objects)
+        files = {entry.sop_instance_uid: _result_file(entry) for entry in shipment.candidates}
+        proposals = proposals_for(files.values())
+        with associated(peer, own_aet=self._own_aet, proposals=proposals, timeouts=self._timeouts) as session:
+            sending = _Sending(peer=peer, session=session, shipment=shipment, files=files, clock=self._clock)
+            sending.run(on_plan, on_answer)
+
+
+class _Sending:
+    """One shipment over one association. `_unsuitable` says why an object that was offered came back."""
+
+    def __init__(
+        self, *, peer: Peer, session: Session, shipment: Shipment, files: dict[str, Part10File], clock: Clock
+    ) -> None:
+        self._peer = peer
+        self._session = session
+        self._shipment = shipment
+        self._files = files
+        self._clock = clock
+        self._accepted = session.accepted()
+        self._unsuitable: dict[str, NodeError] = {}
+        self._tried = set(shipment.stored)
+
+    def run(self, on_plan: OnPlan, on_answer: OnAnswer) -> None:
         failures: list[NodeError] = []
-        with associated(
-            peer, own_aet=self._own_aet, proposals=proposals_for(files), timeouts=self._timeouts
-        ) as session:
-            for file in files:
-                try:
-                    answer = _send_one(session, peer, file)
-                except SopClassNotAccepted as error:
-                    failures.append(error)
-                    continue
-                on_answer(
-                    ObjectStatus(
-                        sop_instance_uid=file.sop_instance_uid, status=answer.status, answered_at=self._clock.now()
-                    )
-                )
-                failure = _failure(peer, file, answer)
+        while True:
+            plan = self._shipment.plan(self._refusal)
+            on_plan(plan)
+            left = [entry for entry in plan.objects if entry.sop_instance_uid not in self._tried]
+            if not left:
+                break
+            for entry in left:
+                failure = self._offer(entry, on_answer)
+                if isinstance(failure, PeerBusy) and not failure.is_about_one_object:
+                    raise failure
                 if failure is not None:
                     failures.append(failure)
-                if isinstance(failure, PeerBusy):
-                    break
-        busy = [failure for failure in failures if isinstance(failure, PeerBusy)]
+                if entry.sop_instance_uid in self._unsuitable:
+                    break  # another kind may stand in for it
+        self._raise_for(plan, failures)
+
+    def _raise_for(self, plan: Plan, failures: list[NodeError]) -> None:
+        without_substitute = {entry.wanted for entry in plan.substitutions if entry.sent is None}
+        kinds = {entry.sop_instance_uid: entry.kind for entry in self._shipment.objects}
+        failures += [error for uid, error in self._unsuitable.items() if kinds[uid] in without_substitute]
+        refused = [failure for failure in failures if isinstance(failure, PermanentError)]
         if failures:
-            raise (busy or failures)[0]
+            raise (refused or failures)[0]
+
+    def _refusal(self, entry: ResultObject) -> str:
+        error = self._unsuitable.get(entry.sop_instance_uid)
+        if error is not None:
+            return "answered that it can do nothing with it"
+        file = self._files[entry.sop_instance_uid]
+        if choose_context(file, self._accepted) is not None:
+            return ""
+        if any(abstract == file.sop_class_uid for abstract, _syntax in self._accepted):
+            return f"does not accept it in {UID(file.transfer_syntax_uid).name}"
+        return "accepts no presentation context for it"
+
+    def _offer(self, entry: ResultObject, on_answer: OnAnswer) -> NodeError | None:
+        """Send one object; what is wrong with the answer, None where the peer keeps it or another kind may do."""
+        self._tried.add(entry.sop_instance_uid)
+        answer = _send_one(self._session, self._peer, self._files[entry.sop_instance_uid])
+        on_answer(
+            ObjectStatus(sop_instance_uid=entry.sop_instance_uid, status=answer.status, answered_at=self._clock.now())
+        )
+        what = f"{describe(self._peer)} answered 0x{answer.status:04X} {answer.comment!r} for {entry.sop_instance_uid}"
+        match meaning(answer.status):
+            case Answer.STORED:
+                return None
+            case Answer.BUSY:
+                return PeerBusy(what)
+            case Answer.UNCLEAR:
+                return PeerBusy(what, is_about_one_object=True)
+            case Answer.UNSUITABLE:
+                self._unsuitable[entry.sop_instance_uid] = PeerRefused(what)
+                return None
+            case Answer.REFUSED:
+                return PeerRefused(what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +150,7 @@ class FileAnswer:
     @property
     def is_stored(self) -> bool:
         """Whether the peer keeps the object."""
-        return self.status is not None and statuses.meaning(self.status) is statuses.Answer.STORED
+        return self.status is not None and meaning(self.status) is Answer.STORED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,17 +250,6 @@ def _send_one(session: Session, peer: Peer, file: Part10File) -> StoreAnswer:
     return answer
 
 
-def _failure(peer: Peer, file: Part10File, answer: StoreAnswer) -> NodeError | None:
-    what = f"{describe(peer)} answered 0x{answer.status:04X} {answer.comment!r} for {file.sop_instance_uid}"
-    match statuses.meaning(answer.status):
-        case statuses.Answer.STORED:
-            return None
-        case statuses.Answer.BUSY:
-            return PeerBusy(what)
-        case statuses.Answer.REFUSED:
-            return PeerRefused(what)
-
-
 def _send_batch(peer: Peer, batch: tuple[Part10File, ...], own_aet: str, timeouts: Timeouts) -> Iterator[FileAnswer]:
     with associated(peer, own_aet=own_aet, proposals=proposals_for(batch), timeouts=timeouts) as session:
         for file in batch:
@@ -210,7 +262,7 @@ def _send_batch(peer: Peer, batch: tuple[Part10File, ...], own_aet: str, timeout
                 path=file.path,
                 sop_instance_uid=file.sop_instance_uid,
                 status=answer.status,
-                why="" if statuses.meaning(answer.status) is statuses.Answer.STORED else answer.comment,
+                why="" if meaning(answer.status) is Answer.STORED else answer.comment,
             )
 
 

@@ -1,11 +1,9 @@
-"""The DIMSE status codes this node answers with, and how to read those of a peer.
+"""The DIMSE status codes this node answers with; `core.store_status` reads those of a peer.
 
 PS3.4 B.2.3 (Storage Service Class) and PS3.7 annex C (statuses of every service).
 """
 
 from __future__ import annotations
-
-from enum import StrEnum
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.13
@@ -18,27 +16,6 @@ MISTYPED_ARGUMENT = 0x0212  # PS3.7 C.5.15
 OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3
 DOES_NOT_MATCH_SOP_CLASS = 0xA900  # PS3.4 B.2.3
 CANNOT_UNDERSTAND = 0xC000  # PS3.4 B.2.3
-
-
-class Answer(StrEnum):
-    """What a C-STORE status means for the sender."""
-
-    STORED = "stored"
-    BUSY = "busy"
-    REFUSED = "refused"
-
-
-def meaning(status: int) -> Answer:
-    """What the sender does next: nothing, try again later, or give up.
-
-    Warnings (Bxxx, and 0001 and 0107 of PS3.7 C.4) are stored with a remark (PS3.4 B.2.3). Out of resources
-    (A7xx) and a resource limitation (0213, PS3.7 C.5.18) pass; a processing failure (0110) may pass. The rest does not.
-    """
-    if status in (SUCCESS, 0x0001, 0x0107) or status >> 12 == 0xB:
-        return Answer.STORED
-    if status >> 8 == 0xA7 or status in (PROCESSING_FAILURE, 0x0213):
-        return Answer.BUSY
-    return Answer.REFUSED
 
 
 def comment(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from dicom_node.core.errors import (
     SopClassNotAccepted,
 )
 from dicom_node.core.finding import ResultKind, ResultObject
+from dicom_node.core.peer import object_choice
+from dicom_node.core.shipment import Plan, Shipment
 from dicom_node.demo.stand_in_pacs import Faults, StandInPacs
 from dicom_node.dimse.echo import echo
 from dicom_node.dimse.requestor import Timeouts
@@ -30,6 +32,7 @@ from tests.integration.dimse_support import Clock, data_set_bytes, instance, pee
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+EXACTLY = object_choice(["SEG", "SR"])
 QUICK = Timeouts(connect_s=2.0, associate_s=2.0, answer_s=2.0)
 
 
@@ -56,11 +59,21 @@ def pacs(tmp_path: Path, **faults) -> Iterator[StandInPacs]:
         yield started
 
 
-def send(to: StandInPacs, objects: tuple[ResultObject, ...], called: str = "PACS") -> list[ObjectStatus]:
+def shipment(objects: tuple[ResultObject, ...]) -> Shipment:
+    return Shipment(objects=objects, choice=EXACTLY)
+
+
+def ignore(plan: Plan) -> None:
+    pass
+
+
+def send(
+    to: StandInPacs, objects: tuple[ResultObject, ...], called: str = "PACS", on_plan: Callable[[Plan], None] = ignore
+) -> list[ObjectStatus]:
     answers: list[ObjectStatus] = []
     sender = DimseSender(own_aet="CSPINE_AI", clock=Clock(), timeouts=QUICK)
     try:
-        sender.send(peer(called, port=to.port), objects, on_answer=answers.append)
+        sender.send(peer(called, port=to.port), shipment(objects), on_plan=on_plan, on_answer=answers.append)
     finally:
         send.answers = answers  # type: ignore[attr-defined]
     return answers
@@ -97,19 +110,29 @@ def test_a_busy_peer_ends_the_attempt_at_the_object_it_could_not_take(tmp_path, 
         assert to.requests.total() == 1
 
 
-@pytest.mark.parametrize("status", [0xA900, 0xC123, 0x0122, 0x0124])
-def test_a_refused_object_does_not_keep_the_others_back(tmp_path, objects, status):
+@pytest.mark.parametrize(
+    ("status", "error"), [(0xA900, PeerRefused), (0x0122, PeerRefused), (0x0124, PeerRefused), (0xC123, PeerBusy)]
+)
+def test_a_refused_object_does_not_keep_the_others_back(tmp_path, objects, status, error):
     with pacs(tmp_path, statuses=[status]) as to:
-        with pytest.raises(PeerRefused, match=f"0x{status:04X}"):
+        with pytest.raises(error, match=f"0x{status:04X}"):
             send(to, objects)
         assert [answer.is_stored for answer in send.answers] == [False, True]
 
 
-def test_an_object_whose_sop_class_is_not_accepted_does_not_keep_the_others_back(tmp_path, objects):
-    with pacs(tmp_path, refused_sop_classes=frozenset({SEG})) as to:
-        with pytest.raises(SopClassNotAccepted, match=SEG):
-            send(to, objects)
-        assert [answer.sop_instance_uid for answer in send.answers] == [objects[1].sop_instance_uid]
+def test_a_duplicate_lies_there_since_an_earlier_attempt(tmp_path, objects):
+    with pacs(tmp_path, statuses=[0x0111]) as to:
+        assert [answer.is_stored for answer in send(to, objects)] == [True, True]
+
+
+def test_a_report_whose_sop_class_is_not_accepted_does_not_keep_the_others_back(tmp_path, objects):
+    with pacs(tmp_path, refused_sop_classes=frozenset({SR})) as to:
+        plans: list[Plan] = []
+        send(to, objects, on_plan=plans.append)
+        assert plans[-1].why_not_enough == (
+            "no report was accepted: Comprehensive 3D SR left out: the peer accepts no presentation context for it"
+        )
+        assert [answer.sop_instance_uid for answer in send.answers] == [objects[0].sop_instance_uid]
 
 
 def test_a_peer_that_accepts_nothing_is_told_apart_from_one_that_is_away(tmp_path, objects):
@@ -142,14 +165,17 @@ def test_nobody_listening_is_unreachable(objects):
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(PeerUnreachable, match="TCP"):
             DimseSender(own_aet="US", clock=Clock(), timeouts=QUICK).send(
-                peer("PACS", port=unused.getsockname()[1]), objects, on_answer=lambda answer: None
+                peer("PACS", port=unused.getsockname()[1]),
+                shipment(objects),
+                on_plan=ignore,
+                on_answer=lambda answer: None,
             )
 
 
 def test_a_host_that_does_not_resolve_is_unreachable(objects):
     with pytest.raises(PeerUnreachable, match="resolved"):
         DimseSender(own_aet="US", clock=Clock(), timeouts=QUICK).send(
-            peer("PACS", host="nowhere.invalid"), objects, on_answer=lambda answer: None
+            peer("PACS", host="nowhere.invalid"), shipment(objects), on_plan=ignore, on_answer=lambda answer: None
         )
 
 
@@ -158,7 +184,10 @@ def test_a_listener_that_says_nothing_is_unreachable_after_the_timeout(objects):
         timeouts = Timeouts(connect_s=0.5, associate_s=0.5, answer_s=0.5)
         with pytest.raises(PeerUnreachable, match=r"0\.5 s"):
             DimseSender(own_aet="US", clock=Clock(), timeouts=timeouts).send(
-                peer("PACS", port=silent.getsockname()[1]), objects, on_answer=lambda answer: None
+                peer("PACS", port=silent.getsockname()[1]),
+                shipment(objects),
+                on_plan=ignore,
+                on_answer=lambda answer: None,
             )
 
 
@@ -166,7 +195,7 @@ def test_a_peer_that_never_answers_a_store_is_given_up(tmp_path, objects):
     timeouts = Timeouts(connect_s=2.0, associate_s=2.0, answer_s=0.3)
     with pacs(tmp_path, delay_s=30.0) as to, pytest.raises(AssociationAborted, match="no answer"):
         DimseSender(own_aet="US", clock=Clock(), timeouts=timeouts).send(
-            peer("PACS", port=to.port), objects, on_answer=lambda answer: None
+            peer("PACS", port=to.port), shipment(objects), on_plan=ignore, on_answer=lambda answer: None
         )
 
 

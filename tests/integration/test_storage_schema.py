@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from dicom_node.core.delivery import Channel
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 from storage import schema
 from storage.database import SQLITE_FILE, open_database
@@ -59,36 +60,72 @@ def test_a_database_of_a_later_version_is_refused_and_left_alone(tmp_path: Path)
 
 
 def test_an_older_database_is_copied_and_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one revision there is nothing older yet, so the upgrade itself is a stand-in."""
+    """The upgrade itself is a stand-in, so that this holds for the revisions to come."""
     open_database("sqlite", data_dir=tmp_path).close()
 
     def add_a_table(connection: object, revision: str = "head") -> None:
         connection.exec_driver_sql("CREATE TABLE later (id INTEGER)")  # type: ignore[attr-defined]
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")  # type: ignore[attr-defined]
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    before = HEAD
+    monkeypatch.setattr(schema, "HEAD", "9999")
     monkeypatch.setattr(schema, "upgrade", add_a_table)
     open_database("sqlite", data_dir=tmp_path).close()
-    assert _revision(tmp_path) == "0002"
-    copy = tmp_path / f"{SQLITE_FILE}.schema-0001"
+    assert _revision(tmp_path) == "9999"
+    copy = tmp_path / f"{SQLITE_FILE}.schema-{before}"
     with sqlite3.connect(copy) as kept:
-        assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert kept.execute("SELECT version_num FROM alembic_version").fetchone() == (before,)
+
+
+def test_the_deliveries_of_the_first_schema_are_still_there_with_their_objects_and_answers(tmp_path: Path) -> None:
+    _database_of_the_first_schema(tmp_path)
+    database = open_database("sqlite", data_dir=tmp_path)
+    with database.reading() as uow:
+        (delivery,) = uow.deliveries.of_study("1.2.3")
+        jobs = uow.jobs.unspoken()
+    database.close()
+    assert (delivery.peer, delivery.channel, delivery.round) == ("pacs", Channel.OBJECTS, 1)
+    assert [entry.kind.value for entry in delivery.objects] == ["SEG", "SR"]
+    assert [status.status for status in delivery.statuses] == [0xB000]
+    assert jobs == (), "what failed before the upgrade is told to nobody"
+    with sqlite3.connect(tmp_path / SQLITE_FILE) as upgraded:
+        assert upgraded.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def _database_of_the_first_schema(folder: Path) -> None:
+    engine = create_engine(f"sqlite:///{folder / SQLITE_FILE}")
+    with engine.begin() as connection:
+        upgrade(connection, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO job VALUES ('', '', 1, '1.2.3', 1, 'FAILED', 1, '', '', '', '', '', '')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO delivery (job_id, peer, id, study_instance_uid, revision, state, attempt, created_at, failure)"
+            " VALUES (1, 'pacs', 7, '1.2.3', 1, 'STORED', 1, '2026-01-02 12:00:00.000000', '')"
+        )
+        for position, kind in enumerate(("SEG", "SR")):
+            connection.exec_driver_sql(
+                f"INSERT INTO delivery_object VALUES (7, {position}, '{kind}', '1.2', '1.2.{position}', '1.3', '/x')"
+            )
+        connection.exec_driver_sql("INSERT INTO delivery_answer VALUES (7, '1.2.1', 45056, NULL)")
+    engine.dispose()
 
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_database("sqlite", data_dir=tmp_path).close()
+    before = HEAD
 
     def fail_half_way(connection: object, revision: str = "head") -> None:
         connection.exec_driver_sql("CREATE TABLE later (id INTEGER)")  # type: ignore[attr-defined]
         connection.exec_driver_sql("CREATE TABLE study (id INTEGER)")  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "HEAD", "9999")
     monkeypatch.setattr(schema, "upgrade", fail_half_way)
     with pytest.raises(StorageUnavailable):
         open_database("sqlite", data_dir=tmp_path)
     with sqlite3.connect(tmp_path / SQLITE_FILE) as left:
         assert left.execute("SELECT count(*) FROM sqlite_master WHERE name = 'later'").fetchone() == (0,)
-    assert _revision(tmp_path) == "0001"
+    assert _revision(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,19 @@ from typing import Any
 
 import structlog
 
+from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
 from dicom_node.app.index_instance import Indexed
 from dicom_node.app.operator_actions import OperatorActions
+from dicom_node.app.outbox import Outbox
 from dicom_node.app.queries import StudyDetail, study_detail
 from dicom_node.app.receive_instance import IncomingInstance, InstanceHeader, ReceiveInstance
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import FoundInstance, Sweep, SweepReport
 from dicom_node.core.completeness import ClosePolicy
-from dicom_node.core.delivery import Delivery, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
 from dicom_node.core.errors import AssociationAborted
 from dicom_node.core.finding import (
     LEVELS,
@@ -40,6 +42,8 @@ from dicom_node.core.finding import (
 from dicom_node.core.identifiers import AETitle, derived_uid
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.peer import Peer
+from dicom_node.core.routing import RoutingRule
+from dicom_node.core.shipment import Plan, Shipment
 from dicom_node.core.study import PatientSummary, StudyIntake
 from dicom_node.core.worklist import WorklistState
 from dicom_node.ports import AnalysisRequest, UnitOfWork
@@ -122,11 +126,12 @@ class FakeAnalyzer:
 
 
 class FakeEncoder:
-    """Two objects with UIDs of study, revision and kind, as the real one."""
+    """Objects of `kinds` with UIDs of study, revision and kind, as the real one."""
 
     def __init__(self) -> None:
         self.predecessors: list[tuple[ResultObject, ...]] = []
         self.failure: Exception | None = None
+        self.kinds: tuple[ResultKind, ...] = (ResultKind.SEG, ResultKind.SR)
 
     def encode(
         self,
@@ -148,7 +153,7 @@ class FakeEncoder:
                 series_instance_uid=derived_uid(result.study_instance_uid, kind.value),
                 file=out_dir / f"{kind.value}.dcm",
             )
-            for kind in (ResultKind.SEG, ResultKind.SR)
+            for kind in self.kinds
         )
 
 
@@ -163,11 +168,23 @@ class FakePacs:
     abort_after: int | None = None
     before_answer: Callable[[], None] = lambda: None
     calls: list[tuple[str, int]] = field(default_factory=list)
+    refusals: dict[str, dict[ResultKind, str]] = field(default_factory=dict)
 
-    def send(self, peer: Peer, objects: tuple[ResultObject, ...], *, on_answer: Callable[[ObjectStatus], None]) -> None:
+    def send(
+        self,
+        peer: Peer,
+        shipment: Shipment,
+        *,
+        on_plan: Callable[[Plan], None],
+        on_answer: Callable[[ObjectStatus], None],
+    ) -> None:
+        refusals = self.refusals.get(peer.name, {})
+        plan = shipment.plan(lambda entry: refusals.get(entry.kind, ""))
+        objects = [entry for entry in plan.objects if entry.sop_instance_uid not in shipment.stored]
         self.calls.append((peer.name, len(objects)))
         if self.failures:
             raise self.failures.pop(0)
+        on_plan(plan)
         for number, entry in enumerate(objects):
             if self.abort_after is not None and number >= self.abort_after:
                 self.abort_after = None
@@ -268,6 +285,8 @@ class Node:
         self.analyzer = FakeAnalyzer()
         self.encoder = FakeEncoder()
         self.counters = RecordingCounters()
+        self.rules: tuple[RoutingRule, ...] = ()
+        self.notifiers: dict[Channel, Any] = {}
         self.life = 0
         self.found: dict[Path, FoundInstance] = {}
         self.restart()
@@ -286,10 +305,11 @@ class Node:
             files=self.files,
             analyzer=self.analyzer,
             encoder=self.encoder,
-            peers=self.peers,
+            outbox=Outbox(peers=self.peers, rules=self.rules, notifies=tuple(self.notifiers)),
             policy=AnalysisPolicy(),
         )
-        self.delivery = DeliverResults(**work, sender=self.pacs, peers=self.peers, policy=DeliveryPolicy())
+        objects = ObjectCarrier(**basis, sender=self.pacs, peers=self.peers)
+        self.delivery = DeliverResults(**work, carriers={Channel.OBJECTS: objects}, policy=DeliveryPolicy())
         self.operator = OperatorActions(**basis, counters=self.counters)
         sweep = Sweep(
             **basis,

@@ -1,6 +1,6 @@
 import pytest
 
-from dicom_node.app.deliver_results import raise_for_answers
+from dicom_node.app.carry_objects import raise_for_answers
 from dicom_node.core.delivery import DeliveryState, ObjectStatus
 from dicom_node.core.errors import (
     PeerBusy,
@@ -9,6 +9,8 @@ from dicom_node.core.errors import (
     SopClassNotAccepted,
     StorageUnavailable,
 )
+from dicom_node.core.finding import ResultKind
+from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.core.worklist import WorklistState
 from tests.unit.app.node import STUDY, Node, incoming, pacs
 
@@ -237,3 +239,53 @@ def test_the_worst_answer_decides_what_happens_next(ready, statuses, error):
     else:
         with pytest.raises(error, match="pacs: "):
             raise_for_answers(pacs(), objects, answers)
+
+
+def test_what_was_sent_instead_of_what_is_kept_and_stands_in_the_history(ready):
+    ready.pacs.refusals["pacs"] = {ResultKind.SEG: "accepts no presentation context for it"}
+    ready.delivery.step()
+    (delivery,) = ready.deliveries()
+    assert delivery.state is DeliveryState.STORED
+    why = "the peer accepts no presentation context for it"
+    assert [str(entry) for entry in delivery.substitutions] == [f"vertebra segmentation left out: {why}"]
+    told = [entry.reason for entry in ready.detail().history if entry.event == "objects_chosen"]
+    assert told == [f"vertebra segmentation left out: {why}"]
+    assert [entry.kind for entry in delivery.stored] == [ResultKind.SR]
+
+
+def test_a_kill_between_two_attempts_keeps_the_choice_and_sends_nothing_twice(ready):
+    ready.encoder.kinds = (ResultKind.SEG, ResultKind.SR, ResultKind.SR_COMPREHENSIVE)
+    node = analysed_node(ready, studies=("1.9",))
+    node.delivery.step()  # the first study is out of the way
+    node.pacs.refusals["pacs"] = {ResultKind.SR: "accepts no presentation context for it"}
+    node.pacs.answers = [0x0000, 0xA700]
+    node.delivery.step()
+    node.pacs.refusals.clear()  # the peer takes Comprehensive 3D SR from now on
+    node.restart()
+    node.settle(turns=3)
+    (delivery,) = node.deliveries("1.9")
+    assert delivery.state is DeliveryState.STORED
+    assert [entry.kind for entry in delivery.stored] == [ResultKind.SEG, ResultKind.SR_COMPREHENSIVE]
+    assert all(count == 1 for count in node.pacs.held.values())
+
+
+def test_a_peer_that_takes_no_report_fails_with_every_reason(ready):
+    ready.pacs.refusals["pacs"] = dict.fromkeys(ResultKind, "accepts no presentation context for it")
+    ready.delivery.step()
+    (delivery,) = ready.deliveries()
+    assert delivery.state is DeliveryState.FAILED
+    assert delivery.failure.startswith("SopClassNotAccepted: pacs: none of the results was accepted")
+
+
+def test_a_positive_goes_to_the_peer_that_a_route_adds(tmp_path):
+    node = Node(tmp_path, peers=(pacs(), pacs("er-list", receives_results=False)))
+    node.rules = (RoutingRule(name="emergency", results=(ResultClass.POSITIVE,), add=("er-list",)),)
+    node.restart()
+    analysed_node(node)
+    while node.delivery.step():
+        pass
+    first, second = node.deliveries()
+    assert (first.peer, first.route) == ("pacs", "")
+    assert (second.peer, second.route, second.state) == ("er-list", "emergency", DeliveryState.STORED)
+    queued = next(entry.reason for entry in node.detail().history if entry.subject == f"delivery:{second.id}")
+    assert queued == "route 'emergency' added peer 'er-list' because the result is positive"

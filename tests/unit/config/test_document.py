@@ -6,7 +6,8 @@ from pathlib import Path
 
 from config.document import document
 from config.load import setting_keys
-from config.settings import PeerSettings, sections
+from config.receivers import PeerSettings, RouteSettings
+from config.settings import sections
 
 ROOT = Path(__file__).parents[3]
 
@@ -17,7 +18,8 @@ def test_the_configuration_page_is_what_the_models_say() -> None:
 
 def test_every_setting_has_a_description_and_stands_on_the_page() -> None:
     page = document()
-    fields = [field for model in (*sections().values(), PeerSettings) for field in model.model_fields.items()]
-    assert len(fields) == len(setting_keys()) + len(PeerSettings.model_fields)
+    models = (*sections().values(), PeerSettings, RouteSettings)
+    fields = [field for model in models for field in model.model_fields.items()]
+    assert len(fields) == len(setting_keys()) + len(PeerSettings.model_fields) + len(RouteSettings.model_fields)
     assert [name for name, field in fields if not field.description] == []
     assert [name for name, _ in fields if f"| `{name}` |" not in page] == []

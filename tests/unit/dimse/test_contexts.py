@@ -119,25 +119,5 @@ def test_the_file_meta_reads_back(calling):
     assert read.Modality == "CT"
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        (0x0000, "stored"),
-        (0xB000, "stored"),
-        (0xB007, "stored"),
-        (0xA700, "busy"),
-        (0xA7FF, "busy"),
-        (0x0110, "busy"),
-        (0xA900, "refused"),
-        (0xC000, "refused"),
-        (0x0122, "refused"),
-        (0x0124, "refused"),
-        (0x0111, "refused"),
-    ],
-)
-def test_a_status_says_what_the_sender_does_next(status, expected):
-    assert statuses.meaning(status) == expected
-
-
 def test_an_error_comment_fits_its_vr():
     assert statuses.comment("no\\space für " + "x" * 100) == "no?space f?r " + "x" * 51
