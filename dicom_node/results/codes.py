@@ -20,9 +20,12 @@ VERTEBRA: dict[str, Code] = {  # CID 4 region, SNOMED "bone structure of ..."
 }
 CERVICAL_SPINE = Code("122494005", "SCT", "Cervical spine")
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
+MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 FRACTURE = Code("72704001", "SCT", "Fracture")
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("272519000", "SCT", "Absent")
+UNDETERMINED = Code("373068000", "SCT", "Undetermined")  # CID 240
+FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 PROBABILITY = Code("122157", "DCM", "Probability")
 PERCENT = Code("%", "UCUM", "Percent")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
@@ -42,10 +45,29 @@ NOT_ALL_SUCCEEDED_WITHOUT_FINDINGS = Code("111243", "DCM", "Not all algorithms s
 NOT_ALL_SUCCEEDED_WITH_FINDINGS = Code("111244", "DCM", "Not all algorithms succeeded; with findings")
 NONE_SUCCEEDED_WITHOUT_FINDINGS = Code("111245", "DCM", "No algorithms succeeded; without findings")
 
-LANGUAGES: dict[str, Code] = {  # RFC 5646; the texts are English, so only its dialects are honest
+STATUS_OF_RESULTS = Code("111064", "DCM", "Summary of Detections")  # values: CID 6042
+NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
+
+# TID 2000: sections from CID 7001, their contents from CID 7002.
+TEXT_REPORT_TITLE = Code("18748-4", "LN", "Diagnostic Imaging Report")
+IMPRESSIONS = Code("19005-8", "LN", "Impressions")
+IMPRESSION = Code("121073", "DCM", "Impression")
+FINDINGS = Code("59776-5", "LN", "Findings")
+FINDING = Code("121071", "DCM", "Finding")
+PREVIOUS_FINDINGS = Code("18834-2", "LN", "Previous Findings")
+PREVIOUS_FINDING = Code("121069", "DCM", "Previous Finding")
+PROCEDURE_DESCRIPTIONS = Code("55111-9", "LN", "Current Procedure Descriptions")
+PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
+CONCLUSIONS = Code("55110-1", "LN", "Conclusions")
+CONCLUSION = Code("121077", "DCM", "Conclusion")
+SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
+STUDY_OF_PROCEDURE = Code("121018", "DCM", "Procedure Study Instance UID")
+
+LANGUAGES: dict[str, Code] = {  # RFC 5646
     "en": Code("en", "RFC5646", "English"),
-    "en-US": Code("en-US", "RFC5646", "English (United States)"),
-    "en-GB": Code("en-GB", "RFC5646", "English (United Kingdom)"),
+    "de": Code("de", "RFC5646", "German"),
+    "fr": Code("fr", "RFC5646", "French"),
+    "es": Code("es", "RFC5646", "Spanish"),
 }
 
 

@@ -195,12 +195,17 @@ def stamp_times(target: Dataset, created_at: datetime) -> None:
     That is the study's Timezone Offset From UTC (0008,0201) where it states one, else this machine's time zone:
     without the attribute a receiver reads all times of a study on one local clock.
     """
-    local = created_at.astimezone(_zone(target))
+    local = study_time(target, created_at)
     date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")
     target.InstanceCreationDate = target.SeriesDate = target.ContentDate = date
     target.InstanceCreationTime = target.SeriesTime = target.ContentTime = time
     for equipment in target.get("ContributingEquipmentSequence", []):
         equipment.ContributionDateTime = local.strftime("%Y%m%d%H%M%S.%f%z")
+
+
+def study_time(source: Dataset, at: datetime) -> datetime:
+    """The moment on the study's clock, see `stamp_times`."""
+    return at.astimezone(_zone(source))
 
 
 def write(target: Dataset, file: Path) -> None:

@@ -10,13 +10,31 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from dicom_node.core.finding import LEVELS, LevelStatus, Outcome
-from dicom_node.results import codes
+from dicom_node.core.finding import LEVELS
+from dicom_node.results import codes, remarks
+from dicom_node.results.calls import OVERALL, Call, calls
+from dicom_node.results.facts import Facts, shown_facts
+from dicom_node.results.wording import (
+    NEGATIVE,
+    NEITHER,
+    POSITIVE,
+    SYNTHETIC,
+    Maker,
+    Narrative,
+    call_words,
+    narrate,
+    why_not_assessed,
+)
+from dicom_node.results.words import N_, SOURCE_LANGUAGE, Words
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
-_WHY_NOT = {
-    LevelStatus.PARTLY_IN_FIELD_OF_VIEW.value: "only partly in the field of view",
-    LevelStatus.NOT_ASSESSED.value: "not found in the field of view",
+_KINDS = {Call.PRESENT: POSITIVE, Call.ABSENT: NEGATIVE, Call.UNDETERMINED: NEITHER, None: NEITHER}
+_STAGES = {
+    "read": N_("Reading"),
+    "localise": N_("Finding the levels"),
+    "classify": N_("Looking for fractures"),
+    "encode": N_("Writing the results"),
+    "total": N_("In all"),
 }
 
 
@@ -26,53 +44,46 @@ def write_report(
     out_path: Path,
     *,
     truth: Mapping[str, Any] | None = None,
-    title: str = "Cervical spine CT: AI fracture findings",
-    study_facts: Sequence[tuple[str, str]] = (),
-    trained_on: str = "synthetic data only",
+    title: str = "",
+    study_facts: Facts = (),
+    trained_on: str = SYNTHETIC,
+    narrative: Narrative | None = None,
+    language: str = SOURCE_LANGUAGE,
 ) -> Path:
     """`out_path` holds the page, readable without any other file, and is returned.
 
     `result_json` is the contract's `result.json`. `pictures` are PNGs as `write_pictures` names them. `truth` is a
     phantom's `truth.json`, shown beside the findings. `study_facts` are (name, value) pairs of patient and study.
+    `narrative` is the report in sentences; without it, it is told from `result_json` alone, in `language`.
     """
+    bundle = result_json["bundle"]
+    told = narrative or narrate(
+        result_json,
+        Words(language=language),
+        maker=Maker(
+            software="cspine-node", bundle=f"{bundle['name']} {bundle['version']}".strip(), trained_on=trained_on
+        ),
+    )
+    words = Words(language=told.language)
     images = {file.stem: _embedded(file) for file in pictures}
     page = _template().render(
-        title=title,
-        notice=codes.notice(trained_on),
-        verdict=verdict(result_json),
-        facts=[fact for fact in study_facts if fact[1]],
+        words=words,
+        rule=lambda name: remarks.rule(name, words),
+        told=told,
+        title=title or told.title,
+        facts=shown_facts(study_facts, words),
         overview={"data": images["sagittal"]} if "sagittal" in images else None,
         keys=[_key(stem, data) for stem, data in images.items() if stem.startswith("key_")],
-        rows=_rows(result_json, _truth_by_level(truth)),
+        rows=_rows(result_json, _truth_by_level(truth), words),
         has_truth=truth is not None,
         series=result_json["series"],
-        quality=result_json["quality"],
-        bundle=result_json["bundle"],
-        trained_on=trained_on,
+        bundle=bundle,
         device=result_json["device"],
-        timings=[(stage, seconds) for stage, seconds in result_json["timings_s"].items() if seconds],
+        timings=[(words(_STAGES[stage]), seconds) for stage, seconds in result_json["timings_s"].items() if seconds],
         objects=result_json["objects"],
     )
     out_path.write_text(page, encoding="utf-8")
     return out_path
-
-
-def verdict(result_json: Mapping[str, Any]) -> dict[str, str]:
-    """One sentence, and whether it is "positive", "negative" or "neither"."""
-    if result_json["outcome"] != Outcome.ANALYSED.value:
-        word = "Not applicable" if result_json["outcome"] == Outcome.NOT_APPLICABLE.value else "Failed"
-        return {"kind": "neither", "text": f"{word}: {result_json['reason']}"}
-    levels = result_json["levels"]
-    suspicious = [entry["level"] for entry in levels if entry["fracture"]]
-    unseen = [entry["level"] for entry in levels if entry["status"] != LevelStatus.ASSESSED.value]
-    rest = f"; not assessed: {', '.join(unseen)}" if unseen else ""
-    if suspicious:
-        return {"kind": "positive", "text": f"Suspicious for fracture: {', '.join(suspicious)}{rest}"}
-    if result_json["patient_overall"]["fracture"]:
-        return {"kind": "positive", "text": f"Suspicious for fracture, no single level stands out{rest}"}
-    if len(unseen) == len(levels):
-        return {"kind": "neither", "text": "No level could be assessed"}
-    return {"kind": "neither" if unseen else "negative", "text": f"No fracture found{rest}"}
 
 
 @cache
@@ -89,24 +100,34 @@ def _key(stem: str, data: str) -> dict[str, str]:
     return {"name": stem.removeprefix("key_"), "data": data}
 
 
-def _rows(result_json: Mapping[str, Any], truth: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _rows(result_json: Mapping[str, Any], truth: Mapping[str, Mapping[str, Any]], words: Words) -> list[dict[str, Any]]:
+    made = calls(result_json)
+    rows = [
+        _row(entry["level"], entry, made[entry["level"]], truth.get(entry["level"]), words)
+        for entry in result_json["levels"]
+    ]
     overall = result_json["patient_overall"]
-    rows = [_row(entry["level"], entry, truth.get(entry["level"])) for entry in result_json["levels"]]
     if overall["probability"] is not None:
-        rows.append(_row("Patient overall", overall, truth.get("overall")))
+        rows.append(_row(words("Cervical spine as a whole"), overall, made[OVERALL], truth.get(OVERALL), words))
     return rows
 
 
-def _row(name: str, entry: Mapping[str, Any], truth: Mapping[str, Any] | None) -> dict[str, Any]:
-    probability = entry["probability"]
+def _row(
+    name: str, entry: Mapping[str, Any], call: Call | None, truth: Mapping[str, Any] | None, words: Words
+) -> dict[str, Any]:
+    probability, threshold = entry["probability"], entry["threshold"]
     return {
         "name": name,
         "colour": "rgb({}, {}, {})".format(*codes.COLOURS[name].rgb) if name in LEVELS else "",
         "probability": None if probability is None else _percent(probability),
-        "threshold": None if entry["threshold"] is None else _percent(entry["threshold"]),
+        "shown_probability": "" if probability is None else words.percent(probability),
+        "threshold": None if threshold is None else _percent(threshold),
+        "shown_threshold": "" if threshold is None else words.percent(threshold),
         "fracture": entry["fracture"],
-        "why": _WHY_NOT.get(entry.get("status", ""), ""),
-        "truth": _truth_beside(truth, entry["fracture"]),
+        "call": call_words(call, words),
+        "kind": _KINDS[call],
+        "why": why_not_assessed(entry.get("status", ""), words),
+        "truth": _truth_beside(truth, entry["fracture"], words),
     }
 
 
@@ -118,17 +139,18 @@ def _truth_by_level(truth: Mapping[str, Any] | None) -> dict[str, Mapping[str, A
     if truth is None:
         return {}
     by_level: dict[str, Mapping[str, Any]] = {entry["level"]: entry for entry in truth["levels"]}
-    return by_level | {"overall": {"fractured": truth["any_fracture"]}}
+    return by_level | {OVERALL: {"fractured": truth["any_fracture"]}}
 
 
-def _truth_beside(truth: Mapping[str, Any] | None, found: bool | None) -> dict[str, str]:
+def _truth_beside(truth: Mapping[str, Any] | None, found: bool | None, words: Words) -> dict[str, str]:
     """What is true in words, and where the finding disagrees, how."""
     if truth is None:
         return {"words": "", "verdict": ""}
     if truth.get("status") == "absent":
-        return {"words": "not in the images", "verdict": ""}
+        return {"words": words("not in the images"), "verdict": ""}
     kinds = ", ".join(str(fracture["kind"]) for fracture in truth.get("fractures", ()))
-    words = (f"fracture ({kinds})" if kinds else "fracture") if truth["fractured"] else "no fracture"
+    fracture = words("fracture")
+    said = (f"{fracture} ({kinds})" if kinds else fracture) if truth["fractured"] else words("no fracture")
     if found is None or found == truth["fractured"]:
-        return {"words": words, "verdict": ""}
-    return {"words": words, "verdict": "false alarm" if found else "missed"}
+        return {"words": said, "verdict": ""}
+    return {"words": said, "verdict": words("false alarm") if found else words("missed")}

@@ -1,4 +1,7 @@
-"""The findings as a Comprehensive 3D SR, root template TID 1500 (PS3.16), after IHE AI Results.
+"""The findings as SR documents, root template TID 1500 (PS3.16), after IHE AI Results.
+
+The content needs nothing that Enhanced SR does not have, so the same document exists as Comprehensive 3D, as
+Comprehensive and as Enhanced SR, for receivers that refuse the one or the other.
 
 Every measurement group has a 2D point on an image: OHIF 3.13 and 3.14 show a black viewport for the whole document
 as soon as one group has none (observed in the field). What has no place, such as a level outside the field of view,
@@ -10,6 +13,7 @@ identified on the probability alone, because readers take every code in a group 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +22,6 @@ import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
-    CodedConcept,
     ContainerContentItem,
     ContentSequence,
     FindingSite,
@@ -33,23 +36,38 @@ from highdicom.sr import (
     TrackingIdentifier,
 )
 from highdicom.sr import PlanarROIMeasurementsAndQualitativeEvaluations as PlanarGroup
-from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as dcm
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+)
 
+from dicom_node.app.result_json import result_json
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import AnalysisResult, Finding, LevelStatus, ResultKind, ResultObject
 from dicom_node.results import codes
+from dicom_node.results.calls import OVERALL, Call, calls
+from dicom_node.results.evidence import of_source, replaces, rest_on, stand_in
 from dicom_node.results.identity import PATIENT_OVERALL, ObjectIdentity, tracking_id
-from dicom_node.results.provenance import Equipment, blank_study, device_uid
+from dicom_node.results.observer import language, observation_context
+from dicom_node.results.provenance import Equipment
+from dicom_node.results.remarks import quality_notes
 from dicom_node.results.sources import SourceSeries
+from dicom_node.results.wording import limits, not_assessed
+from dicom_node.results.words import Words
+
+SOP_CLASSES = {
+    ResultKind.SR: Comprehensive3DSRStorage,
+    ResultKind.SR_COMPREHENSIVE: ComprehensiveSRStorage,
+    ResultKind.SR_ENHANCED: EnhancedSRStorage,
+}
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
-_WHY_NOT_ASSESSED = {
-    LevelStatus.PARTLY_IN_FIELD_OF_VIEW: "not assessed: only partly in the field of view",
-    LevelStatus.NOT_ASSESSED: "not assessed: not found in the field of view",
-}
+_CALL_CODES = {Call.PRESENT: codes.PRESENT, Call.ABSENT: codes.ABSENT, Call.UNDETERMINED: codes.UNDETERMINED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,26 +90,44 @@ class _Statement:
     probability: float
     threshold: float
     point_zyx: tuple[int, int, int]
-
-    @property
-    def is_positive(self) -> bool:
-        return self.probability >= self.threshold
+    call: Call
 
 
-def build_report(
+def build_reports(
     result: AnalysisResult,
     sources: SourceSeries,
-    segmentation: SegmentReference | None,
+    segmentations: tuple[SegmentReference, ...],
+    equipment: Equipment,
+    identities: Mapping[ResultKind, ObjectIdentity],
+    predecessor: tuple[ResultObject, ...] = (),
+) -> dict[ResultKind, Dataset]:
+    """The SR of each kind in `identities`, all of the same content, without demographics and times.
+
+    The kinds are those of `SOP_CLASSES`. Raises EncodingInvalid where a finding cannot be expressed.
+    """
+    report = _build(result, sources, segmentations, equipment, next(iter(identities.values())))
+    segments = [(known.series_instance_uid, known.sop_class_uid, known.sop_instance_uid) for known in segmentations]
+    rest_on(report, sources.study_instance_uid, [*of_source(sources), *segments])
+    reports = {}
+    for kind, identity in identities.items():
+        reports[kind] = _variant(report, SOP_CLASSES[kind], identity)
+        replaces(reports[kind], sources.study_instance_uid, predecessor, kind)
+    return reports
+
+
+def _build(
+    result: AnalysisResult,
+    sources: SourceSeries,
+    segmentations: tuple[SegmentReference, ...],
     equipment: Equipment,
     identity: ObjectIdentity,
-    predecessor: tuple[ResultObject, ...] = (),
 ) -> Dataset:
-    """The SR without demographics and times. Raises EncodingInvalid where a finding cannot be expressed."""
     try:
-        groups = [_group(statement, result, sources, equipment) for statement in _statements(result, sources, identity)]
-        content = _content(groups, result, segmentation, equipment)
-        report = hd.sr.Comprehensive3DSR(
-            evidence=_evidence(sources, segmentation),
+        statements = _statements(result, sources, identity)
+        groups = [_group(statement, result, sources, equipment) for statement in statements]
+        content = _content(groups, result, segmentations, equipment)
+        return hd.sr.Comprehensive3DSR(
+            evidence=_pointed_at(statements, sources, segmentations),
             content=content[0],
             series_instance_uid=identity.series_instance_uid,
             series_number=identity.series_number,
@@ -106,13 +142,20 @@ def build_report(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise EncodingInvalid(f"the structured report cannot be built: {error}") from error
-    _name_predecessors(report, sources.study_instance_uid, predecessor)
-    return report
 
 
-def why_not_assessed(finding: Finding) -> str:
-    """One phrase, for the SR and the page; empty for an assessed level."""
-    return _WHY_NOT_ASSESSED.get(finding.status, "")
+def _variant(report: Dataset, sop_class_uid: str, identity: ObjectIdentity) -> Dataset:
+    """The same document in another SOP class: the contents are shared, the elements around them are its own."""
+    variant = Dataset()
+    for element in report:
+        variant.add(DataElement(element.tag, element.VR, element.value))
+    variant.SOPClassUID = sop_class_uid
+    variant.SOPInstanceUID = identity.sop_instance_uid
+    variant.SeriesInstanceUID = identity.series_instance_uid
+    variant.SeriesNumber = identity.series_number
+    variant.file_meta = FileMetaDataset()
+    variant.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return variant
 
 
 def summary_code(result: AnalysisResult) -> Code:
@@ -127,6 +170,7 @@ def summary_code(result: AnalysisResult) -> Code:
 
 
 def _statements(result: AnalysisResult, sources: SourceSeries, identity: ObjectIdentity) -> list[_Statement]:
+    made = calls(result_json(result))
     located = [
         _Statement(
             name=tracking_id(finding.level),
@@ -135,6 +179,7 @@ def _statements(result: AnalysisResult, sources: SourceSeries, identity: ObjectI
             probability=finding.probability,
             threshold=finding.threshold,
             point_zyx=finding.key_index_zyx,
+            call=made[finding.level] or Call.UNDETERMINED,
         )
         for finding in result.findings
         if finding.probability is not None and finding.key_index_zyx is not None
@@ -150,6 +195,7 @@ def _statements(result: AnalysisResult, sources: SourceSeries, identity: ObjectI
         probability=result.overall_probability,
         threshold=result.overall_threshold,
         point_zyx=_overall_point(located, len(sources.frames)),
+        call=made[OVERALL] or Call.UNDETERMINED,
     )
     return [overall, *located]
 
@@ -197,9 +243,7 @@ def _group(statement: _Statement, result: AnalysisResult, sources: SourceSeries,
                 algorithm_id=algorithm,
             )
         ],
-        qualitative_evaluations=[
-            QualitativeEvaluation(name=codes.FRACTURE, value=codes.PRESENT if statement.is_positive else codes.ABSENT)
-        ],
+        qualitative_evaluations=[QualitativeEvaluation(name=codes.FRACTURE, value=_CALL_CODES[statement.call])],
         geometric_purpose=codes.REPRESENTATIVE_POINT,
     )
 
@@ -220,122 +264,95 @@ def _region(point_zyx: tuple[int, int, int], sources: SourceSeries) -> ImageRegi
 
 
 def _content(
-    groups: list[PlanarGroup], result: AnalysisResult, segmentation: SegmentReference | None, equipment: Equipment
+    groups: list[PlanarGroup],
+    result: AnalysisResult,
+    segmentations: tuple[SegmentReference, ...],
+    equipment: Equipment,
 ) -> MeasurementReport:
-    observer = hd.sr.ObserverContext(
-        observer_type=dcm.DCM.Device,
-        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-            uid=device_uid(equipment, result.bundle),
-            name=equipment.model_name,
-            manufacturer_name=equipment.manufacturer,
-            model_name=equipment.model_name,
-            serial_number=equipment.device_serial,
-        ),
-    )
     report = MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        observation_context=observation_context(equipment, result.bundle),
         procedure_reported=codes.CT_PROCEDURE,
         # highdicom wants at least one group; without any, a placeholder is made and taken out again below.
         imaging_measurements=groups or [hd.sr.MeasurementsAndQualitativeEvaluations(_PLACEHOLDER)],
         title=codes.REPORT_TITLE,
-        language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
-            CodedConcept.from_code(codes.LANGUAGES[equipment.language])
-        ),
+        language_of_content_item_and_descendants=language(equipment),
     )
     root = report[0].ContentSequence
     if not groups:
         del root[-1]
-    root.append(_evaluations(result, segmentation))
-    _separate(report[0])
+    root.append(_evaluations(result, segmentations, Words(language=equipment.language)))
+    separate(report[0])
     return report
 
 
 _PLACEHOLDER = TrackingIdentifier(uid="2.25.0", identifier="none")
 
 
-def _evaluations(result: AnalysisResult, segmentation: SegmentReference | None) -> ContainerContentItem:
+def _evaluations(
+    result: AnalysisResult, segmentations: tuple[SegmentReference, ...], words: Words
+) -> ContainerContentItem:
+    """What has no place on an image: the overall status, levels without an answer, remarks and segmentations."""
     container = ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
     items: list[Any] = [CodeContentItem(codes.SUMMARY, summary_code(result), _CONTAINS)]
-    items += [TextContentItem(codes.COMMENT, _plain(text), _CONTAINS) for text in _comments(result)]
-    if segmentation is not None:
-        items.append(
-            ImageContentItem(
-                name=codes.REFERENCED_SEGMENT,
-                referenced_sop_class_uid=segmentation.sop_class_uid,
-                referenced_sop_instance_uid=segmentation.sop_instance_uid,
-                referenced_segment_numbers=sorted(segmentation.segment_numbers.values()),
-                relationship_type=_CONTAINS,
-            )
-        )
+    items += [_not_attempted(finding.level) for finding in result.findings if _is_unseen(finding)]
+    items += [TextContentItem(codes.COMMENT, text, _CONTAINS) for text in _comments(result, words)]
+    items += [_segments(segmentation) for segmentation in segmentations]
     container.ContentSequence = ContentSequence(items)
     return container
 
 
-def _comments(result: AnalysisResult) -> list[str]:
-    unseen = [
-        f"{finding.level} {why_not_assessed(finding)}" for finding in result.findings if why_not_assessed(finding)
-    ]
-    unplaced = [
-        f"{finding.level}: fracture probability {100 * finding.probability:.1f} %, no point to show"
-        for finding in result.findings
-        if finding.probability is not None and finding.key_index_zyx is None
-    ]
-    quality = [f"Quality: {note}" for note in result.quality]
-    return [*unseen, *unplaced, *quality, codes.notice(result.bundle.trained_on)]
-
-
-def _plain(text: str) -> str:
-    """Text of our own is ASCII, which every character set of a study can hold."""
-    return text.encode("ascii", "replace").decode("ascii")
-
-
-def _separate(item: Dataset) -> None:
-    if item.get("ValueType") == "CONTAINER":
-        item.ContinuityOfContent = "SEPARATE"
-    for child in item.get("ContentSequence", []):
-        _separate(child)
-
-
-def _evidence(sources: SourceSeries, segmentation: SegmentReference | None) -> list[Dataset]:
-    """Stand-ins for every instance of the analysed series and the segmentation: what the report rests on."""
-    images = [
-        _evidence_item(sources.study_instance_uid, sources.series_instance_uid, sop_class, sop_instance)
-        for sop_class, sop_instance in sources.instances
-    ]
-    if segmentation is None:
-        return images
-    segments = _evidence_item(
-        sources.study_instance_uid,
-        segmentation.series_instance_uid,
-        segmentation.sop_class_uid,
-        segmentation.sop_instance_uid,
-    )
-    return [*images, segments]
-
-
-def _evidence_item(study: str, series: str, sop_class: str, sop_instance: str) -> Dataset:
-    item = blank_study(study)
-    item.SeriesInstanceUID = series
-    item.SOPClassUID = sop_class
-    item.SOPInstanceUID = sop_instance
+def _not_attempted(level: str) -> CodeContentItem:
+    """A level without an answer, for machines; the comment beside it says why."""
+    item = CodeContentItem(codes.STATUS_OF_RESULTS, codes.NOT_ATTEMPTED, _CONTAINS)
+    site = CodeContentItem(codes.FINDING_SITE, codes.VERTEBRA[level], RelationshipTypeValues.HAS_CONCEPT_MOD)
+    item.ContentSequence = ContentSequence([site])
     return item
 
 
-def _name_predecessors(report: Dataset, study_instance_uid: str, predecessor: tuple[ResultObject, ...]) -> None:
-    """Reports of the revision before are named in the Predecessor Documents Sequence (PS3.3 C.17.2)."""
-    series_items = []
-    for earlier in predecessor:
-        if earlier.kind is not ResultKind.SR:
-            continue
-        instance = Dataset()
-        instance.ReferencedSOPClassUID = earlier.sop_class_uid
-        instance.ReferencedSOPInstanceUID = earlier.sop_instance_uid
-        series = Dataset()
-        series.SeriesInstanceUID = earlier.series_instance_uid
-        series.ReferencedSOPSequence = [instance]
-        series_items.append(series)
-    if series_items:
-        study = Dataset()
-        study.StudyInstanceUID = study_instance_uid
-        study.ReferencedSeriesSequence = series_items
-        report.PredecessorDocumentsSequence = [study]
+def _segments(segmentation: SegmentReference) -> ImageContentItem:
+    return ImageContentItem(
+        name=codes.REFERENCED_SEGMENT,
+        referenced_sop_class_uid=segmentation.sop_class_uid,
+        referenced_sop_instance_uid=segmentation.sop_instance_uid,
+        referenced_segment_numbers=sorted(segmentation.segment_numbers.values()),
+        relationship_type=_CONTAINS,
+    )
+
+
+def _comments(result: AnalysisResult, words: Words) -> list[str]:
+    unseen = [
+        not_assessed(finding.level, finding.status.value, words) for finding in result.findings if _is_unseen(finding)
+    ]
+    unplaced = [
+        words(
+            "{level}: fracture probability {probability}, without a point on the images.",
+            level=finding.level,
+            probability=words.percent(finding.probability),
+        )
+        for finding in result.findings
+        if finding.probability is not None and finding.key_index_zyx is None
+    ]
+    return [*unseen, *unplaced, *quality_notes(result.quality, words), *limits(words, result.bundle.trained_on)]
+
+
+def _is_unseen(finding: Finding) -> bool:
+    return finding.status is not LevelStatus.ASSESSED
+
+
+def separate(item: Dataset) -> None:
+    """Every container's content is SEPARATE from here on: with CONTINUOUS, text views print values without names."""
+    if item.get("ValueType") == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+    for child in item.get("ContentSequence", []):
+        separate(child)
+
+
+def _pointed_at(
+    statements: list[_Statement], sources: SourceSeries, segmentations: tuple[SegmentReference, ...]
+) -> list[Dataset]:
+    """Stand-ins for what the content refers to; the first image where no statement has a place."""
+    frames = [sources.frames[z] for z in sorted({statement.point_zyx[0] for statement in statements} or {0})]
+    instances = dict.fromkeys((frame.sop_class_uid, frame.sop_instance_uid) for frame in frames)
+    references = [(sources.series_instance_uid, *instance) for instance in instances]
+    references += [(known.series_instance_uid, known.sop_class_uid, known.sop_instance_uid) for known in segmentations]
+    return [stand_in(sources.study_instance_uid, reference) for reference in references]

@@ -1,6 +1,7 @@
 """What the structured report says, and that viewers can show it."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
@@ -10,7 +11,7 @@ from dicom_node.core.finding import LEVELS, AnalysisResult, LevelStatus, ResultK
 from dicom_node.results.identity import identify
 from dicom_node.results.provenance import Equipment
 from dicom_node.results.sources import read_sources
-from dicom_node.results.sr import SegmentReference, build_report
+from dicom_node.results.sr import SOP_CLASSES, SegmentReference, build_reports
 from tests.builders.results import make_result
 
 EQUIPMENT = Equipment(manufacturer="m", software_version="1", device_serial="1")
@@ -29,8 +30,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> AnalysisResult:
 
 def report_of(result: AnalysisResult, predecessor: tuple[ResultObject, ...] = ()) -> Dataset:
     sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
-    identity = identify(ResultKind.SR, result, revision=1)
-    return build_report(result, sources, SEGMENTS, EQUIPMENT, identity, predecessor)
+    identities = {ResultKind.SR: identify(ResultKind.SR, result, revision=1)}
+    return build_reports(result, sources, (SEGMENTS,), EQUIPMENT, identities, predecessor)[ResultKind.SR]
 
 
 def named(item: Dataset, code: str) -> list[Dataset]:
@@ -128,8 +129,8 @@ def test_content_is_separate_everywhere(result):
 def test_levels_that_were_not_assessed_have_no_group_and_a_reason(result):
     report = report_of(unseen(result, C6=LevelStatus.PARTLY_IN_FIELD_OF_VIEW, C7=LevelStatus.NOT_ASSESSED))
     assert not {"C6 vertebra", "C7 vertebra"} & set(groups_of(report))
-    assert "C6 not assessed: only partly in the field of view" in comments_of(report)
-    assert "C7 not assessed: not found in the field of view" in comments_of(report)
+    assert "C6: not assessed, only partly in the field of view." in comments_of(report)
+    assert "C7: not assessed, not found in the field of view." in comments_of(report)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_a_study_in_which_nothing_could_be_assessed_still_gets_a_report(result):
     report = report_of(dataclasses.replace(nothing, overall_probability=None))
     assert not named(report, "126010")
     assert status_of(report) == "111245"
-    assert len([text for text in comments_of(report) if "not assessed" in text]) == len(LEVELS)
+    assert len([text for text in comments_of(report) if ": not assessed, " in text]) == len(LEVELS)
 
 
 def test_a_probability_without_a_place_stands_among_the_comments(result):
@@ -159,7 +160,7 @@ def test_a_probability_without_a_place_stands_among_the_comments(result):
     )
     report = report_of(dataclasses.replace(result, findings=findings))
     assert "C3 vertebra" not in groups_of(report)
-    assert any(text.startswith("C3: fracture probability 3.0 %") for text in comments_of(report))
+    assert any(text.startswith("C3: fracture probability 3.0 %, without a point") for text in comments_of(report))
 
 
 def test_the_notice_and_the_segmentation_are_part_of_the_report(result):
@@ -200,6 +201,60 @@ def test_a_point_outside_the_series_is_refused(result):
         report_of(dataclasses.replace(result, findings=(stray, *result.findings[1:])))
 
 
-def test_text_that_the_study_s_character_set_may_not_hold_is_written_in_ascii(result):
-    report = report_of(dataclasses.replace(result, quality=("Schichtabstand 2 µm",)))
-    assert "Quality: Schichtabstand 2 ?m" in comments_of(report)
+@pytest.mark.parametrize("unseen_level", [None, "C7"])
+def test_absent_is_said_of_the_whole_spine_only_where_every_level_was_assessed(result, unseen_level):
+    calm = tuple(dataclasses.replace(finding, probability=0.01) for finding in result.findings)
+    result = dataclasses.replace(result, findings=calm, overall_probability=0.02)
+    if unseen_level:
+        result = unseen(result, **{unseen_level: LevelStatus.NOT_ASSESSED})
+    groups = groups_of(report_of(result))
+    assert called(groups["Cervical spine"]) == ("Undetermined" if unseen_level else "Absent")
+    assert called(groups["C1 vertebra"]) == "Absent"
+
+
+def test_no_level_is_called_absent_where_the_spine_is_suspicious_and_no_level_stands_out(result):
+    calm = tuple(dataclasses.replace(finding, probability=0.2) for finding in result.findings)
+    groups = groups_of(report_of(dataclasses.replace(result, findings=calm, overall_probability=0.9)))
+    assert called(groups.pop("Cervical spine")) == "Present"
+    assert {called(group) for group in groups.values()} == {"Undetermined"}
+
+
+def called(group: Dataset) -> str:
+    return named(group, "72704001")[0].ConceptCodeSequence[0].CodeMeaning
+
+
+def test_a_level_that_was_not_assessed_is_coded_as_not_attempted_at_its_vertebra(result):
+    report = report_of(unseen(result, C6=LevelStatus.PARTLY_IN_FIELD_OF_VIEW, C7=LevelStatus.NOT_ASSESSED))
+    items = named(evaluations_of(report), "111064")
+    assert [item.ConceptCodeSequence[0].CodeValue for item in items] == ["111225", "111225"]
+    sites = [item.ContentSequence[0].ConceptCodeSequence[0].CodeMeaning for item in items]
+    assert sites == ["C6 vertebra", "C7 vertebra"]
+
+
+def test_the_same_document_exists_for_receivers_that_refuse_3d_or_comprehensive_reports(result):
+    sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
+    identities = {kind: identify(kind, result, revision=1) for kind in SOP_CLASSES}
+    earlier = ResultObject(
+        kind=ResultKind.SR_ENHANCED,
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22",
+        sop_instance_uid="2.25.1",
+        series_instance_uid="2.25.2",
+        file=Path("x"),
+    )
+    made = build_reports(result, sources, (SEGMENTS,), EQUIPMENT, identities, (earlier,))
+    assert len({report.SOPClassUID for report in made.values()}) == len(SOP_CLASSES)
+    assert {report.SOPInstanceUID for report in made.values()} == {
+        identity.sop_instance_uid for identity in identities.values()
+    }
+    assert len({report.SeriesNumber for report in made.values()}) == len(SOP_CLASSES)
+    assert len({str(report.ContentSequence) for report in made.values()}) == 1
+    assert [kind for kind, report in made.items() if "PredecessorDocumentsSequence" in report] == [earlier.kind]
+
+
+def test_comments_are_written_in_the_configured_language(result):
+    german = dataclasses.replace(EQUIPMENT, language="de")
+    sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
+    identities = {ResultKind.SR: identify(ResultKind.SR, result, revision=1)}
+    report = build_reports(result, sources, (), german, identities)[ResultKind.SR]
+    assert named(report, "121049")[0].ConceptCodeSequence[0].CodeValue == "de"
+    assert "KI-Ergebnis, keine Diagnose. Mit synthetischen Daten trainiert." in comments_of(report)
