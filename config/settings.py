@@ -124,6 +124,16 @@ class AnalysisSettings(Section):
     backoff_maximum_s: Positive = Field(default=600.0, description="No wait is longer than this.")
 
 
+class ResultsSettings(Section):
+    """What the results say, and how."""
+
+    language: Literal["en", "de", "fr", "es"] = Field(
+        default="en",
+        description="Language of the sentences in the reports: the text SR, the PDF, the page and the comments of the "
+        "SR. Codes and their meanings are English in every language.",
+    )
+
+
 class DeliverySettings(Section):
     """Sending results to the peers that receive them."""
 
@@ -188,6 +198,7 @@ class Settings(BaseModel):
     study: StudySettings = StudySettings()
     inference: InferenceSettings = InferenceSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    results: ResultsSettings = ResultsSettings()
     delivery: DeliverySettings = DeliverySettings()
     notify: NotifySettings = NotifySettings()
     scheduler: SchedulerSettings = SchedulerSettings()

@@ -31,6 +31,7 @@ def make_encoder(
         manufacturer="cspine-node project",
         software_version=SOFTWARE_VERSION,
         device_serial=settings.node.ae_title,
+        language=settings.results.language,
         kinds_on_request=kinds_on_request,
     )
 
@@ -72,6 +73,7 @@ def analyse_folder(
             out=out / study_key(uid) if len(by_study) > 1 else out,
             progress=progress,
             clock=clock,
+            language=settings.results.language,
         )
         for uid, headers in by_study.items()
     ]
@@ -87,6 +89,7 @@ def _analyse_one(
     out: Path,
     progress: Progress | None,
     clock: Clock,
+    language: str,
 ) -> dict[str, Any]:
     from dicom_node.analysis.study import analyse_study
     from dicom_node.app.result_json import failed_json, result_json
@@ -112,6 +115,6 @@ def _analyse_one(
         report = result_json(result, objects, encode_s=encoded - analysed, total_s=time.perf_counter() - started)
     except (GeometryUnsupported, EncodingInvalid, LocaliserError) as error:
         report = failed_json(study.study_instance_uid, str(error))
-        write_report(report, (), out / "report.html")
+        write_report(report, (), out / "report.html", language=language)
     (out / "result.json").write_text(json.dumps(report, indent=2) + "\n")
     return report

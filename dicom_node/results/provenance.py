@@ -17,10 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.tag import Tag
 
-from dicom_node.core.errors import ConfigurationError, EncodingInvalid, StorageUnavailable
+from dicom_node.core.errors import EncodingInvalid, StorageUnavailable
 from dicom_node.core.finding import BundleIdentity
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.results import codes
+from dicom_node.results.words import Words
 
 # Patient, Clinical Trial Subject, General Study, Patient Study and Clinical Trial Study modules (PS3.3 C.7.1, C.7.2):
 # the attributes by which a PACS files an object, and those that readers show. What the source lacks stays away,
@@ -101,7 +102,7 @@ _ZONE = re.compile(r"([+-])(\d{2})(\d{2})")
 
 @dataclass(frozen=True, kw_only=True)
 class Equipment:
-    """Who made the objects. `language` is the language of the SR's texts (RFC 5646), which are English."""
+    """Who made the objects. `language` is that of all sentences, one of `words.LANGUAGES`; ConfigurationError else."""
 
     manufacturer: str
     software_version: str
@@ -110,13 +111,7 @@ class Equipment:
     language: str = "en"
 
     def __post_init__(self) -> None:
-        if self.language not in codes.LANGUAGES:
-            raise ConfigurationError(
-                f"results are written in English: the language is one of {', '.join(codes.LANGUAGES)}, not"
-                f" {self.language!r}",
-                key="language",
-                value=self.language,
-            )
+        Words(language=self.language)
 
 
 def device_uid(equipment: Equipment, bundle: BundleIdentity) -> str:

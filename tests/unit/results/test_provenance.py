@@ -132,8 +132,8 @@ def test_equipment_says_who_named_the_levels_where_it_was_not_the_bundle():
 
 
 def test_a_language_in_which_nothing_is_written_is_refused():
-    with pytest.raises(ConfigurationError, match="'de'"):
-        Equipment(manufacturer="m", software_version="1", device_serial="1", language="de")
+    with pytest.raises(ConfigurationError, match="'tlh'"):
+        Equipment(manufacturer="m", software_version="1", device_serial="1", language="tlh")
 
 
 def test_a_disk_that_refuses_is_a_transient_error(tmp_path: Path):
