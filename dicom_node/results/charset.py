@@ -20,6 +20,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 LATIN_1 = "ISO_IR 100"
+_ASCII = "ISO_IR 6"
 _WRITTEN_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "œ": "oe", "æ": "ae", "µ": "u"}
     | {"\u00a0": " ", "’": "'", "‘": "'", "“": '"', "”": '"', "«": '"', "»": '"', "–": "-", "—": "-", "…": "..."}
@@ -35,15 +36,18 @@ def fit_texts(target: Dataset) -> None:
     holders = list(_holders(target))
     if all(str(item.get(keyword, "")).isascii() for item, keyword in holders):
         return
-    declared = str(target.get("SpecificCharacterSet") or "")
-    if declared in ("", "ISO_IR 6") and _is_ascii(target):
+    declared = target.get("SpecificCharacterSet")
+    if (not declared or declared == _ASCII) and _is_ascii(target):
         target.SpecificCharacterSet = declared = LATIN_1
-    if declared in ("", "ISO_IR 6"):
-        encodings: Sequence[str] = ["ascii"]
-    else:
-        encodings = convert_encodings(target.SpecificCharacterSet)
+    encodings = _encodings(declared)
     for item, keyword in holders:
         setattr(item, keyword, fitted(str(item.get(keyword)), encodings))
+
+
+def _encodings(declared: str | Sequence[str] | None) -> list[str]:
+    """Python's encodings. An empty value is the default repertoire, ASCII, which pydicom takes for Latin-1."""
+    values = [declared] if isinstance(declared, str) else declared or [""]
+    return ["ascii" if value in ("", _ASCII) else convert_encodings(value)[0] for value in values]
 
 
 def fitted(text: str, encodings: Sequence[str]) -> str:
