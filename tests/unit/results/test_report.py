@@ -8,33 +8,8 @@ from dicom_node.app.result_json import failed_json
 from dicom_node.core.finding import LEVELS
 from dicom_node.results.pictures import write_pictures
 from dicom_node.results.report import write_report
+from tests.builders.result_json import document
 from tests.builders.views import make_views
-
-
-def document(*, suspicious: tuple[str, ...] = (), unseen: tuple[str, ...] = (), overall: bool | None = None) -> dict:
-    found = bool(suspicious) if overall is None else overall
-    return failed_json("1.2.3", "") | {
-        "outcome": "analysed",
-        "series": {
-            "chosen": "1.2.3.4",
-            "rejected": [{"series_instance_uid": "1.2.3.5", "rule": "too_thick", "detail": "5 mm <thick>"}],
-        },
-        "bundle": {"name": "cspine", "version": "0.1", "sha256": "ab" * 32},
-        "patient_overall": {"probability": 0.9 if found else 0.1, "threshold": 0.4, "fracture": found},
-        "levels": [level(name, name in suspicious, name in unseen) for name in LEVELS],
-        "quality": ["a gap of 3 mm"],
-    }
-
-
-def level(name: str, suspicious: bool, unseen: bool) -> dict[str, Any]:
-    return {
-        "level": name,
-        "status": "partly_in_field_of_view" if unseen else "assessed",
-        "probability": None if unseen else (0.876 if suspicious else 0.021),
-        "threshold": 0.3,
-        "fracture": None if unseen else suspicious,
-        "location_mm_lps": None,
-    }
 
 
 def truth(**fractures: str) -> dict[str, Any]:
