@@ -18,6 +18,7 @@ from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
 from dicom_node.core.finding import AnalysisResult, ResultObject
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
+from dicom_node.core.notice import Notice
 from dicom_node.core.peer import Peer
 from dicom_node.core.shipment import Plan, Shipment, Substitution
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
@@ -247,6 +248,16 @@ class ResultSender(Protocol):
         on_plan: Callable[[Plan], None],
         on_answer: Callable[[ObjectStatus], None],
     ) -> None: ...
+
+
+class Notifier(Protocol):
+    """Tells a system of a positive result and waits for its acknowledgement.
+
+    Raises PeerUnreachable, PeerBusy (transient), PeerRefused (permanent). No message names the patient.
+    """
+
+    def tell(self, notice: Notice) -> str:
+        """Says in a sentence how it was acknowledged."""
 
 
 class PeerDirectory(Protocol):

@@ -50,6 +50,7 @@ def result_json(
             "name": result.bundle.name,
             "version": result.bundle.version,
             "sha256": result.bundle.sha256,
+            "trained_on": result.bundle.trained_on,
         },
         "device": result.device,
         "patient_overall": {
@@ -71,7 +72,7 @@ def failed_json(study_instance_uid: str, reason: str) -> ResultJson:
         "outcome": Outcome.FAILED.value,
         "reason": reason,
         "series": {"chosen": None, "rejected": []},
-        "bundle": {"name": "", "version": "", "sha256": ""},
+        "bundle": {"name": "", "version": "", "sha256": "", "trained_on": ""},
         "device": "",
         "patient_overall": {"probability": None, "threshold": None, "fracture": None},
         "levels": _levels(()),

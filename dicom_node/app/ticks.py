@@ -7,7 +7,7 @@ a while. `TickHealth` remembers when each last succeeded, so that `/healthz` can
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,6 +16,7 @@ import structlog
 
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.deliver_results import DeliverResults
+from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import RunAnalysis
 from dicom_node.ports import Clock
@@ -97,6 +98,8 @@ def node_ticks(
     requeue: Requeue,
     run_analysis: RunAnalysis,
     deliver_results: DeliverResults,
+    report_status: ReportStatus,
+    notices: Mapping[str, DeliverResults],
     is_stopping: Callable[[], bool],
     period_s: float = 1.0,
     analysis_workers: int = 1,
@@ -104,12 +107,30 @@ def node_ticks(
     longest_analysis_s: float = 900.0,
     longest_delivery_s: float = 300.0,
 ) -> tuple[Tick, ...]:
-    """The ticks of a node. A worker is a tick that does one job; one that takes long is busy, not stale."""
+    """The ticks of a node. A worker is a tick that does one job; one that takes long is busy, not stale.
+
+    `notices` has a worker for each channel of notifications, so that a dead receiver keeps nothing else waiting.
+    """
     stale_after_s = STALE_AFTER_PERIODS * period_s
 
     return (
         Tick(name="close_studies", call=close_studies.tick, period_s=period_s, stale_after_s=stale_after_s),
         Tick(name="requeue", call=requeue.tick, period_s=period_s, stale_after_s=stale_after_s),
+        Tick(
+            name="report_status",
+            call=report_status.tick,
+            period_s=period_s,
+            stale_after_s=stale_after_s + longest_delivery_s,
+        ),
+        *(
+            Tick(
+                name=f"notify_{channel}",
+                call=worker.step,
+                period_s=period_s,
+                stale_after_s=stale_after_s + longest_delivery_s,
+            )
+            for channel, worker in notices.items()
+        ),
         *(
             Tick(
                 name=f"analyse_{number}",

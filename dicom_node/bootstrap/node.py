@@ -18,33 +18,29 @@ from importlib.metadata import version
 import structlog
 
 from config.load import LoadedSettings
-from config.settings import AnalysisSettings, DeliverySettings
+from config.settings import AnalysisSettings
 from config.watch import LivePeers
 from dicom_node.analysis.analyzer import ChildAnalyzer
 from dicom_node.app.associations import RecordAssociations
-from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.close_studies import CloseStudies
-from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
-from dicom_node.app.outbox import Outbox
 from dicom_node.app.receive_instance import ReceiveInstance
+from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
+from dicom_node.bootstrap.delivering import make_outbox, notice_workers, object_worker
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
-from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store, to_rule
+from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
 from dicom_node.core.completeness import ClosePolicy
-from dicom_node.core.delivery import Channel
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 from dicom_node.core.peer import kinds_on_request
 from dicom_node.core.retry import RetryPolicy
-from dicom_node.dimse.requestor import Timeouts
-from dicom_node.dimse.sender import DimseSender
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
 from dicom_node.observability import PrometheusCounters, configure_logging
-from dicom_node.ports import Clock
+from dicom_node.ports import Clock, ResultEncoder
 from dicom_node.scheduling import TickScheduler
 from dicom_node.web.app import WebSources, create_app, hosts_for
 from dicom_node.web.server import WebServer
@@ -200,7 +196,15 @@ class Node:
             ),
             requeue=requeue,
             run_analysis=self._analysis(store),
-            deliver_results=self._delivery(store),
+            deliver_results=object_worker(settings, store, self._peers, counters=self._counters, owner=self._owner),
+            report_status=ReportStatus(
+                uow_factory=store.unit_of_work,
+                files=store.files,
+                encoder=self._encoder(),
+                outbox=make_outbox(settings, self._peers),
+                clock=self._clock,
+            ),
+            notices=notice_workers(settings, store, counters=self._counters, owner=self._owner),
             is_stopping=stopping,
             period_s=settings.scheduler.tick_s,
             analysis_workers=settings.inference.workers,
@@ -225,8 +229,8 @@ class Node:
                 memory_limit_mb=settings.inference.memory_limit_mb,
                 localiser=totalsegmentator(settings.inference),
             ),
-            encoder=make_encoder(settings, lambda: kinds_on_request(self._peers.peers())),
-            outbox=self._outbox(),
+            encoder=self._encoder(),
+            outbox=make_outbox(settings, self._peers),
             clock=self._clock,
             counters=self._counters,
             policy=AnalysisPolicy(retry=_analysis_retry(settings.analysis), lease_s=settings.scheduler.lease_s),
@@ -234,34 +238,8 @@ class Node:
             randomness=random.random,
         )
 
-    def _delivery(self, store: Store) -> DeliverResults:
-        settings = self._settings
-        return DeliverResults(
-            uow_factory=store.unit_of_work,
-            carriers={Channel.OBJECTS: self._object_carrier(store)},
-            clock=self._clock,
-            counters=self._counters,
-            policy=DeliveryPolicy(retry=_delivery_retry(settings.delivery), lease_s=settings.scheduler.lease_s),
-            owner=self._owner,
-            randomness=random.random,
-        )
-
-    def _object_carrier(self, store: Store) -> ObjectCarrier:
-        settings = self._settings
-        sender = DimseSender(
-            own_aet=settings.node.ae_title,
-            clock=self._clock,
-            timeouts=Timeouts(answer_s=settings.delivery.timeout_s),
-        )
-        return ObjectCarrier(
-            uow_factory=store.unit_of_work,
-            sender=sender,
-            peers=self._peers,
-            clock=self._clock,
-        )
-
-    def _outbox(self) -> Outbox:
-        return Outbox(peers=self._peers, rules=tuple(to_rule(route) for route in self._settings.routes))
+    def _encoder(self) -> ResultEncoder:
+        return make_encoder(self._settings, lambda: kinds_on_request(self._peers.peers()))
 
     def _web_server(self, store: Store, health: TickHealth) -> WebServer:
         web = self._settings.web
@@ -305,15 +283,5 @@ def _analysis_retry(settings: AnalysisSettings) -> RetryPolicy:
         base_s=settings.backoff_initial_s,
         factor=settings.backoff_factor,
         cap_s=settings.backoff_maximum_s,
-        max_attempts=settings.attempts,
-    )
-
-
-def _delivery_retry(settings: DeliverySettings) -> RetryPolicy:
-    return RetryPolicy(
-        base_s=settings.backoff_initial_s,
-        factor=settings.backoff_factor,
-        cap_s=settings.backoff_maximum_s,
-        jitter=settings.backoff_jitter,
         max_attempts=settings.attempts,
     )

@@ -9,15 +9,9 @@ from pathlib import Path
 import structlog
 from pydicom.uid import UID
 
+from dicom_node.app.offer_objects import Offering, Response
 from dicom_node.core.delivery import ObjectStatus
-from dicom_node.core.errors import (
-    EncodingInvalid,
-    NodeError,
-    PeerBusy,
-    PeerRefused,
-    PermanentError,
-    SopClassNotAccepted,
-)
+from dicom_node.core.errors import EncodingInvalid, NodeError, PermanentError, SopClassNotAccepted
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.peer import Peer
 from dicom_node.core.shipment import Plan, Shipment
@@ -60,82 +54,18 @@ class DimseSender:
         files = {entry.sop_instance_uid: _result_file(entry) for entry in shipment.candidates}
         proposals = proposals_for(files.values())
         with associated(peer, own_aet=self._own_aet, proposals=proposals, timeouts=self._timeouts) as session:
-            sending = _Sending(peer=peer, session=session, shipment=shipment, files=files, clock=self._clock)
-            sending.run(on_plan, on_answer)
+            accepted = session.accepted()
 
+            def refusal(entry: ResultObject) -> str:
+                return _why_not_accepted(files[entry.sop_instance_uid], accepted)
 
-class _Sending:
-    """One shipment over one association. `_unsuitable` says why an object that was offered came back."""
+            def offer(entry: ResultObject) -> Response:
+                answer = _send_one(session, peer, files[entry.sop_instance_uid])
+                said = f"0x{answer.status:04X} {answer.comment!r} for {entry.sop_instance_uid}"
+                return Response(status=answer.status, words=f"{describe(peer)} answered {said}")
 
-    def __init__(
-        self, *, peer: Peer, session: Session, shipment: Shipment, files: dict[str, Part10File], clock: Clock
-    ) -> None:
-        self._peer = peer
-        self._session = session
-        self._shipment = shipment
-        self._files = files
-        self._clock = clock
-        self._accepted = session.accepted()
-        self._unsuitable: dict[str, NodeError] = {}
-        self._tried = set(shipment.stored)
-
-    def run(self, on_plan: OnPlan, on_answer: OnAnswer) -> None:
-        failures: list[NodeError] = []
-        while True:
-            plan = self._shipment.plan(self._refusal)
-            on_plan(plan)
-            left = [entry for entry in plan.objects if entry.sop_instance_uid not in self._tried]
-            if not left:
-                break
-            for entry in left:
-                failure = self._offer(entry, on_answer)
-                if isinstance(failure, PeerBusy) and not failure.is_about_one_object:
-                    raise failure
-                if failure is not None:
-                    failures.append(failure)
-                if entry.sop_instance_uid in self._unsuitable:
-                    break  # another kind may stand in for it
-        self._raise_for(plan, failures)
-
-    def _raise_for(self, plan: Plan, failures: list[NodeError]) -> None:
-        without_substitute = {entry.wanted for entry in plan.substitutions if entry.sent is None}
-        kinds = {entry.sop_instance_uid: entry.kind for entry in self._shipment.objects}
-        failures += [error for uid, error in self._unsuitable.items() if kinds[uid] in without_substitute]
-        refused = [failure for failure in failures if isinstance(failure, PermanentError)]
-        if failures:
-            raise (refused or failures)[0]
-
-    def _refusal(self, entry: ResultObject) -> str:
-        error = self._unsuitable.get(entry.sop_instance_uid)
-        if error is not None:
-            return "answered that it can do nothing with it"
-        file = self._files[entry.sop_instance_uid]
-        if choose_context(file, self._accepted) is not None:
-            return ""
-        if any(abstract == file.sop_class_uid for abstract, _syntax in self._accepted):
-            return f"does not accept it in {UID(file.transfer_syntax_uid).name}"
-        return "accepts no presentation context for it"
-
-    def _offer(self, entry: ResultObject, on_answer: OnAnswer) -> NodeError | None:
-        """Send one object; what is wrong with the answer, None where the peer keeps it or another kind may do."""
-        self._tried.add(entry.sop_instance_uid)
-        answer = _send_one(self._session, self._peer, self._files[entry.sop_instance_uid])
-        on_answer(
-            ObjectStatus(sop_instance_uid=entry.sop_instance_uid, status=answer.status, answered_at=self._clock.now())
-        )
-        what = f"{describe(self._peer)} answered 0x{answer.status:04X} {answer.comment!r} for {entry.sop_instance_uid}"
-        match meaning(answer.status):
-            case Answer.STORED:
-                return None
-            case Answer.BUSY:
-                return PeerBusy(what)
-            case Answer.UNCLEAR:
-                return PeerBusy(what, is_about_one_object=True)
-            case Answer.UNSUITABLE:
-                self._unsuitable[entry.sop_instance_uid] = PeerRefused(what)
-                return None
-            case Answer.REFUSED:
-                return PeerRefused(what)
+            offering = Offering(shipment=shipment, offer=offer, clock=self._clock, refusal=refusal)
+            offering.run(on_plan=on_plan, on_answer=on_answer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +153,15 @@ def choose_context(file: Part10File, accepted: dict[Proposal, int]) -> tuple[str
         if (file.sop_class_uid, syntax) in accepted:
             return syntax, accepted[file.sop_class_uid, syntax]
     return None
+
+
+def _why_not_accepted(file: Part10File, accepted: dict[Proposal, int]) -> str:
+    """In words that follow "the peer"; empty where it takes the file."""
+    if choose_context(file, accepted) is not None:
+        return ""
+    if any(abstract == file.sop_class_uid for abstract, _syntax in accepted):
+        return f"does not accept it in {UID(file.transfer_syntax_uid).name}"
+    return "accepts no presentation context for it"
 
 
 def _result_file(result: ResultObject) -> Part10File:

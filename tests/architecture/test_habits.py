@@ -24,6 +24,7 @@ BOUNDARIES = (
     "dicom_node.dimse.handlers",
     "dicom_node.app.run_analysis",
     "dicom_node.app.deliver_results",
+    "dicom_node.app.report_status",
     "dicom_node.app.ticks",
     "dicom_node.scheduling",
     "dicom_node.analysis.child",

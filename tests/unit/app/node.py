@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from dicom_node.app.carry_notices import NoticeCarrier
 from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
@@ -21,6 +22,7 @@ from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.outbox import Outbox
 from dicom_node.app.queries import StudyDetail, study_detail
 from dicom_node.app.receive_instance import IncomingInstance, InstanceHeader, ReceiveInstance
+from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import FoundInstance, Sweep, SweepReport
@@ -130,6 +132,7 @@ class FakeEncoder:
 
     def __init__(self) -> None:
         self.predecessors: list[tuple[ResultObject, ...]] = []
+        self.results: list[AnalysisResult] = []
         self.failure: Exception | None = None
         self.kinds: tuple[ResultKind, ...] = (ResultKind.SEG, ResultKind.SR)
 
@@ -143,6 +146,7 @@ class FakeEncoder:
         predecessor: tuple[ResultObject, ...] = (),
     ) -> tuple[ResultObject, ...]:
         self.predecessors.append(predecessor)
+        self.results.append(result)
         if self.failure is not None:
             raise self.failure
         return tuple(
@@ -153,7 +157,7 @@ class FakeEncoder:
                 series_instance_uid=derived_uid(result.study_instance_uid, kind.value),
                 file=out_dir / f"{kind.value}.dcm",
             )
-            for kind in self.kinds
+            for kind in (self.kinds if result.outcome is Outcome.ANALYSED else (ResultKind.STATUS_SR,))
         )
 
 
@@ -236,7 +240,7 @@ def not_applicable(study_instance_uid: str = STUDY) -> AnalysisResult:
     )
 
 
-def pacs(name: str = "pacs", **changes: bool) -> Peer:
+def pacs(name: str = "pacs", **changes: Any) -> Peer:
     values = {"receives_results": True} | changes
     return Peer(name=name, ae_title=AETitle(name.upper()), host="127.0.0.1", port=104, **values)
 
@@ -310,6 +314,17 @@ class Node:
         )
         objects = ObjectCarrier(**basis, sender=self.pacs, peers=self.peers)
         self.delivery = DeliverResults(**work, carriers={Channel.OBJECTS: objects}, policy=DeliveryPolicy())
+        self.status = ReportStatus(
+            **basis, files=self.files, encoder=self.encoder, outbox=Outbox(peers=self.peers, rules=self.rules)
+        )
+        self.notifying = {
+            channel: DeliverResults(
+                **work,
+                carriers={channel: NoticeCarrier(uow_factory=self.uow, notifier=notifier)},
+                policy=DeliveryPolicy(),
+            )
+            for channel, notifier in self.notifiers.items()
+        }
         self.operator = OperatorActions(**basis, counters=self.counters)
         sweep = Sweep(
             **basis,
@@ -348,7 +363,10 @@ class Node:
         self.closing.tick()
         self.requeue.tick()
         self.analysis.step()
+        self.status.tick()
         self.delivery.step()
+        for worker in self.notifying.values():
+            worker.step()
 
     def settle(self, turns: int = 60, seconds: float = 31) -> None:
         """Turn until the rows no longer change by themselves."""

@@ -61,6 +61,8 @@ def test_the_ticks_of_a_node_carry_a_study_to_its_peer(node):
         requeue=node.requeue,
         run_analysis=node.analysis,
         deliver_results=node.delivery,
+        report_status=node.status,
+        notices={"hl7": node.delivery},
         is_stopping=lambda: False,
         analysis_workers=2,
         delivery_workers=2,
@@ -68,6 +70,8 @@ def test_the_ticks_of_a_node_carry_a_study_to_its_peer(node):
     assert [tick.name for tick in ticks] == [
         "close_studies",
         "requeue",
+        "report_status",
+        "notify_hl7",
         "analyse_1",
         "analyse_2",
         "deliver_1",
