@@ -88,9 +88,9 @@ def analyse_study(
 ) -> AnalysisResult:
     """Analyse the first candidate series that shows a cervical spine.
 
-    Leaves `mask.npz`, `suspicion.npz` and `views/` in `work_dir`. Raises GeometryUnsupported where candidates exist and none
-    can be read, and what the pipeline's localiser raises. `progress` is called with a stage name and a fraction in
-    [0, 1]. `localiser` is the one the pipeline was given in the place of the bundle's own, for the record.
+    Leaves `mask.npz`, `suspicion.npz` and `views/` in `work_dir`. Raises GeometryUnsupported where candidates exist
+    and none can be read, and what the pipeline's localiser raises. `progress` is called with a stage name and a
+    fraction in [0, 1]. `localiser` is the one the pipeline was given in the place of the bundle's own, for the record.
     """
     started = time.perf_counter()
     report = progress or _silent

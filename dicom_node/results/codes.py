@@ -31,6 +31,7 @@ PERCENT = Code("%", "UCUM", "Percent")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
 REPRESENTATIVE_POINT = Code("128140", "DCM", "Representative point")  # CID 219
 CT_PROCEDURE = Code("25045-6", "LN", "CT unspecified body region")  # CID 100, from which TID 1500 wants it
+OF_INTEREST = Code("113000", "DCM", "Of Interest")  # CID 7010
 REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")  # CID 7021
 IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")

@@ -1,8 +1,8 @@
-"""From an analysis to what leaves the node: SEG and SR, the pictures and the report page."""
+"""From an analysis to what leaves the node: every kind of object, the pictures and the report page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,20 +14,28 @@ from dicom_node.app.result_json import result_json
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import AnalysisResult, Outcome, ResultKind, ResultObject
 from dicom_node.core.identifiers import study_key
+from dicom_node.results.captures import build_capture, captures_of
+from dicom_node.results.encapsulated_pdf import encapsulate
+from dicom_node.results.evidence import of_key_images
+from dicom_node.results.finishing import Finishing
 from dicom_node.results.identity import ObjectIdentity, identify
-from dicom_node.results.pictures import write_pictures
-from dicom_node.results.provenance import (
-    Equipment,
-    stamp_equipment,
-    stamp_times,
-    study_facts,
-    take_over_study,
-    write,
-)
+from dicom_node.results.key_objects import build_key_objects, key_frames
+from dicom_node.results.not_analysed import write_status_report
+from dicom_node.results.pdf import Sheet, write_pdf
+from dicom_node.results.pictures import Captions, Picture, draw_pictures, save_pictures
+from dicom_node.results.provenance import Equipment, study_facts, study_time
 from dicom_node.results.report import write_report
-from dicom_node.results.seg import build_segmentation, read_mask
+from dicom_node.results.seg import build_labelmap, build_segmentation, read_mask, vertebrae
 from dicom_node.results.sources import SourceSeries, read_sources
-from dicom_node.results.sr import SegmentReference, build_report
+from dicom_node.results.sr import SOP_CLASSES, SegmentReference, build_reports
+from dicom_node.results.summary_page import draw_summary
+from dicom_node.results.suspicion import SuspicionMap, read_maps, suspected_regions
+from dicom_node.results.suspicion_seg import build_suspicion
+from dicom_node.results.telling import tell
+from dicom_node.results.text_sr import build_text_report
+from dicom_node.results.views import read_views
+from dicom_node.results.wording import Narrative, notice
+from dicom_node.results.words import Words
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +47,7 @@ ON_REQUEST = frozenset({ResultKind.SEG_LABELMAP, ResultKind.STATUS_SR})
 
 @dataclass(frozen=True, kw_only=True)
 class DicomResultEncoder:
-    """Implements `dicom_node.ports.ResultEncoder`. `language` is the SR's (RFC 5646), one of `codes.LANGUAGES`.
+    """Implements `dicom_node.ports.ResultEncoder`. `language` is that of all sentences, one of `words.LANGUAGES`.
 
     `kinds_on_request` are the kinds of `ON_REQUEST` that a peer asks for today; a callable is asked at each encoding.
     """
@@ -68,21 +76,49 @@ class DicomResultEncoder:
         """
         out_dir.mkdir(parents=True, exist_ok=True)
         if result.outcome is not Outcome.ANALYSED:
-            _illustrate(result, (), (), out_dir)
-            return ()
+            objects = self._status(result, revision, created_at, out_dir)
+            _write_page(result, objects, tell(result, self._equipment), (), (), out_dir)
+            return objects
+        sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
+        maps = _maps(result)
+        pictures = _draw(result, maps, sources, self.language)
+        files = _save(pictures, result, out_dir)
         making = _Making(
             result=result,
             revision=revision,
             created_at=created_at,
             out_dir=out_dir,
-            sources=read_sources(result.slices, study_instance_uid=result.study_instance_uid),
+            sources=sources,
             equipment=self._equipment,
             predecessor=predecessor,
-            requested=self.kinds_on_request() if callable(self.kinds_on_request) else self.kinds_on_request,
+            requested=self._requested,
+            narrative=tell(result, self._equipment, sources, predecessor),
+            maps=maps,
+            pictures=pictures,
+            picture_files=files,
         )
         objects = making.objects()
-        _illustrate(result, objects, study_facts(making.sources.header), out_dir)
+        _write_page(result, objects, making.narrative, study_facts(sources.header), files, out_dir)
         return objects
+
+    def _status(
+        self, result: AnalysisResult, revision: int, created_at: datetime, out_dir: Path
+    ) -> tuple[ResultObject, ...]:
+        if ResultKind.STATUS_SR not in self._requested or result.representative is None:
+            return ()
+        made = write_status_report(
+            result,
+            result.representative,
+            self._equipment,
+            revision=revision,
+            created_at=created_at,
+            out_dir=out_dir,
+        )
+        return (made,)
+
+    @property
+    def _requested(self) -> frozenset[ResultKind]:
+        return self.kinds_on_request() if callable(self.kinds_on_request) else self.kinds_on_request
 
     @property
     def _equipment(self) -> Equipment:
@@ -107,67 +143,151 @@ class _Making:
     equipment: Equipment
     predecessor: tuple[ResultObject, ...]
     requested: frozenset[ResultKind]
+    narrative: Narrative
+    maps: Mapping[str, SuspicionMap]
+    pictures: tuple[Picture, ...]
+    picture_files: tuple[Path, ...]
 
     def objects(self) -> tuple[ResultObject, ...]:
         made: list[ResultObject] = []
-        segmentation = self._segmentation()
-        if segmentation is not None:
-            made.append(self._finish(segmentation, ResultKind.SEG))
-        reference = None if segmentation is None else _reference(segmentation)
-        made.append(self._finish(self._report(reference), ResultKind.SR))
+        references: list[SegmentReference] = []
+        for kind, segmentation in self._segmentations():
+            made.append(self._finish(segmentation, kind))
+            if kind not in ON_REQUEST:
+                references.append(_reference(segmentation))
+        made += [self._finish(report, kind) for kind, report in self._reports(tuple(references)).items()]
+        made.append(self._finish(self._text_report(), ResultKind.TEXT_SR))
+        made += self._key_images()
+        made += self._key_objects()
+        paper = self._paper()
+        if paper is not None:
+            made.append(self._finish(paper, ResultKind.PDF))
         return tuple(made)
 
     def _identity(self, kind: ResultKind, instance: int = 1) -> ObjectIdentity:
         return identify(kind, self.result, revision=self.revision, instance=instance)
 
-    def _segmentation(self) -> Dataset | None:
+    def _segmentations(self) -> Iterator[tuple[ResultKind, Dataset]]:
         if self.result.mask_path is None:
-            return None
+            return
         mask = read_mask(self.result.mask_path)
-        identity = self._identity(ResultKind.SEG)
-        return build_segmentation(mask, self.sources, self.result.bundle, self.equipment, identity)
+        bones = vertebrae(mask, self.sources)
+        about = self.sources, self.result.bundle, self.equipment
+        if bones is not None:
+            yield ResultKind.SEG, build_segmentation(bones, *about, self._identity(ResultKind.SEG))
+            if ResultKind.SEG_LABELMAP in self.requested:
+                identity = self._identity(ResultKind.SEG_LABELMAP)
+                yield ResultKind.SEG_LABELMAP, build_labelmap(bones, *about, identity)
+        regions = suspected_regions(self.maps, self.result.findings, mask)
+        if regions is not None:
+            identity = self._identity(ResultKind.SUSPICION_SEG)
+            yield ResultKind.SUSPICION_SEG, build_suspicion(regions, *about, identity)
 
-    def _report(self, reference: SegmentReference | None) -> Dataset:
-        identity = self._identity(ResultKind.SR)
-        return build_report(self.result, self.sources, reference, self.equipment, identity, self.predecessor)
+    def _reports(self, references: tuple[SegmentReference, ...]) -> dict[ResultKind, Dataset]:
+        identities = {kind: self._identity(kind) for kind in SOP_CLASSES}
+        return build_reports(self.result, self.sources, references, self.equipment, identities, self.predecessor)
+
+    def _text_report(self) -> Dataset:
+        identity = self._identity(ResultKind.TEXT_SR)
+        about = self.narrative, self.result, self.sources, self.equipment
+        return build_text_report(*about, identity, self.predecessor)
+
+    def _key_images(self) -> list[ResultObject]:
+        captures = captures_of(draw_summary(self.narrative), self.pictures, self.result, self.sources)
+        made = []
+        for number, capture in enumerate(captures, 1):
+            identity = self._identity(ResultKind.SC, number)
+            image = build_capture(capture, self.result.bundle.trained_on, self.sources, self.equipment, identity)
+            made.append(self._finish(image, ResultKind.SC, f"_{number}"))
+        return made
+
+    def _key_objects(self) -> list[ResultObject]:
+        frames = key_frames(self.result, self.sources)
+        if not frames:
+            return []
+        description = f"{self.narrative.verdict.text} {self.narrative.limits[0]}"
+        identity = self._identity(ResultKind.KOS)
+        document = build_key_objects(frames, description, self.sources, self.equipment, identity)
+        return [self._finish(document, ResultKind.KOS)]
+
+    def _paper(self) -> Dataset | None:
+        """The report as a PDF. What cannot be put on paper is reported and holds no finding back."""
+        made_on = study_time(self.sources.header, self.created_at).strftime("%Y%m%d")
+        facts = study_facts(self.sources.header)
+        sheet = Sheet(narrative=self.narrative, facts=facts, pictures=self.picture_files, made_on=made_on)
+        try:
+            pdf = write_pdf(sheet)
+        except (EncodingInvalid, OSError) as error:
+            log.warning("pdf_not_made", study=study_key(self.result.study_instance_uid), reason=str(error))
+            return None
+        key_images = of_key_images(self.result, self.sources)
+        return encapsulate(pdf, self.narrative.title, key_images, self._identity(ResultKind.PDF))
 
     def _finish(self, data_set: Dataset, kind: ResultKind, suffix: str = "") -> ResultObject:
-        """The data set lies in the file named for its kind (and `suffix`, where a kind has several)."""
-        take_over_study(data_set, self.sources.header, study_instance_uid=self.sources.study_instance_uid)
-        stamp_equipment(data_set, self.equipment, self.result.bundle)
-        stamp_times(data_set, self.created_at)
-        file = self.out_dir / f"{kind.lower()}{suffix}.dcm"
-        write(data_set, file)
-        return ResultObject(
-            kind=kind,
-            sop_class_uid=str(data_set.SOPClassUID),
-            sop_instance_uid=str(data_set.SOPInstanceUID),
-            series_instance_uid=str(data_set.SeriesInstanceUID),
-            file=file,
+        finishing = Finishing(
+            header=self.sources.header,
+            study_instance_uid=self.sources.study_instance_uid,
+            equipment=self.equipment,
+            bundle=self.result.bundle,
+            created_at=self.created_at,
+            out_dir=self.out_dir,
         )
+        return finishing.finish(data_set, kind, suffix)
 
 
-def _illustrate(
+def _maps(result: AnalysisResult) -> dict[str, SuspicionMap]:
+    """Where levels look suspicious; without it, a key voxel and a ring show the place."""
+    if result.suspicion_path is None:
+        return {}
+    try:
+        return read_maps(result.suspicion_path)
+    except EncodingInvalid as error:
+        log.warning("suspicion_not_read", study=study_key(result.study_instance_uid), reason=str(error))
+        return {}
+
+
+def _draw(
+    result: AnalysisResult, maps: Mapping[str, SuspicionMap], sources: SourceSeries, language: str
+) -> tuple[Picture, ...]:
+    """The pictures are a courtesy: what cannot be drawn is reported and holds no finding back."""
+    if result.views_path is None:
+        return ()
+    words = Words(language=language)
+    captions = Captions(
+        words=words,
+        notice=notice(words, result.bundle.trained_on),
+        positive=frozenset(finding.level for finding in result.findings if finding.is_positive),
+        images={z: frame.image_number for z, frame in enumerate(sources.frames) if frame.image_number is not None},
+    )
+    try:
+        return draw_pictures(read_views(result.views_path), maps, captions)
+    except EncodingInvalid as error:
+        log.warning("pictures_not_drawn", study=study_key(result.study_instance_uid), reason=str(error))
+        return ()
+
+
+def _save(pictures: tuple[Picture, ...], result: AnalysisResult, out_dir: Path) -> tuple[Path, ...]:
+    try:
+        return save_pictures(pictures, out_dir)
+    except OSError as error:
+        log.warning("pictures_not_saved", study=study_key(result.study_instance_uid), reason=str(error))
+        return ()
+
+
+def _write_page(
     result: AnalysisResult,
     objects: tuple[ResultObject, ...],
+    narrative: Narrative,
     facts: tuple[tuple[str, str], ...],
+    pictures: tuple[Path, ...],
     out_dir: Path,
 ) -> None:
-    """Pictures and page are a courtesy: what cannot be drawn or written is reported and holds no finding back."""
-    pictures: tuple[Path, ...] = ()
-    trained_on = result.bundle.trained_on
-    study = study_key(result.study_instance_uid)
+    """The page is a courtesy as the pictures are."""
     try:
-        if result.views_path is not None:
-            pictures = write_pictures(result.views_path, out_dir, trained_on=trained_on)
-    except (EncodingInvalid, OSError) as error:
-        log.warning("pictures_not_drawn", study=study, reason=str(error))
-    try:
-        write_report(
-            result_json(result, objects), pictures, out_dir / REPORT_NAME, study_facts=facts, trained_on=trained_on
-        )
+        page = result_json(result, objects)
+        write_report(page, pictures, out_dir / REPORT_NAME, study_facts=facts, narrative=narrative)
     except OSError as error:
-        log.warning("report_not_written", study=study, reason=str(error))
+        log.warning("report_not_written", study=study_key(result.study_instance_uid), reason=str(error))
 
 
 def _reference(segmentation: Dataset) -> SegmentReference:

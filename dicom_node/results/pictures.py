@@ -1,79 +1,74 @@
-"""PNG pictures of an analysis: the spine from the side with its levels, and the key slice of each suspicious level.
-
-Drawn with Pillow alone: importing a plotting library would take longer than all the pictures together.
-"""
+"""Pictures of an analysis: both overviews with their levels, and two close looks at each suspicious level."""
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import LEVELS
-from dicom_node.results import codes
+from dicom_node.results import codes, drawing
+from dicom_node.results.suspicion import BANDS, SuspicionMap
+from dicom_node.results.views import View
+from dicom_node.results.words import N_, Words
 
 WINDOW_LEVEL_HU = 400.0
 WINDOW_WIDTH_HU = 1800.0
 
 _LONG_SIDE_PX = 900
-_MAX_PX_PER_MM = 8.0
-_STRIP_PX = 34
-_OUTLINE_PX = 2
-_INK = (236, 238, 240)
-_STRIP = (22, 25, 29)
-_MARK = (255, 255, 255)
+_MAX_PX_PER_MM = 10.0
 _MARK_RADIUS_MM = 7.0
 _SCALE_BAR_MM = 20.0
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
-_RGB = tuple[int, int, int]
+_LABEL_PX = 28
+_LABEL_ASIDE_MM = {"sagittal": -19.0, "coronal": 38.0}  # beside the body, so that no fracture hides behind a name
+_EDGE_PX = 12
+_KINDS = {"sagittal": N_("sagittal"), "coronal": N_("coronal"), "axial": N_("axial")}
+_OVERVIEW_SIDES = {"sagittal": ("A", "P"), "coronal": ("R", "L")}
+_AXES = (("L", "R"), ("P", "A"), ("S", "I"))  # towards higher and lower x, y, z of LPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """What stands around the pictures. `positive` are the suspicious levels; `images` number the slices by z index."""
+
+    words: Words
+    notice: str
+    positive: frozenset[str] = frozenset()
+    images: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
-    """One entry of views.json with its arrays: `hu` int16 and `mask` uint8 [row, column]; positions in pixels."""
+class Picture:
+    """A drawn view."""
 
     name: str
-    kind: str
-    level: str | None
-    hu: NDArray[np.int16]
-    mask: NDArray[np.uint8]
-    spacing_mm: tuple[float, float]
-    labels: tuple[tuple[str, float, float], ...] = ()
-    slice_index: int | None = None
-    point: tuple[float, float] | None = None
-    probability: float | None = None
+    view: View
+    image: Image.Image
 
 
-def write_pictures(views_dir: Path, out_dir: Path, *, trained_on: str = "synthetic data only") -> tuple[Path, ...]:
-    """The views are drawn as `out_dir`/pictures/<name>.png, in their order. Raises EncodingInvalid for broken views."""
-    views = read_views(views_dir)
+def draw_pictures(views: tuple[View, ...], maps: Mapping[str, SuspicionMap], captions: Captions) -> tuple[Picture, ...]:
+    """Every view in its order."""
+    return tuple(
+        Picture(name=view.name, view=view, image=draw_view(view, maps.get(view.level or ""), captions))
+        for view in views
+    )
+
+
+def save_pictures(pictures: tuple[Picture, ...], out_dir: Path) -> tuple[Path, ...]:
+    """`out_dir`/pictures/<name>.png of each. Raises OSError."""
     folder = out_dir / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for view in views:
-        file = folder / f"{view.name}.png"
-        draw_view(view, notice=codes.notice(trained_on)).save(file, compress_level=4)
-        files.append(file)
-    return tuple(files)
+    files = tuple(folder / f"{picture.name}.png" for picture in pictures)
+    for picture, file in zip(pictures, files, strict=True):
+        picture.image.save(file, compress_level=1)
+    return files
 
 
-def read_views(views_dir: Path) -> tuple[View, ...]:
-    """What the analysis left in the folder. Raises EncodingInvalid where it is not as agreed."""
-    try:
-        entries = json.loads((views_dir / "views.json").read_text())["views"]
-        return tuple(_view(entry, views_dir) for entry in entries)
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise EncodingInvalid(f"the views of the analysis cannot be read: {error}") from error
-
-
-def draw_view(view: View, *, notice: str) -> Image.Image:
+def draw_view(view: View, found: SuspicionMap | None, captions: Captions) -> Image.Image:
     """The picture in bone window with outlines, labels and the notice; pixels are square whatever the spacing is."""
     px_per_mm = _px_per_mm(view)
     size = (
@@ -81,41 +76,36 @@ def draw_view(view: View, *, notice: str) -> Image.Image:
         max(1, round(view.hu.shape[0] * view.spacing_mm[0] * px_per_mm)),
     )
     image = Image.fromarray(_grey(view.hu)).resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    image = _outlined(image, view.mask)
+    for label, level in enumerate(LEVELS, 1):
+        drawing.outline(image, (view.mask == label).astype(np.float32), codes.COLOURS[level].rgb)
     draw = ImageDraw.Draw(image)
     scale = (size[1] / view.hu.shape[0], size[0] / view.hu.shape[1])
+    aside = _LABEL_ASIDE_MM.get(view.kind, 0.0) * px_per_mm
     for level, row, column in view.labels:
-        _label(draw, level, ((column + 0.5) * scale[1], (row + 0.5) * scale[0]))
+        place = (column + 0.5) * scale[1] + aside, (row + 0.5) * scale[0]
+        _label(draw, level, place, level in captions.positive)
     if view.point is not None:
-        centre = ((view.point[1] + 0.5) * scale[1], (view.point[0] + 0.5) * scale[0])
-        _marker(draw, centre, _MARK_RADIUS_MM * px_per_mm)
+        shares = None if found is None else shares_on(view, found)
+        if shares is None or shares.max() < BANDS[0].from_share:
+            centre = ((view.point[1] + 0.5) * scale[1], (view.point[0] + 0.5) * scale[0])
+            drawing.marker(draw, centre, _MARK_RADIUS_MM * px_per_mm)
+        else:
+            for band in BANDS:
+                drawing.outline(image, shares, band.rgb, threshold=band.from_share)
+            _legend(draw, size, captions.words)
     _scale_bar(draw, size, px_per_mm)
-    if view.kind == "sagittal":
-        _directions(draw, size)
-    return _framed(image, _heading(view), notice)
+    _sides(draw, size, view)
+    return drawing.framed(image, _heading(view, captions), captions.notice)
 
 
-def _view(entry: dict[str, Any], folder: Path) -> View:
-    name = str(entry["name"])
-    if _NAME.fullmatch(name) is None:
-        raise ValueError(f"a view cannot be named {name!r}")
-    hu = np.load(folder / Path(entry["hu"]).name, allow_pickle=False)
-    mask = np.load(folder / Path(entry["mask"]).name, allow_pickle=False)
-    if hu.ndim != 2 or hu.shape != mask.shape:
-        raise ValueError(f"view {name}: pixels are {hu.shape}, mask is {mask.shape}")
-    point = entry.get("point")
-    return View(
-        name=name,
-        kind=str(entry["kind"]),
-        level=entry.get("level"),
-        hu=hu,
-        mask=mask,
-        spacing_mm=(float(entry["spacing_mm"][0]), float(entry["spacing_mm"][1])),
-        labels=tuple((str(e["level"]), float(e["row"]), float(e["column"])) for e in entry.get("labels", ())),
-        slice_index=entry.get("slice_index"),
-        point=None if point is None else (float(point[0]), float(point[1])),
-        probability=entry.get("probability"),
-    )
+def shares_on(view: View, found: SuspicionMap) -> NDArray[np.float32] | None:
+    """The map on a flat view as shares of its peak, 0 in other levels' bone; None where the view is not flat."""
+    peak = float(found.values.max(initial=0.0))
+    if view.plane is None or view.level is None or peak <= 0:
+        return None
+    shares = found.at(view.plane.points_mm(view.mask.shape)) / np.float32(peak)
+    shares[(view.mask > 0) & (view.mask != LEVELS.index(view.level) + 1)] = 0
+    return shares
 
 
 def _px_per_mm(view: View) -> float:
@@ -128,98 +118,61 @@ def _grey(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
     return np.clip((hu.astype(np.float32) - low) * (255.0 / WINDOW_WIDTH_HU), 0, 255).astype(np.uint8)
 
 
-def _outlined(image: Image.Image, mask: NDArray[np.uint8]) -> Image.Image:
-    """Each level's edge in its colour: the level is enlarged smoothly, cut at one half, and rimmed."""
-    pixels = np.array(image)
-    for label, level in enumerate(LEVELS, 1):
-        own = mask == label
-        if not own.any():
-            continue
-        smooth = Image.fromarray(own.astype(np.uint8) * 255).resize(image.size, Image.Resampling.BICUBIC)
-        pixels[_rim(np.asarray(smooth) > 127)] = codes.COLOURS[level].rgb
-    return Image.fromarray(pixels)
-
-
-def _rim(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels just outside the region, so that the edge of the bone itself stays visible."""
-    grown = region
-    for _ in range(_OUTLINE_PX):
-        padded = np.pad(grown, 1)
-        grown = padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-    return grown & ~region
-
-
-def _label(draw: ImageDraw.ImageDraw, level: str, centre: tuple[float, float]) -> None:
-    colour = codes.COLOURS[level].rgb if level in codes.COLOURS else _INK
-    draw.text(
-        centre, level, fill=_lightened(colour), font=_font(26), anchor="mm", stroke_width=3, stroke_fill=(0, 0, 0)
-    )
-
-
-def _lightened(colour: _RGB) -> _RGB:
-    red, green, blue = (value + (255 - value) // 2 for value in colour)
-    return red, green, blue
-
-
-def _marker(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float) -> None:
-    """A ring with four ticks; the place itself stays free to look at."""
-    x, y = centre
-    for colour, width in (((0, 0, 0), 5), (_MARK, 2)):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=width)
-        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            near, far = radius * 1.15, radius * 1.7
-            draw.line((x + dx * near, y + dy * near, x + dx * far, y + dy * far), fill=colour, width=width)
+def _label(draw: ImageDraw.ImageDraw, level: str, centre: tuple[float, float], is_positive: bool) -> None:
+    """The level's name; a suspicious one stands in a frame."""
+    if is_positive:
+        x, y = centre
+        half = drawing.font(_LABEL_PX).getlength(level) / 2 + 8
+        box = (x - half, y - _LABEL_PX * 0.72, x + half, y + _LABEL_PX * 0.72)
+        draw.rounded_rectangle(box, radius=6, outline=(0, 0, 0), width=6)
+        draw.rounded_rectangle(box, radius=6, outline=BANDS[-1].rgb, width=3)
+    drawing.text(draw, centre, level, "mm", size=_LABEL_PX, ink=drawing.level_ink(level))
 
 
 def _scale_bar(draw: ImageDraw.ImageDraw, size: tuple[int, int], px_per_mm: float) -> None:
-    length = _SCALE_BAR_MM * px_per_mm
-    x, y = size[0] - 14, size[1] - 14
-    draw.line((x - length, y, x, y), fill=(0, 0, 0), width=6)
-    draw.line((x - length, y, x, y), fill=_MARK, width=2)
-    _small(draw, (x, y - 8), f"{_SCALE_BAR_MM:.0f} mm", "rs")
+    x, y = size[0] - _EDGE_PX, size[1] - _EDGE_PX
+    drawing.stroke(draw, (x - _SCALE_BAR_MM * px_per_mm, y), (x, y), drawing.MARK)
+    drawing.text(draw, (x, y - 8), f"{_SCALE_BAR_MM:.0f} mm", "rs")
 
 
-def _directions(draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
-    """Anterior is left and superior is up in a sagittal view."""
-    _small(draw, (10, size[1] / 2), "A", "lm")
-    _small(draw, (size[0] - 10, size[1] / 2), "P", "rm")
+def _legend(draw: ImageDraw.ImageDraw, size: tuple[int, int], words: Words) -> None:
+    """Which rim is which share of the peak, at the lower left."""
+    x, y = float(_EDGE_PX), size[1] - _EDGE_PX
+    said = words("AI suspicion, % of its peak:")
+    drawing.text(draw, (x, y), said, "ls", size=20)
+    x += drawing.font(20).getlength(said) + 12
+    for band in BANDS:
+        drawing.stroke(draw, (x, y - 7), (x + 26, y - 7), band.rgb)
+        drawing.text(draw, (x + 32, y), f"{100 * band.from_share:.0f}", "ls", size=20, ink=band.rgb)
+        x += 70
 
 
-def _small(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, anchor: str) -> None:
-    draw.text(place, text, fill=_MARK, font=_font(18), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+def _sides(draw: ImageDraw.ImageDraw, size: tuple[int, int], view: View) -> None:
+    """Which side of the patient is left and right in the picture, and where the view is flat, at its top."""
+    middle = size[0] / 2, size[1] / 2
+    left, right = _OVERVIEW_SIDES.get(view.kind, ("", ""))
+    if view.plane is not None:
+        right, left = _directions(view.plane.column_step_mm)
+        drawing.text(draw, (middle[0], _EDGE_PX), _directions(view.plane.row_step_mm)[1], "ma")
+    drawing.text(draw, (_EDGE_PX, middle[1]), left, "lm")
+    drawing.text(draw, (size[0] - _EDGE_PX, middle[1]), right, "rm")
 
 
-def _heading(view: View) -> str:
-    window = f"bone window {WINDOW_LEVEL_HU:.0f}/{WINDOW_WIDTH_HU:.0f} HU"
-    if view.kind == "sagittal":
-        return f"Sagittal, {window}"
-    parts = [view.level or view.name]
+def _directions(step: NDArray[np.float64]) -> tuple[str, str]:
+    """The letters of the side that a step goes to and of the one that it comes from."""
+    axis = int(np.abs(step).argmax())
+    higher, lower = _AXES[axis]
+    return (higher, lower) if step[axis] > 0 else (lower, higher)
+
+
+def _heading(view: View, captions: Captions) -> str:
+    words = captions.words
+    parts = [view.level] if view.level else []
     if view.probability is not None:
-        parts.append(f"fracture probability {100 * view.probability:.0f} %")
-    if view.slice_index is not None:
-        parts.append(f"slice index {view.slice_index}")
-    return ", ".join([*parts, window])
-
-
-def _framed(image: Image.Image, heading: str, notice: str) -> Image.Image:
-    """The picture between its heading and the notice, wide enough for both."""
-    fonts = _fitting(heading, image.width), _fitting(notice, image.width)
-    framed = Image.new("RGB", (image.width, image.height + 2 * _STRIP_PX), _STRIP)
-    framed.paste(image, (0, _STRIP_PX))
-    draw = ImageDraw.Draw(framed)
-    draw.text((10, _STRIP_PX / 2), heading, fill=_INK, font=fonts[0], anchor="lm")
-    draw.text((10, framed.height - _STRIP_PX / 2), notice, fill=(255, 205, 120), font=fonts[1], anchor="lm")
-    return framed
-
-
-def _fitting(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The largest font up to 18 px in which the text fits the width."""
-    for size in range(18, 7, -1):
-        font = _font(size)
-        if font.getlength(text) <= width - 20:
-            return font
-    return _font(7)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+        parts.append(words("fracture probability {probability}", probability=words.percent(view.probability)))
+    parts.append(words(_KINDS.get(view.kind, view.kind)))
+    if view.slice_index is not None and view.slice_index in captions.images:
+        parts.append(words("image {image}", image=captions.images[view.slice_index]))
+    parts.append(words("bone window {level}/{width} HU", level=int(WINDOW_LEVEL_HU), width=int(WINDOW_WIDTH_HU)))
+    said = ", ".join(parts)
+    return said[:1].upper() + said[1:]

@@ -194,6 +194,8 @@ def stamp_times(target: Dataset, created_at: datetime) -> None:
     date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")
     target.InstanceCreationDate = target.SeriesDate = target.ContentDate = date
     target.InstanceCreationTime = target.SeriesTime = target.ContentTime = time
+    if "DateOfSecondaryCapture" in target:
+        target.DateOfSecondaryCapture, target.TimeOfSecondaryCapture = date, time
     for equipment in target.get("ContributingEquipmentSequence", []):
         equipment.ContributionDateTime = local.strftime("%Y%m%d%H%M%S.%f%z")
 

@@ -23,17 +23,21 @@ from dicom_node.core.finding import SourceSlice
 from dicom_node.core.identifiers import derived_uid
 
 # All that is needed of the second and later single-frame instances: reading no more makes 300 headers cheap.
-_POSITION_ONLY = ["ImagePositionPatient", "SOPInstanceUID"]
+_POSITION_ONLY = ["ImagePositionPatient", "InstanceNumber", "SOPInstanceUID"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceFrame:
-    """One image plane. `position_mm_lps` is the centre of its first pixel (PS3.3 C.7.6.2.1.1), LPS mm."""
+    """One image plane. `position_mm_lps` is the centre of its first pixel (PS3.3 C.7.6.2.1.1), LPS mm.
+
+    `image_number` is what readers call it: the Instance Number, or the frame's number; None where there is neither.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
     frame_number: int | None
     position_mm_lps: tuple[float, float, float]
+    image_number: int | None = None
 
     @property
     def key(self) -> tuple[str, int | None]:
@@ -133,7 +137,16 @@ def _frame(header: Dataset, source: SourceSlice) -> SourceFrame:
         sop_class_uid=source.sop_class_uid,
         frame_number=source.frame_number,
         position_mm_lps=(float(x), float(y), float(z)),
+        image_number=_instance_number(header) if source.frame_number is None else source.frame_number,
     )
+
+
+def _instance_number(header: Dataset) -> int | None:
+    """Instance Number (0020,0013), type 2, so it may be empty; observed in the field: not a number."""
+    try:
+        return int(header.InstanceNumber)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _group(header: Dataset, frame_number: int | None, keyword: str) -> Dataset:

@@ -7,7 +7,7 @@ do not overlap, and the bone of another level never belongs to one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, map_coordinates
 
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import LEVELS, Finding
@@ -51,6 +51,14 @@ class SuspicionMap:
     values: NDArray[np.float32]
     affine_lps: NDArray[np.float64]
 
+    def at(self, points_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The map between its voxels at LPS mm [..., (x, y, z)]; 0 outside it."""
+        to_voxels = np.linalg.inv(self.affine_lps)
+        voxels = points_mm @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        places = np.moveaxis(voxels[..., ::-1], -1, 0)
+        found: NDArray[np.float32] = map_coordinates(self.values, places, order=1, mode="constant")
+        return found
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SuspectedRegions:
@@ -81,7 +89,7 @@ def read_maps(file: Path) -> dict[str, SuspicionMap]:
 
 
 def suspected_regions(
-    maps: dict[str, SuspicionMap], findings: Iterable[Finding], mask: Mask
+    maps: Mapping[str, SuspicionMap], findings: Iterable[Finding], mask: Mask
 ) -> SuspectedRegions | None:
     """The bands of each positive level that has a map or a key voxel; None where no level has either."""
     regions = {}

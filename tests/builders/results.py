@@ -52,13 +52,17 @@ def make_result(
     positive: tuple[str, ...] = ("C2",),
     **series: Any,
 ) -> AnalysisResult:
-    """A CT series in `folder`/ct, a mask of `levels` beside it, and findings for every level but those `unseen`."""
+    """A CT series in `folder`/ct, a mask of `levels` beside it, and findings for every level but those `unseen`.
+
+    Each positive level has a suspicion map, a cone of 5 mm around its key voxel.
+    """
     files = make_ct_series(folder / "ct", n=n, rows=rows, columns=columns, spacing=spacing, **series)
     mask = make_mask(n, rows, columns, levels)
     affine = affine_lps(n, rows, columns, spacing, series.get("tilt", 0.0), series.get("oblique", 0.0))
     mask_path = folder / "mask.npz"
     np.savez_compressed(mask_path, mask=mask, affine_lps=affine)
     unseen = unseen or {}
+    findings = tuple(_finding(level, mask, unseen.get(level), level in positive) for level in LEVELS)
     header = dcmread(files[0], stop_before_pixels=True)
     return AnalysisResult(
         study_instance_uid=str(header.StudyInstanceUID),
@@ -70,14 +74,31 @@ def make_result(
         ),
         bundle=BUNDLE,
         device="cpu",
-        findings=tuple(_finding(level, mask, unseen.get(level), level in positive) for level in LEVELS),
+        findings=findings,
         overall_probability=0.93 if positive else 0.07,
         overall_threshold=0.4,
         mask_path=mask_path,
+        suspicion_path=write_suspicion(folder / "suspicion.npz", findings, affine),
         slices=source_slices(files),
         quality=("slice spacing 2.0 mm",),
         timings_s=(("read", 0.5), ("localise", 1.25), ("total", 1.75)),
     )
+
+
+def write_suspicion(file: Path, findings: tuple[Finding, ...], affine: NDArray[np.float64]) -> Path | None:
+    """A map for each positive finding with a key voxel: 1 mm voxels, from 0.9 at the key to nothing 5 mm away."""
+    steps = np.stack(np.meshgrid(*(np.arange(15) - 7.0,) * 3, indexing="ij"))
+    cone = (0.9 * np.clip(1 - np.linalg.norm(steps, axis=0) / 5, 0, 1)).astype(np.float32)
+    arrays: dict[str, Any] = {}
+    for finding in findings:
+        if finding.is_positive and finding.key_index_zyx is not None:
+            place = np.eye(4)
+            place[:3, 3] = (affine @ (*finding.key_index_zyx[::-1], 1))[:3] - 7
+            arrays |= {f"{finding.level}_values": cone, f"{finding.level}_affine": place}
+    if not arrays:
+        return None
+    np.savez_compressed(file, **arrays)
+    return file
 
 
 def source_slices(files: list[Path]) -> tuple[SourceSlice, ...]:

@@ -21,11 +21,30 @@ def encode(result, out_dir: Path, **more):
     return ENCODER.encode(result, **{"revision": 1, "created_at": AT, "out_dir": out_dir} | more)
 
 
-def test_seg_comes_before_sr_and_the_page_lies_beside_them(tmp_path: Path):
+ALWAYS = [
+    ResultKind.SEG,
+    ResultKind.SUSPICION_SEG,
+    ResultKind.SR,
+    ResultKind.SR_COMPREHENSIVE,
+    ResultKind.SR_ENHANCED,
+    ResultKind.TEXT_SR,
+    ResultKind.SC,
+    ResultKind.KOS,
+    ResultKind.PDF,
+]
+
+
+def kinds(objects) -> list[ResultKind]:
+    """In the order in which they were made, each once."""
+    return list(dict.fromkeys(made.kind for made in objects))
+
+
+def test_every_kind_is_made_in_order_and_the_page_lies_beside_them(tmp_path: Path):
     views = make_views(tmp_path / "views")
     result = dataclasses.replace(make_result(tmp_path, **SMALL), views_path=views)
     objects = encode(result, tmp_path / "out")
-    assert [made.kind for made in objects] == [ResultKind.SEG, ResultKind.SR]
+    assert kinds(objects) == ALWAYS
+    series = {}
     for made in objects:
         read = dcmread(made.file)
         assert (read.SOPClassUID, read.SOPInstanceUID, read.SeriesInstanceUID) == (
@@ -34,16 +53,37 @@ def test_seg_comes_before_sr_and_the_page_lies_beside_them(tmp_path: Path):
             made.series_instance_uid,
         )
         assert read.StudyInstanceUID == result.study_instance_uid
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"seg.dcm", "sr.dcm", "report.html", "pictures"}
+        series.setdefault(made.kind, set()).add((read.SeriesInstanceUID, read.SeriesNumber, read.SeriesDescription))
+    assert all(len(own) == 1 for own in series.values())
+    assert len(set.union(*series.values())) == len(ALWAYS)
+    assert len({made.sop_instance_uid for made in objects}) == len(objects)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(made.file.name for made in objects),
+        "report.html",
+        "pictures",
+    }
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Doe^Jane" in page
+    assert "Doe, Jane" in page
     assert page.count("data:image/png") == 2
 
 
+def test_kinds_on_request_are_made_where_a_peer_asks(tmp_path: Path):
+    asked = dataclasses.replace(ENCODER, kinds_on_request=lambda: frozenset({ResultKind.SEG_LABELMAP}))
+    objects = asked.encode(make_result(tmp_path, **SMALL), revision=1, created_at=AT, out_dir=tmp_path / "out")
+    assert kinds(objects) == [ResultKind.SEG, ResultKind.SEG_LABELMAP, *ALWAYS[1:]]
+
+
+def test_a_negative_study_has_no_suspected_region_and_no_slice_of_interest(tmp_path: Path):
+    objects = encode(make_result(tmp_path, positive=(), **SMALL), tmp_path / "out")
+    assert kinds(objects) == [kind for kind in ALWAYS if kind not in (ResultKind.SUSPICION_SEG, ResultKind.KOS)]
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
-    result = make_result(tmp_path, **SMALL)
+    views = make_views(tmp_path / "views")
+    result = dataclasses.replace(make_result(tmp_path, **SMALL), views_path=views)
     first, second = (encode(result, tmp_path / name) for name in ("a", "b"))
-    assert [made.file.read_bytes() for made in first] == [made.file.read_bytes() for made in second]
+    for one, other in zip(first, second, strict=True):
+        assert one.file.read_bytes() == other.file.read_bytes(), one.kind
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_APPLICABLE, Outcome.FAILED])
@@ -54,21 +94,34 @@ def test_a_study_without_findings_gets_a_page_and_no_object(tmp_path: Path, outc
 
 
 @pytest.mark.parametrize("levels", [(), None])
-def test_without_any_mask_there_is_a_report_and_no_segmentation(tmp_path: Path, levels):
-    result = make_result(tmp_path, levels=levels if levels is not None else LEVELS, **SMALL)
+def test_without_any_mask_there_is_no_segmentation_of_vertebrae(tmp_path: Path, levels):
+    result = make_result(tmp_path, levels=levels if levels is not None else LEVELS, positive=(), **SMALL)
     if levels is None:
         result = dataclasses.replace(result, mask_path=None)
-    assert [made.kind for made in encode(result, tmp_path / "out")] == [ResultKind.SR]
+    made = kinds(encode(result, tmp_path / "out"))
+    assert ResultKind.SEG not in made
+    assert {ResultKind.SR, ResultKind.TEXT_SR, ResultKind.SC} <= set(made)
 
 
 def test_views_that_cannot_be_drawn_hold_nothing_back(tmp_path: Path):
     result = dataclasses.replace(make_result(tmp_path, **SMALL), views_path=tmp_path / "nowhere")
     objects = encode(result, tmp_path / "out")
-    assert len(objects) == 2
+    assert kinds(objects) == ALWAYS
+    assert [made.file.name for made in objects if made.kind is ResultKind.SC] == ["sc_1.dcm"]  # the page of findings
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_the_maker_and_the_weights_are_named_in_both_objects(tmp_path: Path):
+def test_suspicion_maps_that_cannot_be_read_leave_the_key_voxel(tmp_path: Path):
+    result = make_result(tmp_path, **SMALL)
+    result.suspicion_path.write_bytes(b"torn")
+    objects = encode(result, tmp_path / "out")
+    assert kinds(objects) == ALWAYS
+    (regions,) = (dcmread(made.file) for made in objects if made.kind is ResultKind.SUSPICION_SEG)
+    assert [item.SegmentLabel for item in regions.SegmentSequence] == ["C2 suspicion high"]
+    assert regions.pixel_array.sum() == 1
+
+
+def test_the_maker_and_the_weights_are_named_in_every_object(tmp_path: Path):
     for made in encode(make_result(tmp_path, **SMALL), tmp_path / "out"):
         read = dcmread(made.file)
         assert (read.Manufacturer, read.ManufacturerModelName, read.SoftwareVersions, read.DeviceSerialNumber) == (

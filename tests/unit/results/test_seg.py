@@ -10,7 +10,7 @@ from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import ResultKind, SourceSlice
 from dicom_node.results.identity import identify
 from dicom_node.results.provenance import Equipment
-from dicom_node.results.seg import Mask, build_segmentation, read_mask
+from dicom_node.results.seg import Mask, build_labelmap, build_segmentation, read_mask, vertebrae
 from dicom_node.results.sources import read_sources
 from tests.builders.ct import affine_lps, make_ct_series
 from tests.builders.results import BUNDLE, make_result, source_slices
@@ -30,7 +30,9 @@ def slices(tmp_path: Path) -> tuple[SourceSlice, ...]:
 def segment(labels: np.ndarray, slices: tuple[SourceSlice, ...], affine: np.ndarray | None = None):
     affine = affine_lps(*SHAPE, SPACING) if affine is None else affine
     sources = read_sources(slices, study_instance_uid="1.2.3")
-    return build_segmentation(Mask(labels=labels, affine_lps=affine), sources, BUNDLE, EQUIPMENT, IDENTITY)
+    bones = vertebrae(Mask(labels=labels, affine_lps=affine), sources)
+    assert bones is not None
+    return build_segmentation(bones, sources, BUNDLE, EQUIPMENT, IDENTITY)
 
 
 def boxes(**places: tuple[slice, slice, slice]) -> np.ndarray:
@@ -79,8 +81,28 @@ def test_planes_that_share_an_instance_take_the_mask_of_the_nearest_z(slices):
     }
 
 
-def test_an_empty_mask_gives_no_segmentation(slices):
-    assert segment(np.zeros(SHAPE, np.uint8), slices) is None
+def test_an_empty_mask_has_no_vertebrae(slices):
+    mask = Mask(labels=np.zeros(SHAPE, np.uint8), affine_lps=affine_lps(*SHAPE, SPACING))
+    assert vertebrae(mask, read_sources(slices, study_instance_uid="1.2.3")) is None
+
+
+def test_a_label_map_numbers_its_segments_by_level_and_holds_every_voxel(slices):
+    labels = boxes(C2=np.s_[4:5, 2:4, 2:4], C5=np.s_[2:3, 2:4, 2:9], C7=np.s_[1:3, 12:16, 9:12])
+    sources = read_sources(slices, study_instance_uid="1.2.3")
+    bones = vertebrae(Mask(labels=labels, affine_lps=affine_lps(*SHAPE, SPACING)), sources)
+    identity = identify(ResultKind.SEG_LABELMAP, RESULT, revision=1)
+    made = build_labelmap(bones, sources, BUNDLE, EQUIPMENT, identity)
+    named = {item.SegmentNumber: item.SegmentLabel for item in made.SegmentSequence}
+    assert named == {0: "Background", 2: "C2", 5: "C5", 7: "C7"}
+    assert made.PixelPaddingValue == 0
+    frames = {
+        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID: plane
+        for group, plane in zip(made.PerFrameFunctionalGroupsSequence, made.pixel_array, strict=True)
+    }
+    for source, plane in zip(slices, labels, strict=True):
+        if plane.any():
+            np.testing.assert_array_equal(frames.pop(source.sop_instance_uid), plane)
+    assert frames == {}
 
 
 @pytest.mark.parametrize(
