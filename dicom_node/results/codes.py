@@ -49,17 +49,18 @@ NONE_SUCCEEDED_WITHOUT_FINDINGS = Code("111245", "DCM", "No algorithms succeeded
 STATUS_OF_RESULTS = Code("111064", "DCM", "Summary of Detections")  # values: CID 6042
 NOT_ATTEMPTED = Code("111225", "DCM", "Not Attempted")
 
-# TID 2000: sections from CID 7001, their contents from CID 7002.
+# TID 2000: sections from CID 7001, their contents from CID 7002. LOINC has newer codes for the sections, which the
+# validators of the day and older readers do not know.
 TEXT_REPORT_TITLE = Code("18748-4", "LN", "Diagnostic Imaging Report")
-IMPRESSIONS = Code("19005-8", "LN", "Impressions")
+IMPRESSIONS = Code("121072", "DCM", "Impressions")
 IMPRESSION = Code("121073", "DCM", "Impression")
-FINDINGS = Code("59776-5", "LN", "Findings")
+FINDINGS = Code("121070", "DCM", "Findings")
 FINDING = Code("121071", "DCM", "Finding")
-PREVIOUS_FINDINGS = Code("18834-2", "LN", "Previous Findings")
+PREVIOUS_FINDINGS = Code("121068", "DCM", "Previous Findings")
 PREVIOUS_FINDING = Code("121069", "DCM", "Previous Finding")
-PROCEDURE_DESCRIPTIONS = Code("55111-9", "LN", "Current Procedure Descriptions")
+PROCEDURE_DESCRIPTIONS = Code("121064", "DCM", "Current Procedure Descriptions")
 PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
-CONCLUSIONS = Code("55110-1", "LN", "Conclusions")
+CONCLUSIONS = Code("121076", "DCM", "Conclusions")
 CONCLUSION = Code("121077", "DCM", "Conclusion")
 SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
 STUDY_OF_PROCEDURE = Code("121018", "DCM", "Procedure Study Instance UID")
