@@ -137,12 +137,14 @@ class DcmtkStorescp:
 
 
 class Orthanc:
-    """Debian's Orthanc as a PACS."""
+    """Debian's Orthanc as a PACS; with `dicomweb` its plugin serves STOW-RS, QIDO-RS and WADO-RS at `dicomweb_url`."""
 
     ae_title = "ORTHANC"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, dicomweb: bool = False, **more: Any) -> None:
         program = require("Orthanc", "orthanc")
+        plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+        plugins = [str(require_file(plugin, "orthanc-dicomweb"))] if dicomweb else []
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self._http = free_port(), free_port()
         configuration = {
@@ -154,8 +156,8 @@ class Orthanc:
             "HttpPort": self._http,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
-            "Plugins": [],
-        }
+            "Plugins": plugins,
+        } | more
         (folder / "orthanc.json").write_text(json.dumps(configuration))
         self._process = subprocess.Popen(
             [program, str(folder / "orthanc.json")],
@@ -164,6 +166,7 @@ class Orthanc:
             stderr=subprocess.DEVNULL,
         )
         self.url = f"http://127.0.0.1:{self._http}"
+        self.dicomweb_url = f"{self.url}/dicom-web"
         wait_for("Orthanc to answer", lambda: get_json(f"{self.url}/system"))
 
     def instances(self) -> list[dict[str, Any]]:

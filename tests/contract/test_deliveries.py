@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from dicom_node.core.delivery import Delivery, DeliveryState, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.errors import StorageConflict
+from dicom_node.core.finding import ResultKind
 from dicom_node.core.job import Lease
+from dicom_node.core.shipment import Substitution
 from tests.contract.rows import STUDY, at, result_objects
 
 OBJECTS = result_objects()
@@ -236,3 +238,49 @@ def test_deliveries_are_due_expire_and_are_found_by_a_new_life(database: Any) ->
         assert uow.deliveries.leased_by_others("node-1/new", owner_prefix="node-1/") == (sending,)
         assert uow.deliveries.leased_by_others("node-1/old", owner_prefix="node-1/") == ()
         assert uow.deliveries.leased_by_others("node-2/x", owner_prefix="node-2/") == ()
+
+
+def test_what_was_sent_instead_of_what_comes_back_in_order_and_is_replaced_as_a_whole(database: Any) -> None:
+    delivery = pending(database)
+    first = (
+        Substitution(wanted=ResultKind.SR, sent=ResultKind.SR_COMPREHENSIVE, why="the peer does not take it"),
+        Substitution(wanted=ResultKind.KOS, sent=None, why="the peer does not take it"),
+    )
+    for substitutions in (first, first[1:], ()):
+        with database.unit_of_work() as uow:
+            uow.deliveries.record_substitutions(delivery.id, substitutions)
+            uow.commit()
+        assert stored(database, delivery.id).substitutions == substitutions
+
+
+def test_a_worker_that_holds_the_delivery_as_it_was_does_not_wipe_the_choice(database: Any) -> None:
+    pending(database)
+    held = claimed(database)
+    assert held is not None
+    choice = (Substitution(wanted=ResultKind.KOS, sent=None, why="the peer does not take it"),)
+    with database.unit_of_work() as uow:
+        uow.deliveries.record_substitutions(held.id, choice)
+        uow.commit()
+    assert updated(database, replace(held, state=DeliveryState.STORED, lease=None), held)
+    assert stored(database, held.id).substitutions == choice
+
+
+def test_a_job_has_one_delivery_to_a_peer_on_a_channel_in_a_round(database: Any) -> None:
+    pending(database, "hl7")
+    told = pending(database, "hl7", channel=Channel.HL7, objects=())
+    again = pending(database, "hl7", round=2, route="emergency")
+    assert (stored(database, told.id).channel, stored(database, told.id).objects) == (Channel.HL7, ())
+    assert (stored(database, again.id).round, stored(database, again.id).route) == (2, "emergency")
+    with pytest.raises(StorageConflict):
+        pending(database, "hl7", round=2)
+
+
+def test_a_claim_takes_only_its_channels(database: Any) -> None:
+    pending(database, "hl7", channel=Channel.HL7, objects=())
+    objects = pending(database, "pacs", seconds=1)
+    with database.unit_of_work() as uow:
+        taken = uow.deliveries.claim(owner="a", now=at(2), lease_until=at(60), channels=(Channel.OBJECTS,))
+        assert taken is not None
+        assert taken.id == objects.id
+        assert uow.deliveries.claim(owner="a", now=at(2), lease_until=at(60), channels=(Channel.OBJECTS,)) is None
+        assert uow.deliveries.claim(owner="a", now=at(2), lease_until=at(60), channels=()) is None

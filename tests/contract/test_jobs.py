@@ -235,3 +235,17 @@ def test_a_new_life_finds_the_leases_of_the_earlier_ones(database: Any) -> None:
     with database.reading() as uow:
         found = uow.jobs.leased_by_others("node_1/b", owner_prefix="node_1/")
         assert [job.revision for job in found] == [1]
+
+
+def test_a_job_that_ended_without_a_result_is_unspoken_until_it_counts_as_told(database: Any) -> None:
+    ends = (JobState.FAILED, JobState.DONE, JobState.SKIPPED, JobState.CANCELLED, JobState.SUPERSEDED, JobState.RUNNING)
+    for revision, state in enumerate(ends, start=1):
+        job = queued(database, revision=revision)
+        assert updated(database, replace(job, state=state), job)
+    with database.reading() as uow:
+        silent = uow.jobs.unspoken()
+        assert [job.state for job in silent] == [JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED]
+        assert uow.jobs.unspoken(limit=1) == silent[:1]
+    assert updated(database, replace(silent[0], is_told=True), silent[0])
+    with database.reading() as uow:
+        assert uow.jobs.unspoken() == silent[1:]
