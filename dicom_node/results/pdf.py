@@ -41,7 +41,7 @@ from reportlab.platypus.doctemplate import LayoutError
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.results.calls import Call
 from dicom_node.results.facts import PATIENT, PATIENT_ID, Facts, name_groups, shown_facts
-from dicom_node.results.wording import NEGATIVE, POSITIVE, Narrative
+from dicom_node.results.wording import NEGATIVE, POSITIVE, Narrative, picture_caption
 from dicom_node.results.words import Words
 
 _MARGIN = 16 * mm
@@ -120,7 +120,7 @@ def _story(sheet: Sheet, words: Words) -> list[Flowable]:
     story += _section(words("What was looked at"), told.looked_at)
     story += _section(words("Quality notes"), told.quality)
     story += _section(words("Limits"), told.limits)
-    story += _key_images([file for name, file in by_name.items() if name != _SIDE_VIEW], words)
+    story += _images([file for name, file in by_name.items() if name != _SIDE_VIEW], words)
     return story
 
 
@@ -171,23 +171,20 @@ def _findings(told: Narrative, words: Words, side_view: Path | None) -> list[Flo
     return [Spacer(1, 3 * mm), columns]
 
 
-def _key_images(files: Sequence[Path], words: Words) -> list[Flowable]:
-    """Two a row, each with its level below."""
+def _images(files: Sequence[Path], words: Words) -> list[Flowable]:
+    """Two a row, each with its caption below."""
     width = (_WIDTH - _GAP) / 2
     cells: list[list[Flowable]] = [
-        [
-            _picture(file, width, 95 * mm),
-            _text(words("{name}: key image", name=file.stem.removeprefix("key_")), "small"),
-        ]
-        for file in files
+        [_picture(file, width, 95 * mm), _text(picture_caption(file.stem, words), "small")] for file in files
     ]
-    rows = [
-        [*cells[start : start + 2], *[[]] * (2 - len(cells[start : start + 2]))] for start in range(0, len(cells), 2)
+    cells += [[]] * (len(cells) % 2)
+    tables = [
+        Table([cells[start : start + 2]], colWidths=[width + _GAP / 2] * 2, style=_bare())
+        for start in range(0, len(cells), 2)
     ]
-    tables = [Table([row], colWidths=[width + _GAP / 2] * 2, style=_bare()) for row in rows]
     if not tables:
         return []
-    return [KeepTogether([_text(words("Key images of suspicious levels"), "heading"), tables[0]]), *tables[1:]]
+    return [KeepTogether([_text(words("Images"), "heading"), tables[0]]), *tables[1:]]
 
 
 def _section(heading: str, texts: Sequence[str]) -> list[Flowable]:

@@ -98,6 +98,7 @@ _NOTES: tuple[tuple[str, str], ...] = (
 )
 
 _REASONS: tuple[tuple[str, str], ...] = (
+    (r"the analysis was stopped by an operator", N_("The analysis was stopped by an operator.")),
     (r"the study holds no image series", N_("The study holds no images that could be analysed.")),
     (
         r"no cervical spine was found in the pixels of any eligible series",

@@ -23,6 +23,7 @@ from dicom_node.results.wording import (
     Narrative,
     call_words,
     narrate,
+    picture_caption,
     why_not_assessed,
 )
 from dicom_node.results.words import N_, SOURCE_LANGUAGE, Words
@@ -72,8 +73,8 @@ def write_report(
         told=told,
         title=title or told.title,
         facts=shown_facts(study_facts, words),
-        overview={"data": images["sagittal"]} if "sagittal" in images else None,
-        keys=[_key(stem, data) for stem, data in images.items() if stem.startswith("key_")],
+        overviews=[(picture_caption(name, words), data) for name, data in images.items() if not _is_key(name)],
+        keys=[(picture_caption(name, words), data) for name, data in images.items() if _is_key(name)],
         rows=_rows(result_json, _truth_by_level(truth), words),
         has_truth=truth is not None,
         series=result_json["series"],
@@ -96,8 +97,8 @@ def _embedded(file: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
 
 
-def _key(stem: str, data: str) -> dict[str, str]:
-    return {"name": stem.removeprefix("key_"), "data": data}
+def _is_key(name: str) -> bool:
+    return name.startswith("key_")
 
 
 def _rows(result_json: Mapping[str, Any], truth: Mapping[str, Mapping[str, Any]], words: Words) -> list[dict[str, Any]]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from dicom_node.app.result_json import result_json
-from dicom_node.core.finding import AnalysisResult, BundleIdentity, ResultObject, SourceSlice
+from dicom_node.core.finding import AnalysisResult, BundleIdentity, ResultObject
 from dicom_node.results.earlier import changes
 from dicom_node.results.provenance import Equipment
 from dicom_node.results.sources import SourceSeries
@@ -65,22 +63,11 @@ def _places(result: AnalysisResult, sources: SourceSeries) -> dict[str, Place]:
     series = _number(sources.header, "SeriesNumber")
     found = {}
     for finding in result.findings:
-        if not finding.is_positive or finding.key_index_zyx is None:
-            continue
-        image = _image_number(result.slices[finding.key_index_zyx[0]])
-        if image is not None:
-            found[finding.level] = Place(image=image, series=series)
+        if finding.is_positive and finding.key_index_zyx is not None:
+            frame = sources.frames[finding.key_index_zyx[0]]
+            if frame.image_number is not None:
+                found[finding.level] = Place(image=frame.image_number, series=series)
     return found
-
-
-def _image_number(source: SourceSlice) -> int | None:
-    if source.frame_number is not None:
-        return source.frame_number
-    try:
-        header = dcmread(source.file, stop_before_pixels=True, force=True, specific_tags=["InstanceNumber"])
-    except (OSError, InvalidDicomError, EOFError):
-        return None
-    return _number(header, "InstanceNumber")
 
 
 def _number(header: Dataset, keyword: str) -> int | None:

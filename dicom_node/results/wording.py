@@ -29,6 +29,7 @@ _NOT_ASSESSED = {
     LevelStatus.PARTLY_IN_FIELD_OF_VIEW.value: N_("only partly in the field of view"),
     LevelStatus.NOT_ASSESSED.value: N_("not found in the field of view"),
 }
+_OVERVIEWS = {"sagittal": N_("The spine from the side"), "coronal": N_("The spine from the front")}
 _NOT_ANALYSED = {
     Outcome.NOT_APPLICABLE.value: N_("Not analysed, the AI is not applicable to this study: {reason}"),
     Outcome.FAILED.value: N_("Not analysed, the AI analysis failed: {reason}"),
@@ -118,7 +119,7 @@ def narrate(
         levels=_levels(result_json, words, places or {}),
         looked_at=_looked_at(result_json, words, maker, series),
         quality=remarks.quality_notes(result_json["quality"], words),
-        limits=limits(words, maker.trained_on),
+        limits=limits(words, maker.trained_on) if _is_analysed(result_json) else _silence(words),
     )
 
 
@@ -129,6 +130,8 @@ def title(words: Words) -> str:
 
 def notice(words: Words, trained_on: str) -> str:
     """The sentence that stands on everything the node says."""
+    if not trained_on:
+        return words("AI result, not a diagnosis.")
     if trained_on == SYNTHETIC:
         return words("AI result, not a diagnosis. Trained on synthetic data.")
     return words("AI result, not a diagnosis. Trained on: {data}.", data=trained_on)
@@ -146,9 +149,17 @@ def limits(words: Words, trained_on: str) -> tuple[str, ...]:
     )
 
 
+def _silence(words: Words) -> tuple[str, ...]:
+    return (words("Nothing is said about fractures: the study has to be read as one that no AI has seen."),)
+
+
+def _is_analysed(result_json: Mapping[str, Any]) -> bool:
+    return bool(result_json["outcome"] == Outcome.ANALYSED.value)
+
+
 def verdict(result_json: Mapping[str, Any], words: Words) -> Verdict:
     """The whole result in one or two sentences."""
-    if result_json["outcome"] != Outcome.ANALYSED.value:
+    if not _is_analysed(result_json):
         why = remarks.reason(str(result_json["reason"]), words)
         return Verdict(kind=NEITHER, text=words(_NOT_ANALYSED[result_json["outcome"]], reason=why))
     levels = result_json["levels"]
@@ -177,6 +188,13 @@ def not_assessed(level: str, status: str, words: Words) -> str:
     return words("{level}: not assessed, {why}.", level=level, why=why_not_assessed(status, words))
 
 
+def picture_caption(name: str, words: Words) -> str:
+    """What a picture shows, by the name of its view."""
+    if name in _OVERVIEWS:
+        return words(_OVERVIEWS[name])
+    return words("{name}: key image", name=name.removeprefix("key_"))
+
+
 def call_words(call: Call | None, words: Words) -> str:
     """A call in two words, for tables and comparisons."""
     match call:
@@ -191,7 +209,7 @@ def call_words(call: Call | None, words: Words) -> str:
 
 
 def _levels(result_json: Mapping[str, Any], words: Words, places: Mapping[str, Place]) -> tuple[LevelSaid, ...]:
-    if result_json["outcome"] != Outcome.ANALYSED.value:
+    if not _is_analysed(result_json):
         return ()
     made = calls(result_json)
     said = [_level(entry, made[entry["level"]], places.get(entry["level"]), words) for entry in result_json["levels"]]

@@ -1,10 +1,8 @@
 """The report on paper: always made, always the same bytes. What it shows is read back in the integration tests."""
 
 import re
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from dicom_node.results.encapsulated_pdf import encapsulate
 from dicom_node.results.facts import name_groups, shown_facts
@@ -13,6 +11,7 @@ from dicom_node.results.pdf import Sheet, write_pdf
 from dicom_node.results.wording import Maker, narrate
 from dicom_node.results.words import LANGUAGES, Words
 from tests.builders.result_json import document
+from tests.builders.views import drawings
 
 FACTS = (("Patient", "Doe^Jane"), ("Patient ID", "ID-1"), ("Born", "19610203"), ("Accession number", ""))
 
@@ -27,19 +26,12 @@ def sheet(*, language: str = "en", facts=FACTS, pictures=(), changes=(), **more)
     return Sheet(narrative=narrative, facts=facts, pictures=pictures, made_on="20260102")
 
 
-def drawings(folder: Path, *names: str) -> list[Path]:
-    files = [folder / f"{name}.png" for name in names]
-    for file in files:
-        Image.new("RGB", (90, 200), (40, 60, 80)).save(file)
-    return files
-
-
 def pages_of(pdf: bytes) -> int:
     return len(re.findall(rb"/Type /Page\b", pdf))
 
 
 def test_the_same_report_is_the_same_bytes(tmp_path):
-    pictures = drawings(tmp_path, "sagittal", "key_C2", "key_C5", "key_C6")
+    pictures = drawings(tmp_path, "sagittal", "coronal", "key_C2", "key_C5", "key_C6")
     assert write_pdf(sheet(pictures=pictures)) == write_pdf(sheet(pictures=pictures))
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 from dicom_node.app.result_json import failed_json
 from dicom_node.core.finding import LEVELS
-from dicom_node.results.pictures import write_pictures
 from dicom_node.results.report import write_report
 from tests.builders.result_json import document
-from tests.builders.views import make_views
+from tests.builders.views import drawings
 
 
 def truth(**fractures: str) -> dict[str, Any]:
@@ -33,9 +32,10 @@ def text_of(page: str) -> str:
 
 
 def test_the_page_needs_no_other_file(tmp_path: Path):
-    images = write_pictures(make_views(tmp_path / "views"), tmp_path)
+    images = drawings(tmp_path, "sagittal", "coronal", "key_C2")
     page = write_report(document(suspicious=("C2",)), images, tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
+    assert [text for text in ("from the side", "from the front", "C2: key image") if text not in page] == []
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "http" not in page
 

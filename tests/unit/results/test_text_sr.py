@@ -124,7 +124,8 @@ def test_a_study_that_was_not_analysed_says_why_and_claims_no_level(result, outc
     reference = ("1.2.3", source.sop_class_uid, source.sop_instance_uid)
     identity = identify_status(silent, revision=1)
     report = build_status_report(tell(silent, EQUIPMENT), silent, reference, EQUIPMENT, identity)
-    (verdict, _) = texts_of(report, "121072")
+    verdict, silence = texts_of(report, "121072")
+    assert silence.startswith("Zu Frakturen wird nichts ausgesagt")
     assert words in verdict
     assert "Die Untersuchung enthält keine auswertbaren Bilder." in verdict
     assert not named(report, "121070")

@@ -114,6 +114,11 @@ def test_the_limits_say_what_the_model_was_trained_on(language):
     assert "RSNA" not in told(document(), words).limits[0]
 
 
+def test_where_nothing_is_known_of_the_training_nothing_is_said_of_it():
+    unknown = Maker(software="x", bundle="", trained_on="")
+    assert narrate(document(), ENGLISH, maker=unknown).limits[0] == "AI result, not a diagnosis."
+
+
 def test_notes_on_levels_are_left_to_the_levels_and_the_others_are_said_plainly():
     notes = (
         "Not assessed: C7.",
@@ -141,6 +146,7 @@ def test_the_reasons_of_a_study_that_is_not_applicable_are_known():
         "the study holds no image series",
         "no cervical spine was found in the pixels of any eligible series",
         "none of the 3 series is eligible (localizer, too_thick)",
+        "the analysis was stopped by an operator",
     ):
         assert "englisch" not in remarks.reason(text, GERMAN)
 
