@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.core.finding import AnalysisResult, ResultKind, ResultObject
 from dicom_node.results.provenance import blank_study
+from dicom_node.results.references import refer
 from dicom_node.results.sources import SourceSeries
 
 Reference = tuple[str, str, str]
@@ -57,20 +58,17 @@ def replaces(document: Dataset, study_instance_uid: str, predecessor: Sequence[R
 
 
 def _study(study_instance_uid: str, references: Iterable[Reference]) -> Dataset:
-    by_series: dict[str, list[Dataset]] = {}
+    by_series: dict[str, list[tuple[str, str]]] = {}
     for series_uid, sop_class, sop_instance in references:
-        instance = Dataset()
-        instance.ReferencedSOPClassUID = sop_class
-        instance.ReferencedSOPInstanceUID = sop_instance
-        by_series.setdefault(series_uid, []).append(instance)
+        by_series.setdefault(series_uid, []).append((sop_class, sop_instance))
     study = Dataset()
     study.StudyInstanceUID = study_instance_uid
     study.ReferencedSeriesSequence = [_series(uid, instances) for uid, instances in by_series.items()]
     return study
 
 
-def _series(series_uid: str, instances: list[Dataset]) -> Dataset:
+def _series(series_uid: str, instances: list[tuple[str, str]]) -> Dataset:
     series = Dataset()
     series.SeriesInstanceUID = series_uid
-    series.ReferencedSOPSequence = instances
+    refer(series, "ReferencedSOPSequence", tuple(instances))
     return series

@@ -14,8 +14,9 @@ from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.filewriter import correct_ambiguous_vr_element
 from pydicom.tag import Tag
+from pydicom.valuerep import AMBIGUOUS_VR, VR
 
 from dicom_node.core.errors import EncodingInvalid, StorageUnavailable
 from dicom_node.core.finding import BundleIdentity
@@ -225,12 +226,34 @@ def write(target: Dataset, file: Path) -> None:
 def _keep_raw_elements(target: Dataset) -> None:
     """pydicom decodes and encodes anew whatever was not read in the encoding it writes; tell it that ours was.
 
-    It then no longer settles VRs that depend on other attributes (OB or OW of the pixels), so that is done here.
+    It then no longer settles VRs that depend on other attributes (OB or OW of the pixels), so that is done here, once
+    for the whole tree: pydicom does it again at each level below, which takes most of the time of writing.
     """
-    correct_ambiguous_vr(target, is_little_endian=True)
+    _settle(target, [target], set())
     charset = target.get(Tag("SpecificCharacterSet"))
     encodings = default_encoding if charset is None else convert_encodings(charset.value)
     target.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=encodings)
+
+
+def _settle(data_set: Dataset, ancestors: list[Dataset], seen: set[int]) -> None:
+    """VRs are settled in this data set and in the items that were made here.
+
+    An item that was read from a file keeps its own encoding, and pydicom translates it. A sequence that is still raw
+    is written as it is. Items shared by several sequences are settled once.
+    """
+    for element in tuple(data_set.values()):
+        if isinstance(element, RawDataElement):
+            continue
+        if element.VR == VR.SQ:
+            for item in element.value:
+                if id(item) not in seen and item.original_encoding == (None, None):
+                    seen.add(id(item))
+                    _settle(item, [item, *ancestors], seen)
+                    item.set_original_encoding(
+                        is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding
+                    )
+        elif element.VR in AMBIGUOUS_VR:
+            correct_ambiguous_vr_element(element, data_set, is_little_endian=True, ancestors=ancestors)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -27,6 +27,7 @@ from dicom_node.core.finding import BundleIdentity
 from dicom_node.results import codes
 from dicom_node.results.identity import ObjectIdentity
 from dicom_node.results.provenance import Equipment, blank_study
+from dicom_node.results.references import refer
 from dicom_node.results.sources import SourceFrame, SourceSeries
 
 _SPACING_TOLERANCE_MM = 0.01
@@ -293,14 +294,10 @@ def _refer_to(target: Dataset, sources: SourceSeries) -> None:
     Viewers find the series to overlay through the Referenced Series Sequence (PS3.3 C.12.2); the frames without a
     label were analysed as well.
     """
-    instances = [
-        _item(ReferencedSOPClassUID=sop_class_uid, ReferencedSOPInstanceUID=sop_instance_uid)
-        for sop_class_uid, sop_instance_uid in sources.instances
-    ]
-    target.SourceImageSequence = instances
-    target.ReferencedSeriesSequence = [
-        _item(SeriesInstanceUID=sources.series_instance_uid, ReferencedInstanceSequence=instances)
-    ]
+    series = _item(SeriesInstanceUID=sources.series_instance_uid)
+    refer(series, "ReferencedInstanceSequence", sources.instances)
+    target.ReferencedSeriesSequence = [series]
+    refer(target, "SourceImageSequence", sources.instances)
 
 
 def _settle_dimension_uid(target: Dataset, uid: str) -> None:
