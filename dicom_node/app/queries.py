@@ -162,13 +162,20 @@ def job_json(job: AnalysisJob) -> dict[str, Any]:
 
 
 def delivery_json(delivery: Delivery) -> dict[str, Any]:
-    """A delivery as JSON, with the peer's answer to each object."""
+    """A delivery as JSON, with the peer's answer to each object and what was sent instead of what.
+
+    Not every object is sent: `held` says which the peer holds.
+    """
+    held = {entry.sop_instance_uid for entry in delivery.stored}
     answers = {status.sop_instance_uid: status for status in delivery.statuses}
     return {
         "id": delivery.id,
         "study_instance_uid": delivery.study_instance_uid,
         "revision": delivery.revision,
         "peer": delivery.peer,
+        "channel": delivery.channel.value,
+        "route": delivery.route,
+        "round": delivery.round,
         "state": delivery.state.value,
         "attempt": delivery.attempt,
         "created_at": _iso(delivery.created_at),
@@ -181,8 +188,17 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
                 "sop_class_uid": entry.sop_class_uid,
                 "sop_instance_uid": entry.sop_instance_uid,
                 "status": answers[entry.sop_instance_uid].status if entry.sop_instance_uid in answers else None,
+                "held": entry.sop_instance_uid in held,
             }
             for entry in delivery.objects
+        ],
+        "substitutions": [
+            {
+                "wanted": entry.wanted.value,
+                "sent": None if entry.sent is None else entry.sent.value,
+                "why": entry.why,
+            }
+            for entry in delivery.substitutions
         ],
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +47,7 @@ def run_checks(loaded: LoadedSettings) -> list[Check]:
     checks.append(_bundle(settings))
     checks += _localiser(settings)
     checks += [_peer(peer, settings) for peer in settings.peers if peer.enabled]
+    checks += _notified(settings)
     if not any(peer.enabled and peer.may_send for peer in settings.peers):
         checks.append(Check(name="peers", ok=False, detail="no enabled peer may send: nothing will ever arrive"))
     return checks
@@ -153,6 +156,8 @@ def _localiser(settings: Settings) -> list[Check]:
 
 def _peer(peer: PeerSettings, settings: Settings) -> Check:
     name = f"peer {peer.name}"
+    if peer.stow_url:
+        return _stow(name, peer)
     if not peer.receives_results:
         return Check(name=name, ok=True, detail=f"{peer.ae_title} only sends; not called")
     try:
@@ -160,3 +165,34 @@ def _peer(peer: PeerSettings, settings: Settings) -> Check:
     except NodeError as error:
         return Check(name=name, ok=False, detail=str(error))
     return Check(name=name, ok=True, detail=f"{peer.ae_title} answered C-ECHO in {elapsed_ms:.0f} ms")
+
+
+def _stow(name: str, peer: PeerSettings) -> Check:
+    from dicom_node.stow.probe import probe
+
+    try:
+        elapsed_ms, status = probe(to_peer(peer))
+    except NodeError as error:
+        return Check(name=name, ok=False, detail=str(error))
+    return Check(name=name, ok=True, detail=f"{peer.stow_url} answered {status} in {elapsed_ms:.0f} ms")
+
+
+def _notified(settings: Settings) -> list[Check]:
+    """The systems that are told of positives. Nothing is sent to them: they would act on it."""
+    checks: list[Check] = []
+    hl7, webhook = settings.notify.hl7, settings.notify.webhook
+    if hl7.enabled:
+        at = f"{hl7.host}:{hl7.port}"
+        try:
+            socket.create_connection((hl7.host, hl7.port), timeout=hl7.timeout_s).close()
+        except OSError as error:
+            checks.append(Check(name="notify hl7", ok=False, detail=f"nobody listens at {at}: {error}"))
+        else:
+            checks.append(Check(name="notify hl7", ok=True, detail=f"{at} takes connections"))
+    if webhook.enabled:
+        has_secret = bool(os.environ.get(webhook.secret_env))
+        detail = f"{webhook.url}, signed with {webhook.secret_env}"
+        if not has_secret:
+            detail = f"the environment variable {webhook.secret_env} holds no secret: the node would not start"
+        checks.append(Check(name="notify webhook", ok=has_secret, detail=detail))
+    return checks

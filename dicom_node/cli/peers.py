@@ -25,6 +25,14 @@ Host = Annotated[str | None, typer.Option("--host", help="Its address or host na
 Port = Annotated[int | None, typer.Option("--port", help="Its TCP port.")]
 MaySend = Annotated[bool | None, typer.Option("--may-send/--may-not-send", help="Are its associations accepted?")]
 Receives = Annotated[bool | None, typer.Option("--receives-results/--no-results", help="Are results delivered to it?")]
+Objects = Annotated[
+    list[str] | None,
+    typer.Option("--object", help="A kind of object it gets, or auto; give it again for each. See docs/RESULTS.md."),
+]
+StatusReports = Annotated[
+    bool | None, typer.Option("--status-reports/--no-status-reports", help="Is it told of studies not analysed?")
+]
+StowUrl = Annotated[str | None, typer.Option("--stow-url", help="Results go by STOW-RS there; empty: by C-STORE.")]
 Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Is the entry in use?")]
 
 
@@ -36,8 +44,21 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
         answer_json([peer.model_dump() for peer in peers])
         return
     table(
-        ("name", "AE title", "host", "port", "may send", "receives results", "enabled"),
-        [(p.name, p.ae_title, p.host, p.port, p.may_send, p.receives_results, p.enabled) for p in peers],
+        ("name", "AE title", "host", "port", "may send", "receives results", "objects", "STOW-RS", "enabled"),
+        [
+            (
+                p.name,
+                p.ae_title,
+                p.host,
+                p.port,
+                p.may_send,
+                p.receives_results,
+                ", ".join(p.objects),
+                p.stow_url,
+                p.enabled,
+            )
+            for p in peers
+        ],
         empty="no peers yet; `cspine-node peers add` makes one",
     )
 
@@ -50,13 +71,23 @@ def add(
     port: Annotated[int, typer.Option("--port", help="Its TCP port.")],
     may_send: MaySend = None,
     receives_results: Receives = None,
+    objects: Objects = None,
+    status_reports: StatusReports = None,
+    stow_url: StowUrl = None,
     enabled: Enabled = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """One more peer; a running node takes it up by itself."""
-    values: dict[str, str | int | bool] = {"name": name, "ae_title": ae_title, "host": host, "port": port}
-    flags = {"may_send": may_send, "receives_results": receives_results, "enabled": enabled}
+    values: dict[str, Any] = {"name": name, "ae_title": ae_title, "host": host, "port": port}
+    flags = {
+        "may_send": may_send,
+        "receives_results": receives_results,
+        "objects": objects or None,
+        "status_reports": status_reports,
+        "stow_url": stow_url,
+        "enabled": enabled,
+    }
     change = _editor(config).add(values | _given(flags), who=operator())
     _report(change, as_json)
 
@@ -70,6 +101,9 @@ def edit(
     port: Port = None,
     may_send: MaySend = None,
     receives_results: Receives = None,
+    objects: Objects = None,
+    status_reports: StatusReports = None,
+    stow_url: StowUrl = None,
     enabled: Enabled = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -83,6 +117,9 @@ def edit(
             "port": port,
             "may_send": may_send,
             "receives_results": receives_results,
+            "objects": objects or None,
+            "status_reports": status_reports,
+            "stow_url": stow_url,
             "enabled": enabled,
         }
     )

@@ -174,10 +174,16 @@ def _show(detail: StudyDetail) -> None:
     for remark in result.get("quality", ()):
         say(f"  quality: {remark}")
     table(
-        ("delivery", "peer", "state", "attempts", "next attempt", "failure"),
-        [(d.id, d.peer, d.state.value, d.attempt, when(d.next_attempt_at), d.failure) for d in detail.deliveries],
+        ("delivery", "receiver", "state", "attempts", "holds", "next attempt", "failure"),
+        [
+            (d.id, d.peer, d.state.value, d.attempt, d.held, when(d.next_attempt_at), d.failure)
+            for d in detail.deliveries
+        ],
         empty="no deliveries",
     )
+    for delivery in detail.deliveries:
+        for entry in delivery.substitutions:
+            say(f"  to {delivery.peer}: {entry}")
     table(
         ("at", "what", "event", "to", "who", "reason"),
         [(when(e.at), e.subject.partition(":")[0], e.event, e.to_state, e.actor, e.reason) for e in detail.history],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -86,6 +87,12 @@ class Delivery:
         """The objects that the peer holds."""
         held = {status.sop_instance_uid for status in self.statuses if status.is_stored}
         return tuple(entry for entry in self.objects if entry.sop_instance_uid in held)
+
+    @property
+    def held(self) -> str:
+        """The kinds that the peer holds, in words; empty where it holds nothing."""
+        counts = Counter(entry.kind.value for entry in self.stored)
+        return ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in counts.items())
 
     @property
     def says_status_only(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,9 +41,25 @@ def summarise(study: StudyIntake, job: AnalysisJob | None, deliveries: Sequence[
         return _status(WorklistState.RECEIVING, f"{study.instance_count} instances so far{again}")
     if job is None:
         return _status(WorklistState.NEEDS_ATTENTION, "the study is closed and has no analysis job")
+    current = _latest_round(delivery for delivery in deliveries if delivery.job_id == job.id)
     if job.state is JobState.DONE:
-        return _delivery_status([delivery for delivery in deliveries if delivery.job_id == job.id])
-    return _job_status(job)
+        return _delivery_status(current)
+    return _untold(job, current) or _job_status(job)
+
+
+def _latest_round(deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """A job that was started again has new deliveries; what became of those before no longer matters."""
+    latest = {(delivery.channel, delivery.peer): delivery for delivery in sorted(deliveries, key=lambda d: d.round)}
+    return list(latest.values())
+
+
+def _untold(job: AnalysisJob, deliveries: Sequence[Delivery]) -> WorklistStatus | None:
+    """A peer that asked to be told of a study without a result, and could not be."""
+    failed = [d for d in deliveries if d.state is DeliveryState.FAILED]
+    if job.state is not JobState.SKIPPED or not failed:
+        return None
+    told = "; ".join(f"{d.peer} was not told: {d.failure}" for d in failed)
+    return _status(WorklistState.NEEDS_ATTENTION, f"not applicable ({job.reason}); {told}")
 
 
 def _job_status(job: AnalysisJob) -> WorklistStatus:
@@ -80,7 +96,10 @@ def _delivery_status(deliveries: Sequence[Delivery]) -> WorklistStatus:
         return _status(WorklistState.NEEDS_ATTENTION, why)
     if moving:
         return _status(WorklistState.SENDING, "; ".join(_moving(d) for d in moving))
-    stored = [d for d in deliveries if d.state in (DeliveryState.STORED, DeliveryState.COMMITTED)]
+    objects = [d for d in deliveries if not d.channel.is_notification]
+    if not objects:
+        return _status(WorklistState.DELIVERED, "analysed; no peer was set to receive results")
+    stored = [d for d in objects if d.state in (DeliveryState.STORED, DeliveryState.COMMITTED)]
     if not stored:
         return _status(WorklistState.NEEDS_ATTENTION, "every delivery was cancelled; no peer holds the result")
     return _status(WorklistState.DELIVERED, f"stored at {', '.join(d.peer for d in stored)}")

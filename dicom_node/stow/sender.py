@@ -16,7 +16,6 @@ import structlog
 from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from requests.adapters import HTTPAdapter
 
 from dicom_node.app.offer_objects import Offering, Response
 from dicom_node.core.delivery import ObjectStatus
@@ -26,6 +25,7 @@ from dicom_node.core.peer import Peer, StowEndpoint
 from dicom_node.core.shipment import Plan, Shipment
 from dicom_node.ports import Clock
 from dicom_node.stow.answers import read_answer
+from dicom_node.stow.session import open_session
 
 log = structlog.get_logger(__name__)
 
@@ -58,27 +58,10 @@ class StowSender:
         endpoint = peer.stow
         if endpoint is None:
             raise PeerRefused(f"peer {peer.name!r} has no STOW-RS service")
-        with requests.Session() as session:
-            self._prepare(session, peer, endpoint)
+        with open_session(peer, endpoint, self._environ) as session:
             service = _Service(peer, endpoint, session, timeout_s=self._timeout_s)
             offering = Offering(shipment=shipment, offer=service.store, clock=self._clock)
             offering.run(on_plan=on_plan, on_answer=on_answer)
-
-    def _prepare(self, session: requests.Session, peer: Peer, endpoint: StowEndpoint) -> None:
-        session.trust_env = False  # neither a .netrc nor a proxy gets between us and what was configured
-        session.verify = endpoint.ca_file or True
-        session.max_redirects = 0  # a redirect would carry findings and token where nobody configured them to
-        session.mount("https://", HTTPAdapter(max_retries=0))
-        session.headers["Accept"] = "application/dicom+json"
-        if endpoint.client_certificate:
-            session.cert = (endpoint.client_certificate, endpoint.client_key)
-        if endpoint.token_variable:
-            token = self._environ.get(endpoint.token_variable, "").strip()
-            if not token:
-                raise PeerRefused(
-                    f"peer {peer.name!r}: the environment variable {endpoint.token_variable} holds no bearer token"
-                )
-            session.headers["Authorization"] = f"Bearer {token}"
 
 
 class _Service:

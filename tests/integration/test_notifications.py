@@ -1,4 +1,4 @@
-"""An MLLP listener from a library of its own gets a well-formed ORU^R01; a webhook's receiver verifies the signature."""
+"""A listener from a library of its own gets a well-formed ORU^R01; a webhook's receiver verifies the signature."""
 
 from __future__ import annotations
 

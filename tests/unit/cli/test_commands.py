@@ -42,7 +42,8 @@ def test_the_contract_s_commands_are_all_there() -> None:
     wanted = (
         "serve analyse phantom check echo send demo doctor migrate conformance train evaluate submission"
         " peers:list peers:add peers:edit peers:remove peers:test peers:history peers:rollback"
-        " studies:list studies:show studies:close studies:retry deliveries:list deliveries:retry bundle:inspect"
+        " studies:list studies:show studies:close studies:retry"
+        " deliveries:list deliveries:show deliveries:retry bundle:inspect"
         " prepare metadata export-images"
     )
     assert {word.replace(":", " ") for word in wanted.split()} <= names
@@ -96,10 +97,11 @@ def test_a_wrong_configuration_names_key_value_and_line(tmp_path: Path) -> None:
 def test_peers_are_listed_for_people_and_for_scripts(config: Path) -> None:
     assert "10.0.0.2" in cspine_node("peers", "list", "--config", config).out
     listed = cspine_node("peers", "list", "--config", config, "--json").json
-    assert listed[0] == {
-        "name": "pacs", "ae_title": "PACS", "host": "10.0.0.1", "port": 104,
-        "may_send": True, "receives_results": True, "enabled": True,
+    shown = {
+        "name": "pacs", "ae_title": "PACS", "host": "10.0.0.1", "port": 104, "may_send": True,
+        "receives_results": True, "enabled": True, "objects": ["auto"], "status_reports": False, "stow_url": "",
     }  # fmt: skip
+    assert {key: listed[0][key] for key in shown} == shown
 
 
 def test_a_peer_is_added_edited_removed_and_every_step_undone(config: Path) -> None:
@@ -111,15 +113,24 @@ def test_a_peer_is_added_edited_removed_and_every_step_undone(config: Path) -> N
     assert '+name = "view"' in added.out
     edited = cspine_node("peers", "edit", "view", "--port", 12, "--disable", "--rename", "viewer", *where)
     assert edited.status == 0
-    assert list_peers(config)[2].model_dump() == {
-        "name": "viewer", "ae_title": "VIEW", "host": "h", "port": 12,
-        "may_send": False, "receives_results": True, "enabled": False,
-    }  # fmt: skip
+    viewer = list_peers(config)[2]
+    assert (viewer.name, viewer.ae_title, viewer.host, viewer.port) == ("viewer", "VIEW", "h", 12)
+    assert (viewer.may_send, viewer.receives_results, viewer.enabled) == (False, True, False)
     assert cspine_node("peers", "remove", "viewer", *where).status == 0
     versions = cspine_node("peers", "history", "--json", *where).json
     assert [version["action"] for version in versions] == ["remove viewer", "edit view", "add view"]
     assert cspine_node("peers", "rollback", versions[-1]["id"], *where).status == 0
     assert config.read_text() == TWO_PEERS
+
+
+def test_the_objects_of_a_peer_are_edited(config: Path) -> None:
+    edit = ("peers", "edit", "pacs", "--config", config)
+    assert cspine_node(*edit, "--object", "auto", "--object", "PDF", "--status-reports").status == 0
+    pacs = list_peers(config)[0]
+    assert (pacs.objects, pacs.status_reports) == (("auto", "PDF"), True)
+    assert cspine_node(*edit, "--object", "SR", "--stow-url", "https://cloud.example/dicom-web/").status == 0
+    pacs = list_peers(config)[0]
+    assert (pacs.objects, pacs.stow_url) == (("SR",), "https://cloud.example/dicom-web")
 
 
 def test_a_refused_edit_is_status_2_and_changes_nothing(config: Path) -> None:
@@ -128,6 +139,8 @@ def test_a_refused_edit_is_status_2_and_changes_nothing(config: Path) -> None:
         ("edit", "nobody", "--port", 5),
         ("edit", "pacs", "--rename", "ct1"),
         ("remove", "nobody"),
+        ("edit", "pacs", "--object", "HOLOGRAM"),
+        ("edit", "pacs", "--stow-url", "ftp://cloud"),
         ("rollback", "20300101T000000.000000Z"),
     ):
         ran = cspine_node("peers", *arguments, "--config", config)
@@ -156,7 +169,7 @@ def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(config: 
 @pytest.mark.parametrize(
     "arguments",
     [["studies", "show", "1.2.3"], ["studies", "close", "1.2.3"], ["studies", "retry", "1.2.3"],
-     ["studies", "cancel", "1.2.3"], ["deliveries", "retry", "7"]],
+     ["studies", "cancel", "1.2.3"], ["deliveries", "retry", "7"], ["deliveries", "show", "7"]],
 )  # fmt: skip
 def test_what_the_node_does_not_know_is_status_1_and_one_line(config: Path, arguments: list[str]) -> None:
     ran = cspine_node(*arguments, "--config", config)

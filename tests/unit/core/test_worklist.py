@@ -1,6 +1,6 @@
 import pytest
 
-from dicom_node.core.delivery import DeliveryState
+from dicom_node.core.delivery import Channel, DeliveryState
 from dicom_node.core.job import JobState
 from dicom_node.core.study import StudyState
 from dicom_node.core.worklist import ATTENTION_AFTER_ATTEMPTS, WorklistState, summarise
@@ -71,3 +71,25 @@ def test_a_delivery_that_keeps_failing_shows_before_it_gives_up():
 def test_deliveries_of_an_earlier_revision_do_not_count():
     failed = delivery(DeliveryState.FAILED, job_id=7)
     assert summarise(CLOSED, job(JobState.DONE), [failed]).state is WorklistState.DELIVERED
+
+
+def test_a_notification_that_cannot_be_told_needs_attention_and_one_that_was_is_no_storage():
+    stored = delivery(DeliveryState.STORED)
+    told = delivery(DeliveryState.STORED, id=2, peer="hl7", channel=Channel.HL7, objects=())
+    status = summarise(CLOSED, job(JobState.DONE), [stored, told])
+    assert (status.state, status.why) == (WorklistState.DELIVERED, "stored at pacs")
+    failed = delivery(DeliveryState.FAILED, id=2, peer="hl7", channel=Channel.HL7, objects=(), failure="AE")
+    assert summarise(CLOSED, job(JobState.DONE), [stored, failed]).state is WorklistState.NEEDS_ATTENTION
+    assert "no peer" in summarise(CLOSED, job(JobState.DONE), [told]).why
+
+
+def test_a_peer_that_could_not_be_told_of_a_study_without_a_result_needs_attention():
+    failed = delivery(DeliveryState.FAILED, failure="refused")
+    status = summarise(CLOSED, job(JobState.SKIPPED, reason="a chest"), [failed])
+    assert status.state is WorklistState.NEEDS_ATTENTION
+    assert status.why == "not applicable (a chest); pacs was not told: refused"
+
+
+def test_what_became_of_the_deliveries_before_a_second_start_no_longer_matters():
+    failed, stored = delivery(DeliveryState.FAILED, failure="x"), delivery(DeliveryState.STORED, id=2, round=2)
+    assert summarise(CLOSED, job(JobState.DONE), [stored, failed]).state is WorklistState.DELIVERED

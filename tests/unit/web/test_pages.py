@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.core.delivery import Channel
 from dicom_node.core.errors import PeerUnreachable
+from dicom_node.core.finding import ResultKind
+from dicom_node.core.notice import Notice
 from dicom_node.core.study import PatientSummary
 from tests.unit.app.node import Node, analysed, incoming, not_applicable, pacs
 from tests.unit.web.builders import leave_pictures, web
@@ -116,7 +119,29 @@ def test_the_study_page_shows_each_delivery_and_its_failure(node: Node) -> None:
     page = web(node).get("/studies/1.2.3").text
     assert "RETRY_WAIT" in page
     assert "pacs is away" in page
-    assert "0 of 2" in page
+
+
+def test_the_study_page_says_what_was_sent_instead_of_what_and_why(node: Node) -> None:
+    node.encoder.kinds = (ResultKind.SEG, ResultKind.SR, ResultKind.SR_COMPREHENSIVE)
+    node.pacs.refusals["pacs"] = {ResultKind.SR: "accepts no presentation context for it"}
+    node.notifiers = {Channel.HL7: _Acknowledging()}
+    node.restart()
+    node.receive_study()
+    node.settle(turns=3)
+    page = web(node).get("/studies/1.2.3").text
+    instead = "Comprehensive SR instead of Comprehensive 3D SR: the peer accepts no presentation context for it"
+    assert page.count(instead) >= 2, "at the delivery and in the history"
+    assert "SEG, SR_COMPREHENSIVE" in page
+    assert 'hl7 <span class="small">notification</span>' in page
+    shown = web(node).get("/api/v1/studies/1.2.3").json()
+    to_pacs = next(delivery for delivery in shown["deliveries"] if delivery["channel"] == "objects")
+    assert [(entry["wanted"], entry["sent"]) for entry in to_pacs["substitutions"]] == [("SR", "SR_COMPREHENSIVE")]
+    assert [entry["kind"] for entry in to_pacs["objects"] if entry["held"]] == ["SEG", "SR_COMPREHENSIVE"]
+
+
+class _Acknowledging:
+    def tell(self, notice: Notice) -> str:
+        return "acknowledged with AA"
 
 
 def test_pictures_and_report_are_served_from_the_latest_attempt_with_its_overview_first(node: Node) -> None:

@@ -1,0 +1,145 @@
+"""Peers' objects and STOW-RS, routes, notified systems: what is accepted and what is refused, with the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from config.errors import ConfigError
+from config.load import load_settings
+from config.settings import Settings
+from config.words import LevelWord, ObjectWord, ResultWord
+from dicom_node.core.finding import LEVELS, ResultKind
+from dicom_node.core.peer import AUTO
+from dicom_node.core.routing import ResultClass
+
+PEER = "[[peers]]\nname = 'pacs'\nae_title = 'PACS'\nhost = 'h'\nport = 104\n"
+
+
+def loaded(tmp_path: Path, text: str, **environ: str) -> Settings:
+    file = tmp_path / "node.toml"
+    file.write_text(text)
+    return load_settings(file, environ=environ).settings
+
+
+def test_the_words_of_the_configuration_are_those_of_the_node():
+    assert set(get_args(ObjectWord)) == {AUTO, *(kind.value for kind in ResultKind if kind != ResultKind.STATUS_SR)}
+    assert set(get_args(ResultWord)) == {each.value for each in ResultClass}
+    assert get_args(LevelWord) == LEVELS
+
+
+@pytest.mark.parametrize(
+    ("text", "objects"),
+    [("", ("auto",)), ("objects = 'auto'", ("auto",)), ("objects = ['auto', 'PDF']", ("auto", "PDF"))],
+)
+def test_objects_are_a_word_or_a_list(tmp_path, text, objects):
+    (peer,) = loaded(tmp_path, PEER + text).peers
+    assert peer.objects == objects
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "why"),
+    [
+        ("objects = 'HOLOGRAM'", "objects", "'auto', 'SEG'"),
+        ("objects = ['STATUS_SR']", "objects", "input should be"),
+        ("objects = []", "objects", "receives_results = false"),
+        ("objects = ['SR', 'SR']", "objects", "there twice"),
+        ("objects = 7", "objects", "tuple"),
+        ("stow_url = 'ftp://cloud'", "stow_url", "https://"),
+        ("stow_url = 'https://'", "stow_url", "names a host"),
+        ("stow_token_env = 'T'", "stow_token_env", "means nothing without stow_url"),
+        ("stow_url = 'http://cloud/x'\nstow_token_env = 'T'", "stow_url", "token would be readable"),
+        ("stow_url = 'https://c'\nstow_token_env = 'Bearer abc'", "stow_token_env", "not the secret itself"),
+        ("stow_url = 'https://c'\nstow_client_key = '/k'", "stow_client_key", "both or none"),
+        ("stow_url = 'https://c'\nstow_ca_file = 'ca.pem'", "stow_ca_file", "absolute path"),
+    ],
+)
+def test_a_peer_that_cannot_work_is_refused_with_the_key(tmp_path, text, key, why):
+    with pytest.raises(ConfigError, match=why) as caught:
+        loaded(tmp_path, PEER + text)
+    assert caught.value.key == f"peers[0].{key}"
+    assert "node.toml:" in caught.value.source
+
+
+def test_a_password_in_a_url_is_refused_and_not_repeated(tmp_path):
+    with pytest.raises(ConfigError, match="environment variable") as caught:
+        loaded(tmp_path, PEER + "stow_url = 'https://user:hunter2@cloud'")
+    assert "hunter2" not in str(caught.value)
+
+
+ROUTE = "[[routes]]\nname = 'emergency'\n"
+
+
+def test_a_route_is_read(tmp_path):
+    settings = loaded(tmp_path, f"{PEER}{ROUTE}stations = ['CT_ER*']\nresults = ['positive']\nadd = ['pacs']\n")
+    (route,) = settings.routes
+    assert (route.stations, route.results, route.add) == (("CT_ER*",), ("positive",), ("pacs",))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "why"),
+    [
+        ("", "add", "does nothing"),
+        ("add = ['nobody']", "add", "no peer is called 'nobody'; the configured are: pacs"),
+        ("leave_out = ['nobody']", "leave_out", "no peer is called"),
+        ("add = ['pacs']\nleave_out = ['pacs']", "leave_out", "in add as well"),
+        ("add = ['pacs']\nresults = ['maybe']", "results", "'positive'"),
+        ("add = ['pacs']\nlevels = ['T1']", "levels", "'C1'"),
+        ("add = ['pacs']\nstations = ['']", "stations", "empty text"),
+        ("add = ['pacs']\nstation = ['x']", "station", "a route has name"),
+        ("add = 'pacs'", "add", "tuple"),
+        (f"add = ['pacs']\n{ROUTE}add = ['pacs']", "name", "another route"),
+    ],
+)
+def test_a_route_that_cannot_work_is_refused_with_the_key(tmp_path, text, key, why):
+    with pytest.raises(ConfigError, match=why) as caught:
+        loaded(tmp_path, PEER + ROUTE + text)
+    assert caught.value.key.endswith(f"].{key}")
+    assert caught.value.key.startswith("routes[")
+
+
+def test_notifications_are_off_and_switched_on_by_file_or_environment(tmp_path):
+    plain = loaded(tmp_path, "")
+    assert (plain.notify.hl7.enabled, plain.notify.webhook.enabled) == (False, False)
+    settings = loaded(
+        tmp_path,
+        "[notify.hl7]\nenabled = true\nhost = 'ris'\n[notify.webhook]\nenabled = true\nurl = 'https://er/x'\n",
+        CSPINE_NODE__NOTIFY__HL7__PORT="2576",
+    )
+    assert (settings.notify.hl7.enabled, settings.notify.hl7.host, settings.notify.hl7.port) == (True, "ris", 2576)
+    assert settings.notify.webhook.url == "https://er/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "why"),
+    [
+        ("[notify.webhook]\nenabled = true", "notify.webhook.url", "is needed"),
+        ("[notify.webhook]\nurl = 'http://er/x'", "notify.webhook.url", "not https"),
+        ("[notify.webhook]\nurl = 'https://er/x'\nsecret_env = 'a-b'", "notify.webhook.secret_env", "variable"),
+        ("[notify.hl7]\nport = 0", "notify.hl7.port", "greater than"),
+        ("[notify.hl7]\nprot = 1", "notify.hl7.prot", "did you mean notify.hl7.port"),
+        ("[notify.fax]\nenabled = true", "notify.fax", "unknown section"),
+        ("[notify]\nhl7 = 1", "notify.hl7", "is a section"),
+        ("notify = 1", "notify", "is a section"),
+        ("routes = 1", "routes", "list of tables"),
+    ],
+)
+def test_a_notification_that_cannot_work_is_refused_with_the_key(tmp_path, text, key, why):
+    with pytest.raises(ConfigError, match=why) as caught:
+        loaded(tmp_path, text)
+    assert caught.value.key == key
+
+
+def test_a_peer_that_a_route_names_is_not_removed_under_it(tmp_path):
+    from datetime import UTC, datetime
+
+    from config.editing import PeerEditor
+
+    file = tmp_path / "node.toml"
+    file.write_text(f"{PEER}\n{ROUTE}add = ['pacs']\n")
+    editor = PeerEditor(file=file, history_dir=tmp_path / "history", now=lambda: datetime.now(UTC))
+    with pytest.raises(ConfigError, match="no peer is called 'pacs'"):
+        editor.remove("pacs", who="me")
+    assert "name = 'pacs'" in file.read_text()
