@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dicom_node.results import codes
+from dicom_node.results.fonts import REGULAR, font_file
 
 RGB = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 INK: RGB = (236, 238, 240)
 NOTICE_INK: RGB = (255, 205, 120)
@@ -30,9 +30,9 @@ _MARGIN_PX = 10
 
 
 @cache
-def font(size: int) -> Font:
-    """Pillow's own font, so that every machine draws the same letters."""
-    return ImageFont.load_default(size)
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The same letters on every machine, and every letter of the languages we write."""
+    return ImageFont.truetype(str(font_file(REGULAR)), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def text(
@@ -88,7 +88,7 @@ def framed(image: Image.Image, heading: str, notice: str) -> Image.Image:
     return frame
 
 
-def _fitting(said: str, width: int) -> Font:
+def _fitting(said: str, width: int) -> ImageFont.FreeTypeFont:
     """The largest font in which the text fits the width."""
     sizes = range(_HEADING_PX, _LEAST_PX, -1)
     return next((font(s) for s in sizes if font(s).getlength(said) <= width - 2 * _MARGIN_PX), font(_LEAST_PX))

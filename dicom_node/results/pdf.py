@@ -1,9 +1,9 @@
 """The report on paper: A4, the verdict first, the spine from the side beside the levels, what was
 looked at and its limits, and at the end the key images.
 
-Drawn with ReportLab in its invariant mode, so that the same report is the same bytes. The fonts are matplotlib's
-DejaVu, which have every letter of the languages we write, but no Chinese, Japanese or Korean ones: of a name, the
-group that can be written is shown, and where there is none, a hint at the Patient ID.
+Drawn with ReportLab in its invariant mode, so that the same report is the same bytes. The fonts have no Chinese,
+Japanese or Korean letters: of a name, the groups that can be written are shown, and where there are none, the Patient
+ID has to do.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from PIL import Image as Pixels
+from reportlab import rl_config
 from reportlab.lib.colors import HexColor
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
@@ -41,6 +41,7 @@ from reportlab.platypus.doctemplate import LayoutError
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.results.calls import Call
 from dicom_node.results.facts import PATIENT, PATIENT_ID, Facts, name_groups, shown_facts
+from dicom_node.results.fonts import BOLD, REGULAR, font_file
 from dicom_node.results.wording import NEGATIVE, POSITIVE, Narrative, picture_caption
 from dicom_node.results.words import Words
 
@@ -49,7 +50,7 @@ _WIDTH = A4[0] - 2 * _MARGIN
 _GAP = 6 * mm
 _FOOT = 12 * mm
 _SIDE_VIEW = "sagittal"
-_FONT, _BOLD = "DejaVuSans", "DejaVuSans-Bold"
+_JPEG_QUALITY = 92
 _INK, _SOFT, _LINE, _RED = HexColor("#1b2127"), HexColor("#57626d"), HexColor("#d9dee3"), HexColor("#a3201a")
 _VERDICT = {
     POSITIVE: (HexColor("#fbe6e4"), HexColor("#a3201a")),
@@ -104,7 +105,7 @@ class _Foot:
         canvas.setStrokeColor(_LINE)
         canvas.line(_MARGIN, _MARGIN + _FOOT - 3 * mm, A4[0] - _MARGIN, _MARGIN + _FOOT - 3 * mm)
         canvas.setFillColor(_SOFT)
-        canvas.setFont(_FONT, 8)
+        canvas.setFont(REGULAR, 8)
         canvas.drawString(_MARGIN, _MARGIN + 4 * mm, self.owner)
         canvas.drawRightString(A4[0] - _MARGIN, _MARGIN + 4 * mm, str(canvas.getPageNumber()))
         canvas.drawString(_MARGIN, _MARGIN, self.notice)
@@ -120,7 +121,8 @@ def _story(sheet: Sheet, words: Words) -> list[Flowable]:
     story += _section(words("What was looked at"), told.looked_at)
     story += _section(words("Quality notes"), told.quality)
     story += _section(words("Limits"), told.limits)
-    story += _images([file for name, file in by_name.items() if name != _SIDE_VIEW], words)
+    others = [name for name in by_name if name != _SIDE_VIEW]
+    story += _images([by_name[name] for name in sorted(others, key=lambda name: not name.startswith("key_"))], words)
     return story
 
 
@@ -195,11 +197,14 @@ def _section(heading: str, texts: Sequence[str]) -> list[Flowable]:
 
 
 def _picture(file: Path, width: float, height: float) -> Image:
-    """The picture, as large as fits."""
+    """The picture, as large as fits; as JPEG, which is a tenth of the size and looks the same on paper."""
+    stream = BytesIO()
     with Pixels.open(file) as pixels:
         columns, rows = pixels.size
+        pixels.convert("RGB").save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    stream.seek(0)
     scale = min(width / columns, height / rows)
-    return Image(str(file), columns * scale, rows * scale, hAlign="LEFT")
+    return Image(stream, columns * scale, rows * scale, hAlign="LEFT")
 
 
 def _text(text: str, style: str, *, plain: bool = True) -> Paragraph:
@@ -218,15 +223,15 @@ def _bare(*more: tuple[object, ...]) -> TableStyle:
 def _styles() -> dict[str, ParagraphStyle]:
     def style(name: str, size: float, **more: object) -> ParagraphStyle:
         return ParagraphStyle(
-            name, **{"fontName": _FONT, "fontSize": size, "leading": 1.4 * size, "textColor": _INK} | more
+            name, **{"fontName": REGULAR, "fontSize": size, "leading": 1.4 * size, "textColor": _INK} | more
         )
 
     return {
-        "title": style("title", 15, fontName=_BOLD, spaceAfter=4 * mm),
-        "heading": style("heading", 11, fontName=_BOLD, spaceBefore=4 * mm, spaceAfter=1.5 * mm),
+        "title": style("title", 15, fontName=BOLD, spaceAfter=4 * mm),
+        "heading": style("heading", 11, fontName=BOLD, spaceBefore=4 * mm, spaceAfter=1.5 * mm),
         "verdict": style("verdict", 12.5),
         "body": style("body", 9, spaceAfter=1.2 * mm),
-        "positive": style("positive", 9, fontName=_BOLD, textColor=_RED, spaceAfter=1.2 * mm),
+        "positive": style("positive", 9, fontName=BOLD, textColor=_RED, spaceAfter=1.2 * mm),
         "fact": style("fact", 9),
         "small": style("small", 8, textColor=_SOFT),
     }
@@ -234,14 +239,11 @@ def _styles() -> dict[str, ParagraphStyle]:
 
 @cache
 def _register_fonts() -> None:
-    """Once in a process; the files are matplotlib's, which is not imported for it."""
-    spec = find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        raise OSError("the fonts of the report are matplotlib's, which is not installed")
-    folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
-    for name in (_FONT, _BOLD):
-        pdfmetrics.registerFont(TTFont(name, folder / f"{name}.ttf"))
-    pdfmetrics.registerFontFamily(_FONT, normal=_FONT, bold=_BOLD, italic=_FONT, boldItalic=_BOLD)
+    """Once in a process."""
+    rl_config.useA85 = 0  # binary streams: writing them as text takes longer than everything else
+    for name in (REGULAR, BOLD):
+        pdfmetrics.registerFont(TTFont(name, font_file(name)))
+    pdfmetrics.registerFontFamily(REGULAR, normal=REGULAR, bold=BOLD, italic=REGULAR, boldItalic=BOLD)
 
 
 def _kept_together(text: str) -> str:
@@ -253,7 +255,7 @@ def _kept_together(text: str) -> str:
 
 def _has(text: str) -> bool:
     """Whether the font has every letter."""
-    known = pdfmetrics.getFont(_BOLD).face.charToGlyph
+    known = pdfmetrics.getFont(BOLD).face.charToGlyph
     return all(ord(letter) in known for letter in text)
 
 

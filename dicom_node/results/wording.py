@@ -192,7 +192,8 @@ def picture_caption(name: str, words: Words) -> str:
     """What a picture shows, by the name of its view."""
     if name in _OVERVIEWS:
         return words(_OVERVIEWS[name])
-    return words("{name}: key image", name=name.removeprefix("key_"))
+    level, _, plane = name.removeprefix("key_").partition("_")
+    return words("{name}: key image", name=words.listed([level, words(plane)] if plane else [level]))
 
 
 def call_words(call: Call | None, words: Words) -> str:

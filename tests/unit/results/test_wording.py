@@ -7,7 +7,7 @@ from dicom_node.core.finding import LEVELS
 from dicom_node.core.selection import RULE_NAMES
 from dicom_node.results import remarks
 from dicom_node.results.calls import OVERALL, Call, calls
-from dicom_node.results.wording import Maker, Narrative, Place, SeriesShown, narrate, verdict
+from dicom_node.results.wording import Maker, Narrative, Place, SeriesShown, narrate, picture_caption, verdict
 from dicom_node.results.words import LANGUAGES, Words
 from inference.spine import COUNTED_FROM_SHAPE
 from tests.builders.result_json import document
@@ -63,6 +63,16 @@ def test_the_same_sentences_in_german():
     sentences = [said.text for said in told(made, GERMAN, places={"C2": Place(image=145)}).levels]
     assert sentences[1] == "C2: frakturverdächtig, Wahrscheinlichkeit 87,6 % (Schwellenwert 30,0 %). Siehe Bild 145."
     assert sentences[6] == "C7: nicht beurteilt, nur teilweise abgebildet."
+
+
+def test_pictures_are_named_by_what_they_show():
+    names = ("sagittal", "coronal", "key_C2", "key_C2_sagittal")
+    assert [picture_caption(name, GERMAN) for name in names] == [
+        "Die Wirbelsäule von der Seite",
+        "Die Wirbelsäule von vorne",
+        "C2: Schlüsselbild",
+        "C2, sagittal: Schlüsselbild",
+    ]
 
 
 def test_a_study_that_was_not_analysed_has_no_level_sentences():
