@@ -70,7 +70,6 @@ class Said:
     result: AnalysisResult
     objects: dict[ResultKind, ResultObject]
     language: str
-    revision: int
     out_dir: Path
 
     def data_set(self, kind: ResultKind) -> Dataset:
@@ -106,7 +105,6 @@ def encode(case: str, folder: Path) -> Said:
         result=result,
         objects={entry.kind: entry for entry in made},
         language=language,
-        revision=revision,
         out_dir=folder / "out",
     )
 
