@@ -188,8 +188,8 @@ def _show_demo(outcome: DemoResult) -> None:
     overall = outcome.result["patient_overall"]
     say(f"any fracture: {overall['probability']:.2f} (threshold {overall['threshold']:.2f})")
     say(f"from the last image to the stored result: {outcome.seconds_to_result:.1f} s")
-    for name, path in (("SEG", outcome.objects[0]), ("SR", outcome.objects[1]), ("report", outcome.report)):
-        say(f"{name:8}{path}")
+    for name, path in (*((kind.value, path) for kind, path in outcome.objects), ("report", outcome.report)):
+        say(f"{name:16}{path}")
     say(f"pictures {', '.join(str(picture) for picture in outcome.pictures)}")
     say("The weights are trained on synthetic CT only: these findings say nothing about patients.")
 

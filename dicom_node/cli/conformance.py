@@ -1,4 +1,9 @@
-"""The DICOM conformance statement of a configuration (after PS3.2), as Markdown."""
+"""The DICOM conformance statement of a configuration, as Markdown, in the form of PS3.2 annex A.
+
+How to edit: the numbers of the sections are those of the template, so that readers find what they look for where they
+always find it. What depends on the configuration comes from the settings, what depends on the program from the tables
+that the program itself works with.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,49 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from dicom_node.cli.conformance_objects import coded_terms, created_objects, fallbacks
+from dicom_node.cli.conformance_receivers import configuration, dicomweb, other_interfaces, stow_peers
+
 if TYPE_CHECKING:
     from config.settings import Settings
 
-_SR = "1.2.840.10008.5.1.4.1.1.88.34"
-_SEG = "1.2.840.10008.5.1.4.1.1.66.4"
-_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_SYNTAXES_WE_SEND = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 
 
 def statement(settings: Settings) -> str:
     """The statement, whole."""
-    from pydicom.uid import UID
-
-    from dicom_node.dimse.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
-
     parts = [
+        *_overview(settings),
+        *_introduction(),
+        "## 4 Networking",
+        "",
+        *_implementation_model(settings),
+        *_acceptance(settings),
+        *_initiation(settings),
+        *dicomweb(settings),
+        *configuration(settings),
+        "## 5 Media interchange",
+        "",
+        "None.",
+        "",
+        "## 6 Support of character sets",
+        "",
+        "Received studies: every character set that the standard defines, ISO 2022 with code extensions, GB18030 and "
+        "UTF-8 among them. Created objects carry the character set, and the patient's and the study's texts, of their "
+        "study.",
+        "",
+        *_security(settings),
+        *_annexes(),
+        *other_interfaces(settings),
+    ]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _overview(settings: Settings) -> list[str]:
+    return [
         "# DICOM conformance statement",
+        "",
+        "## 1 Overview",
         "",
         f"cspine-node {version('cspine-node')}, as configured: Application Entity `{settings.node.ae_title}` "
         f"at {settings.node.host}:{settings.node.port}.",
@@ -30,9 +61,72 @@ def statement(settings: Settings) -> str:
         "Receives CT studies, analyses them for cervical spine fractures, and stores the results at the peers below.",
         "For research; not a medical device.",
         "",
-        *_association(settings),
-        *_peers(settings),
-        "## Services as SCP",
+        "| network service | as user (SCU) | as provider (SCP) |",
+        "| --- | --- | --- |",
+        "| Verification | yes, on request of an operator | yes |",
+        "| Storage | yes, the created objects of 8.1 | yes, the SOP classes of 4.2.1.4 |",
+        f"| STOW-RS (DICOMweb) | {'yes' if stow_peers(settings) else 'yes, no peer uses it'} | no |",
+        "| Query/Retrieve, Storage Commitment, Modality Worklist, MPPS, Print | no | no |",
+        "",
+    ]
+
+
+def _introduction() -> list[str]:
+    return [
+        "## 3 Introduction",
+        "",
+        "For integrators and for those who run the node. Terms are those of PS3.2, PS3.3, PS3.4, PS3.7 and PS3.18. A "
+        "*peer* is a remote Application Entity of the configuration; a *revision* is the nth time that a study was "
+        "complete; a *bundle* is a version of the model. This statement is generated from the running configuration "
+        "(`cspine-node conformance`). It does not by itself guarantee that two products work together: test it.",
+        "",
+    ]
+
+
+def _implementation_model(settings: Settings) -> list[str]:
+    return [
+        "### 4.1 Implementation model",
+        "",
+        f"One Application Entity, `{settings.node.ae_title}`, accepts and requests associations. A study is complete "
+        f"{settings.study.quiet_period_s:g} s after its last instance with no association carrying it, or "
+        f"{settings.study.hard_limit_s:g} s after its first; then it is analysed, and the results are delivered. "
+        "A later instance opens another revision, whose reports name their predecessor.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        "| Application context | 1.2.840.10008.3.1.1.1 |",
+        *_implementation_rows(),
+        f"| Associations accepted at once | {settings.node.maximum_associations}, "
+        f"{settings.node.maximum_associations_per_address} for an address |",
+        f"| Associations requested at once | {settings.delivery.workers}, one for a peer |",
+        "| Asynchronous operations | not negotiated |",
+        f"| Silence until an association is aborted | {settings.node.network_timeout_s:g} s |",
+        "",
+    ]
+
+
+def _implementation_rows() -> list[str]:
+    from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+    return [
+        f"| Implementation Class UID | {IMPLEMENTATION_CLASS_UID} |",
+        f"| Implementation Version Name | {IMPLEMENTATION_VERSION_NAME} |",
+        "| Maximum PDU length | 131072 bytes, proposed and accepted |",
+    ]
+
+
+def _acceptance(settings: Settings) -> list[str]:
+    from pydicom.uid import UID
+
+    from dicom_node.dimse.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES, VERIFICATION
+
+    return [
+        "### 4.2.1 Association acceptance: services as SCP",
+        "",
+        f"Associations are accepted that call `{settings.node.ae_title}`, from AE titles and addresses of peers that "
+        "may send; others are rejected.",
+        "",
+        "#### 4.2.1.4 Presentation contexts",
         "",
         "Verification and Storage (PS3.4 annexes A and B), level 2 (full). A study's other objects are stored and take "
         "no part in the analysis. Storage SOP classes that are newer than this list, and private ones, are accepted.",
@@ -42,62 +136,80 @@ def statement(settings: Settings) -> str:
         "",
         *_uids("Transfer syntax", TRANSFER_SYNTAXES, UID),
         *_statuses(),
-        "## Services as SCU",
-        "",
-        "Verification, on request of an operator. Storage of the results, each in the first transfer syntax that the "
-        "peer accepts:",
-        "",
-        "| SOP class | UID | transfer syntaxes | content |",
-        "| --- | --- | --- | --- |",
-        f"| {UID(_SEG).name} | {_SEG} | {UID(_EXPLICIT_LITTLE).name}, {UID(_IMPLICIT_LITTLE).name} "
-        "| BINARY, one segment for each of C1 to C7 that was found |",
-        f"| {UID(_SR).name} | {_SR} | {UID(_EXPLICIT_LITTLE).name}, {UID(_IMPLICIT_LITTLE).name} "
-        "| TID 1500 Measurement Report: a finding for each assessed level |",
-        "",
-        "The instances' UIDs depend on the study, its revision, the bundle and the kind alone: a result sent twice is "
-        "one instance. A failed delivery is tried again as configured under `[delivery]`.",
-        "",
-        "## Character sets",
-        "",
-        "Every one that the standard defines, in received studies; results carry the character set of their study.",
-        "",
-        "## Security",
-        "",
-        "Associations are accepted by calling AE title and address, and by called AE title. No TLS yet.",
     ]
-    return "\n".join(parts) + "\n"
 
 
-def _association(settings: Settings) -> list[str]:
-    node = settings.node
+def _initiation(settings: Settings) -> list[str]:
+    from pydicom.uid import UID
+
+    syntaxes = ", ".join(UID(uid).name for uid in _SYNTAXES_WE_SEND)
     return [
-        "## Associations",
+        "### 4.2.2 Association initiation: services as SCU",
         "",
-        "| | |",
-        "| --- | --- |",
-        "| Application context | 1.2.840.10008.3.1.1.1 |",
-        f"| Associations at once | {node.maximum_associations}, "
-        f"{node.maximum_associations_per_address} for an address |",
-        f"| Silence until an association is aborted | {node.network_timeout_s:g} s |",
-        f"| A study is complete | {settings.study.quiet_period_s:g} s after its last instance with no association "
-        f"carrying it, or {settings.study.hard_limit_s:g} s after its first |",
+        "Verification, on request of an operator. Storage of the results: every object that a peer is to get, and "
+        "every one that may stand in for it, is proposed in one association, each SOP class in each transfer syntax "
+        f"({syntaxes}). What is sent follows from what is accepted:",
+        "",
+        *fallbacks(),
+        "An object that is answered with 0122 or A9xx counts as not accepted as well. A choice is kept at later "
+        "attempts for as long as the peer takes it, so that the same findings do not arrive twice. Where no report of "
+        "any kind is accepted the delivery fails and is shown; nothing is left out without a word in its history.",
+        "",
+        "#### 4.2.2.3 How the peer's status is read",
+        "",
+        "| status | meaning | behaviour |",
+        "| --- | --- | --- |",
+        "| 0000, 0001, 0107, Bxxx | Success, or a warning | stored |",
+        "| 0111 | Duplicate SOP instance | stored: UIDs depend on the result alone |",
+        "| A7xx, 0110, 0213 | Out of resources, processing failure | the association ends, tried again |",
+        "| Cxxx | Cannot understand, used for anything | the others are sent, tried again |",
+        "| 0122, A9xx | SOP class not supported, does not match | another kind stands in, else failed |",
+        "| others | Refused | failed; the others are sent |",
+        "",
+        f"Tried again: at most {settings.delivery.attempts} attempts, {settings.delivery.backoff_initial_s:g} s to "
+        f"{settings.delivery.backoff_maximum_s:g} s apart; {settings.delivery.timeout_s:g} s for an answer. The UIDs "
+        "of the objects depend on the study, its revision, the bundle and the kind alone: a result sent twice is one "
+        "instance.",
         "",
     ]
 
 
-def _peers(settings: Settings) -> list[str]:
-    rows = [
-        f"| {peer.name} | `{peer.ae_title}` | {peer.host}:{peer.port} | {'yes' if peer.may_send else 'no'} "
-        f"| {'yes' if peer.receives_results else 'no'} |"
-        for peer in settings.peers
-        if peer.enabled
-    ]
+def _security(settings: Settings) -> list[str]:
     return [
-        "## Peers",
+        "## 7 Security",
         "",
-        "| name | AE title | address | may send | receives results |",
-        "| --- | --- | --- | --- | --- |",
-        *rows,
+        "Associations are accepted by calling AE title and address, and by called AE title. No TLS on associations "
+        "yet. STOW-RS and the webhook use HTTPS with the certificates of the system or those configured; tokens and "
+        "secrets come from the environment and are never stored. Logs hold no patient's name, ID or data set.",
+        "",
+    ]
+
+
+def _annexes() -> list[str]:
+    return [
+        "## 8 Annexes",
+        "",
+        "### 8.1 Created SOP instances",
+        "",
+        "Each kind is a series of its own in the patient's study. Patient and General Study attributes are those of "
+        "the study. Manufacturer, model, software version and Contributing Equipment (with Device UID, IHE AIR) name "
+        "the node and the bundle. The algorithm's identification stands with each measurement and each segment.",
+        "",
+        *created_objects(),
+        "### 8.2 Private attributes",
+        "",
+        "None are created; those of received instances are kept.",
+        "",
+        "### 8.3 Coded terminology",
+        "",
+        *coded_terms(),
+        "### 8.4 Greyscale image consistency",
+        "",
+        "Not supported: the node has no display of its own.",
+        "",
+        "### 8.5 Extended, specialised and private SOP classes",
+        "",
+        "None are created.",
         "",
     ]
 
@@ -105,6 +217,8 @@ def _peers(settings: Settings) -> list[str]:
 def _statuses() -> list[str]:
     rows = (
         ("0000", "Success: the instance is on disk and would survive a power cut"),
+        ("0117", "Error: invalid SOP Instance UID"),
+        ("0122", "Refused: SOP class not supported (it is not that of the presentation context)"),
         ("0124", "Refused: not authorised (the peer may not send)"),
         ("A700", "Refused: out of resources (disk or database); send it again later"),
         ("A900", "Error: data set does not match SOP class"),

@@ -57,9 +57,7 @@ def show(
     with opened_store(config) as store, store.reading() as uow:
         found = uow.deliveries.get(delivery)
         if found is None:
-            raise UnknownDelivery(
-                f"there is no delivery {delivery}; `deliveries list` shows those there are"
-            )
+            raise UnknownDelivery(f"there is no delivery {delivery}; `deliveries list` shows those there are")
         subject = f"delivery:{delivery}"
         history = [entry for entry in uow.history.of_study(found.study_instance_uid) if entry.subject == subject]
     if as_json:

@@ -19,6 +19,7 @@ from dicom_node.app.queries import StudyDetail, study_detail
 from dicom_node.bootstrap.node import Node, build_node
 from dicom_node.bootstrap.store import open_store
 from dicom_node.core.errors import ConfigurationError, NodeError
+from dicom_node.core.finding import ResultKind
 from dicom_node.core.identifiers import AETitle
 from dicom_node.core.peer import Peer
 from dicom_node.core.worklist import WorklistState
@@ -35,6 +36,7 @@ SLICES = 200
 # It misses many others: the honest numbers are those of docs/MODEL_CARD.md; `--seed` draws another neck.
 FRACTURES = ("C2:odontoid-2:0.95", "C6:burst:0.95")
 SEED = 3
+_NEEDED = {ResultKind.SEG, ResultKind.SR, ResultKind.TEXT_SR, ResultKind.SC}
 TITLE = "Demo: a synthetic neck with known fractures"
 
 _CONFIGURATION = """\
@@ -77,12 +79,13 @@ receives_results = true
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What came out. `objects` are the PACS's files; `seconds_to_result` runs from the last image to the stored one."""
+    """What came out. `objects` are the PACS's files, each with its kind; `seconds_to_result` runs from the last image
+    to the stored result."""
 
     result: dict[str, Any]
     truth: dict[str, Any]
     held: ReadBack
-    objects: tuple[Path, ...]
+    objects: tuple[tuple[ResultKind, Path], ...]
     pictures: tuple[Path, ...]
     report: Path
     images: int
@@ -155,24 +158,25 @@ def _wait(store: Any, study_instance_uid: str, tell: Callable[[str], None]) -> S
 def _shown(out: Path, truth: dict[str, Any], detail: StudyDetail, held: tuple[Path, ...], images: int) -> DemoResult:
     shown = detail.as_json()
     result = shown["result"]
-    files = {item["kind"]: item for item in result["objects"]}
+    delivery = detail.deliveries[-1]
+    objects = {entry.kind: entry for entry in delivery.stored}
     by_uid = {path.stem: path for path in held}
-    missing = [kind for kind, item in files.items() if item["sop_instance_uid"] not in by_uid]
-    if missing or set(files) != {"SEG", "SR"}:
-        raise NodeError(f"the PACS lacks {', '.join(missing) or 'an object'}")
-    seg, sr = (by_uid[files[kind]["sop_instance_uid"]] for kind in ("SEG", "SR"))
+    lost = {entry.kind for entry in delivery.stored if entry.sop_instance_uid not in by_uid}
+    missing = lost | (_NEEDED - set(objects))
+    if missing:
+        raise NodeError(f"the PACS lacks {', '.join(sorted(missing))}")
+    seg, sr = (by_uid[objects[kind].sop_instance_uid] for kind in (ResultKind.SEG, ResultKind.SR))
     back = read_back(seg, sr)
     _compare(back, result)
-    pictures = _copied(Path(files["SR"]["file"]).parent / "pictures", out / "pictures")
+    pictures = _copied(objects[ResultKind.SR].file.parent / "pictures", out / "pictures")
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     report = write_report(result, pictures, out / "report.html", truth=truth, title=TITLE)
-    delivery = detail.deliveries[-1]
     assert delivery.finished_at is not None
     return DemoResult(
         result=result,
         truth=truth,
         held=back,
-        objects=(seg, sr),
+        objects=tuple((entry.kind, by_uid[entry.sop_instance_uid]) for entry in delivery.stored),
         pictures=pictures,
         report=report,
         images=images,

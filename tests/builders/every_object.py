@@ -14,11 +14,11 @@ CLASSES: dict[ResultKind, str] = {
     ResultKind.SR: "1.2.840.10008.5.1.4.1.1.88.34",
     ResultKind.SR_COMPREHENSIVE: "1.2.840.10008.5.1.4.1.1.88.33",
     ResultKind.SR_ENHANCED: "1.2.840.10008.5.1.4.1.1.88.22",
-    ResultKind.TEXT_SR: "1.2.840.10008.5.1.4.1.1.88.11",
+    ResultKind.TEXT_SR: "1.2.840.10008.5.1.4.1.1.88.22",
     ResultKind.SC: "1.2.840.10008.5.1.4.1.1.7",
     ResultKind.KOS: "1.2.840.10008.5.1.4.1.1.88.59",
     ResultKind.PDF: "1.2.840.10008.5.1.4.1.1.104.1",
-    ResultKind.STATUS_SR: "1.2.840.10008.5.1.4.1.1.88.11",
+    ResultKind.STATUS_SR: "1.2.840.10008.5.1.4.1.1.88.22",
 }
 SR_CLASSES = frozenset(uid for uid in CLASSES.values() if ".88." in uid)
 SEG_CLASSES = frozenset(uid for uid in CLASSES.values() if ".66." in uid)

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from tests.peers import CSPINE_NODE
 
@@ -29,7 +30,9 @@ def test_the_demo_ends_with_findings_beside_the_truth(tmp_path: Path):
     result = json.loads((tmp_path / "demo" / "result.json").read_text())
     assert [level["level"] for level in result["levels"]] == [f"C{number}" for number in range(1, 8)]
     assert sum(level["status"] == "assessed" for level in result["levels"]) >= 5
-    assert len(list((tmp_path / "demo" / "pacs").glob("*.dcm"))) == 2
+    held = [dcmread(file, stop_before_pixels=True) for file in (tmp_path / "demo" / "pacs").glob("*.dcm")]
+    assert {str(instance.Modality) for instance in held} == {"SEG", "SR", "OT"}
+    assert len({str(instance.SeriesInstanceUID) for instance in held if instance.Modality == "SR"}) == 2
 
 
 def test_the_demo_does_not_clear_a_folder_that_is_not_its_own(tmp_path: Path):

@@ -46,6 +46,17 @@ def _send_and_wait(node: NodeProcess, real_ct: Path, peer: str) -> dict:
     return wait_for("the delivery", delivered, timeout_s=120, every_s=1.0)
 
 
+def _held(study: dict) -> dict[str, list[str]]:
+    """The SOP Instance UIDs of each kind that the PACS is said to hold."""
+    (delivery,) = study["deliveries"]
+    held: dict[str, list[str]] = {}
+    for entry in delivery["objects"]:
+        if entry["held"]:
+            held.setdefault(entry["kind"], []).append(entry["sop_instance_uid"])
+    assert held.keys() >= {"SEG", "SR", "TEXT_SR", "SC"}
+    return held
+
+
 def _check_levels(study: dict) -> None:
     levels = {level["level"]: level for level in study["result"]["levels"]}
     assert levels["C7"]["status"] == "not_assessed"
@@ -76,12 +87,12 @@ def test_storescu_sends_and_storescp_gets_sr_and_seg(real_ct: Path, dcmtk_pacs: 
     finally:
         assert node.stop() == 0
     _check_levels(study)
-    arrived = {pydicom.dcmread(file).SOPClassUID: file for file in dcmtk_pacs.files()}
-    assert set(arrived) == {SEG_STORAGE, COMPREHENSIVE_3D_SR}
-    _check_objects(pydicom.dcmread(arrived[COMPREHENSIVE_3D_SR]), pydicom.dcmread(arrived[SEG_STORAGE]))
-    dump = subprocess.run(
-        [require("dsrdump", "dcmtk"), str(arrived[COMPREHENSIVE_3D_SR])], capture_output=True, text=True, timeout=60
-    )
+    arrived = {str(pydicom.dcmread(file).SOPInstanceUID): file for file in dcmtk_pacs.files()}
+    held = _held(study)
+    assert arrived.keys() == {uid for uids in held.values() for uid in uids}
+    sr, seg = arrived[held["SR"][0]], arrived[held["SEG"][0]]
+    _check_objects(pydicom.dcmread(sr), pydicom.dcmread(seg))
+    dump = subprocess.run([require("dsrdump", "dcmtk"), str(sr)], capture_output=True, text=True, timeout=60)
     assert dump.returncode == 0
     assert "C1 vertebra" in dump.stdout
 
@@ -95,6 +106,9 @@ def test_orthanc_as_the_pacs_holds_sr_and_seg(real_ct: Path, orthanc: Orthanc, t
         assert node.stop() == 0
     _check_levels(study)
     datasets = [pydicom.dcmread(io.BytesIO(orthanc.file(held["ID"]))) for held in orthanc.instances()]
-    of_study = {data.SOPClassUID: data for data in datasets if data.StudyInstanceUID == study["study_instance_uid"]}
-    assert set(of_study) == {SEG_STORAGE, COMPREHENSIVE_3D_SR}
-    _check_objects(of_study[COMPREHENSIVE_3D_SR], of_study[SEG_STORAGE])
+    of_study = {
+        str(data.SOPInstanceUID): data for data in datasets if data.StudyInstanceUID == study["study_instance_uid"]
+    }
+    held = _held(study)
+    assert of_study.keys() == {uid for uids in held.values() for uid in uids}
+    _check_objects(of_study[held["SR"][0]], of_study[held["SEG"][0]])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
+from dicom_node.cli.conformance_objects import CREATED
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState
 from dicom_node.core.finding import ResultKind as K
 from dicom_node.core.finding import ResultObject
@@ -18,10 +21,27 @@ from dicom_node.core.peer import AUTOMATIC, ObjectChoice, Peer, object_choice
 from dicom_node.demo.stand_in_pacs import Faults, StandInPacs
 from dicom_node.dimse.requestor import Timeouts
 from dicom_node.dimse.sender import DimseSender
-from tests.builders.every_object import CLASSES, SC_CLASS, SEG_CLASSES, SR_CLASSES, result_objects
+from dicom_node.results.encoder import DicomResultEncoder
+from tests.builders.every_object import CLASSES, SC_CLASS, SEG_CLASSES, SR_CLASSES
+from tests.builders.results import make_result
+from tests.builders.views import make_views
 from tests.unit.app.node import STUDY, FakeEncoder, Node, silenced
 
 QUICK = Timeouts(connect_s=5.0, associate_s=5.0, answer_s=5.0)
+ENCODER = DicomResultEncoder(manufacturer="the project", software_version="0.1.0", device_serial="42")
+ENCODED: list[ResultObject] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the encoder makes of a small positive study, once for all tests."""
+    folder = tmp_path_factory.mktemp("encoded")
+    views = make_views(folder / "views")
+    result = replace(make_result(folder, n=24, rows=32, columns=32), views_path=views)
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    ENCODED.extend(ENCODER.encode(result, revision=1, created_at=at, out_dir=folder / "out"))
+    yield
+    ENCODED.clear()
 
 
 class RealObjects(FakeEncoder):
@@ -49,7 +69,7 @@ class DeliveringNode(Node):
             objects=choice,
         )
         super().__init__(root, peers=(peer,))
-        self.encoder = RealObjects(result_objects(root / "objects"))
+        self.encoder = RealObjects(tuple(ENCODED))
         self.restart()
         self.receive_study(1)
         self.close_now()
@@ -135,6 +155,12 @@ def test_a_picky_pacs_gets_a_usable_result_and_the_fallback_is_on_record(tmp_pat
         told = [entry.reason for entry in node.detail().history if entry.event == "objects_chosen"]
         assert bool(told) == bool(instead)
         assert all("the peer" in entry.why for entry in delivery.substitutions)
+
+
+def test_the_kinds_have_the_sop_classes_that_the_conformance_statement_names():
+    assert {entry.kind: entry.sop_class_uid for entry in ENCODED} == {
+        kind: made.sop_class_uid for kind, made in CREATED.items() if kind not in (K.SEG_LABELMAP, K.STATUS_SR)
+    }
 
 
 def test_a_pacs_that_takes_nothing_fails_for_good_with_the_reason(tmp_path):

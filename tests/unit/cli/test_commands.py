@@ -11,6 +11,7 @@ import pytest
 
 from config.editing import list_peers
 from dicom_node.cli.main import app
+from dicom_node.core.finding import ResultKind
 from tests.builders.commands import cspine_node
 from tests.unit.config.builders import TWO_PEERS, written
 
@@ -183,6 +184,50 @@ def test_the_conformance_statement_speaks_of_this_configuration(config: Path) ->
     assert "| CT Image Storage | 1.2.840.10008.5.1.4.1.1.2 |" in text
     assert "| JPEG 2000 Image Compression (Lossless Only) | 1.2.840.10008.1.2.4.90 |" in text
     assert "Comprehensive 3D SR Storage" in text
+
+
+def test_the_conformance_statement_names_what_each_peer_gets_and_by_which_way(tmp_path: Path) -> None:
+    text = """
+[[peers]]
+name = "cloud"
+ae_title = "CLOUD"
+host = "h"
+port = 104
+receives_results = true
+objects = ["auto", "PDF"]
+status_reports = true
+stow_url = "https://cloud.example/dicom-web"
+stow_token_env = "CLOUD_TOKEN"
+
+[[routes]]
+name = "emergency"
+results = ["positive"]
+add = ["cloud"]
+
+[notify.hl7]
+enabled = true
+host = "ris"
+"""
+    said = cspine_node("conformance", "--config", written(tmp_path, text)).out
+    assert "| cloud | `CLOUD` | h:104 | no | yes | STOW-RS | `auto`, `PDF` | yes |" in said
+    assert "| cloud | https://cloud.example/dicom-web | bearer token from `CLOUD_TOKEN` |" in said
+    assert "| emergency | results positive | cloud | – |" in said
+    assert "| HL7 v2.5.1 ORU^R01 over MLLP | to ris:2575 |" in said
+    for kind in ResultKind:
+        assert f"| `{kind.value}` |" in said
+    headings = (
+        "## 1 Overview",
+        "### 4.1",
+        "### 4.2.1",
+        "### 4.2.2",
+        "### 4.4",
+        "## 5",
+        "## 6",
+        "## 7",
+        "### 8.1",
+        "### 8.3",
+    )
+    assert all(heading in said for heading in headings)
 
 
 def test_help_does_not_wait_for_heavy_libraries() -> None:
