@@ -78,9 +78,14 @@ def build(
 
     Planes without any label are left out. Raises EncodingInvalid where labels and source do not fit.
     """
-    planes = _planes(labels, sources)
+    stack = _planes(labels, sources)
+    spacing_mm = _even_spacing_mm([plane.frame for plane in stack], sources)
+    planes = [plane for plane in stack if plane.labels.any()]
+    if not planes:
+        raise EncodingInvalid("there is no label to make a segmentation of")
     try:
-        target = _around_one_plane(planes, labels, segments, naming, sources, equipment, identity, kind)
+        stand_in = _stand_in(planes[0].frame, spacing_mm, sources, labels)
+        target = _around_one_plane(stand_in, segments, naming, equipment, identity, kind)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise EncodingInvalid(f"the segmentation cannot be built: {error}") from error
     if kind is hd.seg.SegmentationTypeValues.BINARY:
@@ -113,7 +118,7 @@ def algorithm(bundle: BundleIdentity, equipment: Equipment) -> hd.AlgorithmIdent
 
 
 def _planes(labels: Labels, sources: SourceSeries) -> list[_Plane]:
-    """The distinct source planes with labels, in the order of z.
+    """The distinct source planes of the box, in the order of z, with the labels they get.
 
     Where resampling put several z on one plane, the plane gets the labels of the z nearest to it.
     """
@@ -122,11 +127,7 @@ def _planes(labels: Labels, sources: SourceSeries) -> list[_Plane]:
         key = sources.frames[z].key
         if key not in nearest or _distance_mm(z, labels, sources) < _distance_mm(nearest[key], labels, sources):
             nearest[key] = z
-    box = {z: labels.values[z - labels.start_zyx[0]] for z in nearest.values()}
-    found = [_Plane(frame=sources.frames[z], labels=plane) for z, plane in box.items() if plane.any()]
-    if not found:
-        raise EncodingInvalid("there is no label to make a segmentation of")
-    return found
+    return [_Plane(frame=sources.frames[z], labels=labels.values[z - labels.start_zyx[0]]) for z in nearest.values()]
 
 
 def _distance_mm(z: int, labels: Labels, sources: SourceSeries) -> float:
@@ -135,22 +136,20 @@ def _distance_mm(z: int, labels: Labels, sources: SourceSeries) -> float:
 
 
 def _around_one_plane(
-    planes: list[_Plane],
-    labels: Labels,
+    stand_in: Dataset,
     segments: Sequence[hd.seg.SegmentDescription],
     naming: Naming,
-    sources: SourceSeries,
     equipment: Equipment,
     identity: ObjectIdentity,
     kind: hd.seg.SegmentationTypeValues,
 ) -> Dataset:
     """highdicom's object with each segment's number on one pixel of one plane."""
     numbers = [segment.segment_number for segment in segments]
-    pixels = np.zeros((1, sources.rows, sources.columns), dtype=np.uint8)
+    pixels = np.zeros((1, stand_in.Rows, stand_in.Columns), dtype=np.uint8)
     pixels.reshape(-1)[: len(numbers)] = numbers
     is_binary = kind is hd.seg.SegmentationTypeValues.BINARY
-    return hd.seg.Segmentation(
-        source_images=[_stand_in(planes, sources, labels)],
+    target = hd.seg.Segmentation(
+        source_images=[stand_in],
         pixel_array=pixels,
         segmentation_type=kind,
         segment_descriptions=list(segments),
@@ -167,13 +166,16 @@ def _around_one_plane(
         series_description=naming.series_description,
         transfer_syntax_uid=ExplicitVRLittleEndian if is_binary else RLELossless,
     )
+    if "SpacingBetweenSlices" not in stand_in:  # of a single plane highdicom says 1 mm
+        del target.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
+    return target
 
 
-def _stand_in(planes: list[_Plane], sources: SourceSeries, labels: Labels) -> Dataset:
-    """A single-frame CT header at the place of the first plane, complete where the source may not be."""
+def _stand_in(frame: SourceFrame, spacing_mm: float | None, sources: SourceSeries, labels: Labels) -> Dataset:
+    """A single-frame CT header at the place of this plane, complete where the source may not be."""
     image = blank_study(sources.study_instance_uid)
     image.SOPClassUID = CTImageStorage
-    image.SOPInstanceUID = planes[0].frame.sop_instance_uid
+    image.SOPInstanceUID = frame.sop_instance_uid
     image.SeriesInstanceUID = sources.series_instance_uid
     image.FrameOfReferenceUID = sources.frame_of_reference_uid
     image.Modality = "CT"
@@ -181,12 +183,11 @@ def _stand_in(planes: list[_Plane], sources: SourceSeries, labels: Labels) -> Da
     image.PixelSpacing = list(sources.pixel_spacing_mm)
     # What the headers say, else the distance of the slices along the normal.
     image.SliceThickness = sources.slice_thickness_mm or float(abs(labels.affine_lps[:3, 2] @ sources.normal))
-    spacing_mm = _even_spacing_mm([plane.frame for plane in planes], sources)
     if spacing_mm is not None:
         image.SpacingBetweenSlices = spacing_mm
     # The same orientation for all: scanners' headers jitter in the last digits, and one volume has one orientation.
     image.ImageOrientationPatient = list(sources.orientation)
-    image.ImagePositionPatient = list(planes[0].frame.position_mm_lps)
+    image.ImagePositionPatient = list(frame.position_mm_lps)
     return image
 
 

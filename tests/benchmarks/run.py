@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("bench_phantom", "bench_study", "bench_reading", "bench_receive", "bench_localise", "bench_analysis")
+BENCHMARKS = (
+    "bench_phantom",
+    "bench_study",
+    "bench_reading",
+    "bench_receive",
+    "bench_localise",
+    "bench_analysis",
+    "bench_encode",
+)
 
 
 def main() -> int:

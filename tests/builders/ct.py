@@ -17,6 +17,7 @@ NAMES = {
     "ISO_IR 100": "Müller^Jürgen",
     "ISO_IR 192": "Müller^Jürgen=山田^太郎",
     "ISO 2022 IR 87": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    "ISO 2022 IR 149": "Hong^Gildong=洪^吉洞=홍^길동",
     "GB18030": "Wang^XiaoDong=王^小东",
 }
 
@@ -34,12 +35,14 @@ def make_ct_series(
     style: str = "scanner",
     seed: str = "ct",
     hu: NDArray[np.int16] | None = None,
+    feet_first: bool = False,
 ) -> list[Path]:
     """A series of `n` axial slices as files, inferior first; `style` "enhanced" gives one multiframe file.
 
     `spacing` is (z, y, x) mm; `tilt` is the gantry tilt and `oblique` a rotation about the patient's head-foot
     axis, both in degrees. `hu` int16 [z, y, x] gives the pixels, else a bright disc in air. "rsna" leaves Modality
-    and SOP Class UID, and what else a challenge strips, out of the data set.
+    and SOP Class UID, and what else a challenge strips, out of the data set. `feet_first` counts the images from the
+    head down, as a scanner does that the patient entered feet first.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     pixels = _disc(n, rows, columns) if hu is None else hu
@@ -49,6 +52,8 @@ def make_ct_series(
     paths = []
     for k in range(n):
         data_set = _single_frame(k, pixels[k], orientation, positions[k], spacing, charset, seed)
+        if feet_first:
+            data_set.PatientPosition, data_set.InstanceNumber = "FFS", n - k
         if style == "rsna":
             _strip_like_a_challenge(data_set)
         paths.append(_write(data_set, CTImageStorage, _sop_uid(seed, k), out_dir / f"{k:04d}.dcm"))
@@ -99,12 +104,17 @@ def _study(charset: str, seed: str) -> Dataset:
         data_set.SpecificCharacterSet = ["", charset] if charset.startswith("ISO 2022") else charset
     data_set.PatientName = NAMES[charset]
     data_set.PatientID = f"ID-{seed}"
+    data_set.IssuerOfPatientID = "HOSPITAL"
+    data_set.OtherPatientIDsSequence = [
+        _item(PatientID="OLD-7", IssuerOfPatientID="CLINIC", TypeOfPatientID="TEXT"),
+    ]
     data_set.PatientBirthDate = "19610203"
     data_set.PatientSex = "F"
     data_set.StudyInstanceUID = derived_uid(seed, "study")
     data_set.StudyDate = data_set.SeriesDate = data_set.ContentDate = "20240102"
     data_set.StudyTime = data_set.SeriesTime = data_set.ContentTime = "101112"
     data_set.AccessionNumber = "A1"
+    data_set.IssuerOfAccessionNumberSequence = [_item(LocalNamespaceEntityID="RIS")]
     data_set.ReferringPhysicianName = ""
     data_set.StudyID = "1"
     data_set.StudyDescription = "HWS nativ" if not charset else "CT HWS"
@@ -160,6 +170,9 @@ def _strip_like_a_challenge(data_set: Dataset) -> None:
         "SOPClassUID",
         "Modality",
         "PatientName",
+        "IssuerOfPatientID",
+        "OtherPatientIDsSequence",
+        "IssuerOfAccessionNumberSequence",
         "PatientBirthDate",
         "PatientSex",
         "StudyDate",

@@ -10,7 +10,7 @@ from pydicom.uid import RLELossless
 
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import ResultKind
-from dicom_node.results import codes, segmentation
+from dicom_node.results import codes, provenance, segmentation
 from dicom_node.results.identity import identify
 from dicom_node.results.provenance import Equipment
 from dicom_node.results.sources import read_sources
@@ -114,7 +114,7 @@ def test_frames_and_attributes_are_those_of_highdicom(series, kind):
     measures = ours.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     assert measures.SpacingBetweenSlices == pytest.approx(2.0 * np.cos(np.radians(13.0)))
     missing = {element.keyword for element in theirs} - {element.keyword for element in ours}
-    assert missing == {"StudyDescription"}  # the study's attributes come with `take_over_study`
+    assert missing <= set(provenance._STUDY_KEYWORDS)  # which come with `take_over_study`
 
 
 def test_dimension_indices_count_segments_and_planes_in_the_order_of_frames(series):
@@ -146,3 +146,22 @@ def test_no_label_at_all_is_refused(series):
     placed = segmentation.Labels(values=labels, start_zyx=(0, 0, 0), affine_lps=np.eye(4))
     with pytest.raises(EncodingInvalid, match="no label"):
         segmentation.build(placed, descriptions(1), NAMING, series[1], EQUIPMENT, IDENTITY)
+
+
+def spacing_of(made) -> float | None:
+    return made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].get("SpacingBetweenSlices")
+
+
+def test_planes_left_out_in_the_middle_do_not_change_the_spacing(series):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1] = labels[2] = labels[6] = 1
+    assert spacing_of(build(labels, series[1])) == pytest.approx(2.0 * np.cos(np.radians(13.0)))
+
+
+def test_planes_at_uneven_distances_have_no_spacing(tmp_path: Path):
+    files = make_ct_series(tmp_path, n=SHAPE[0], rows=SHAPE[1], columns=SHAPE[2])
+    moved = dcmread(files[4])
+    moved.ImagePositionPatient[2] += 0.5
+    moved.save_as(files[4])
+    sources = read_sources(source_slices(files), study_instance_uid="1.2.3")
+    assert spacing_of(build(drawn(), sources)) is None
