@@ -47,7 +47,7 @@ def run_checks(loaded: LoadedSettings) -> list[Check]:
     checks.append(_bundle(settings))
     checks += _localiser(settings)
     checks += [_peer(peer, settings) for peer in settings.peers if peer.enabled]
-    checks += _notified(settings)
+    checks += notified(settings)
     if not any(peer.enabled and peer.may_send for peer in settings.peers):
         checks.append(Check(name="peers", ok=False, detail="no enabled peer may send: nothing will ever arrive"))
     return checks
@@ -177,7 +177,7 @@ def _stow(name: str, peer: PeerSettings) -> Check:
     return Check(name=name, ok=True, detail=f"{peer.stow_url} answered {status} in {elapsed_ms:.0f} ms")
 
 
-def _notified(settings: Settings) -> list[Check]:
+def notified(settings: Settings) -> list[Check]:
     """The systems that are told of positives. Nothing is sent to them: they would act on it."""
     checks: list[Check] = []
     hl7, webhook = settings.notify.hl7, settings.notify.webhook

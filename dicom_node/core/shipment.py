@@ -11,7 +11,7 @@ To edit safely: a line never names its own head, and ends in something that most
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dicom_node.core.finding import ResultKind, ResultObject
@@ -135,14 +135,14 @@ class Shipment:
         for before in self.earlier:
             if before.wanted is wanted and before.sent is not None and not self._refused(before.sent, refusal):
                 return before.sent, before.why
-        reasons: list[str] = []
+        reasons: dict[str, list[str]] = {}
         for kind in (wanted, *self._line(wanted)):
             why = self._refused(kind, refusal)
             if not why:
-                return kind, "; ".join(reasons)
+                return kind, _sentence(reasons, wanted)
             if kind is wanted or self._of(kind):
-                reasons.append(why if kind is wanted else f"{NAMES[kind]}: {why}")
-        return None, "; ".join(reasons)
+                reasons.setdefault(why, []).append(NAMES[kind])
+        return None, _sentence(reasons, wanted)
 
     def _refused(self, kind: ResultKind, refusal: Refusal) -> str:
         objects = self._of(kind)
@@ -153,3 +153,15 @@ class Shipment:
 
     def _of(self, kind: ResultKind) -> tuple[ResultObject, ...]:
         return tuple(entry for entry in self.objects if entry.kind is kind)
+
+
+def _sentence(reasons: Mapping[str, Sequence[str]], wanted: ResultKind) -> str:
+    """Each reason once: first why the wanted kind is not taken, and which others are not for the same reason."""
+    parts: list[str] = []
+    for why, names in reasons.items():
+        others = [name for name in names if name != NAMES[wanted]]
+        if len(others) < len(names):
+            parts.append(why + (f" (nor {', '.join(others)})" if others else ""))
+        else:
+            parts.append(f"{', '.join(others)}: {why}")
+    return "; ".join(parts)

@@ -23,6 +23,7 @@ from dicom_node.core.finding import ResultKind as K
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.peer import AUTOMATIC, ObjectChoice, Peer, StowEndpoint, object_choice
 from dicom_node.core.shipment import Plan, Shipment
+from dicom_node.stow.probe import probe
 from dicom_node.stow.sender import StowSender
 from tests.builders.every_object import CLASSES, DEFAULT_KINDS, result_object, result_objects
 from tests.integration.dimse_support import Clock, peer
@@ -66,6 +67,7 @@ class Service:
     requests: list[dict[str, str]] = field(default_factory=list)
     by_class: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     statuses: list[int] = field(default_factory=list)
+    search_status: int = 204
 
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         self.requests.append(headers)
@@ -100,6 +102,12 @@ def service() -> Iterator[Service]:
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
+
+        def do_GET(self) -> None:
+            state.requests.append(dict(self.headers.items()) | {"path": self.path})
+            self.send_response(state.search_status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -211,6 +219,28 @@ def test_a_file_that_is_no_dicom_is_an_error_of_ours(tmp_path, objects):
     broken = (ResultObject(**{**vars(objects[0]), "file": tmp_path / "broken.dcm"}),)
     with service() as at, pytest.raises(EncodingInvalid):
         Sent()(stow_peer(at.url), broken)
+
+
+def test_check_asks_the_service_with_the_token_and_stores_nothing(objects):
+    with service() as at:
+        _, status = probe(stow_peer(at.url, token_variable="TOKEN"), environ=ENVIRON)
+        assert status == 204
+        assert at.requests[0]["Authorization"] == "Bearer s3cret"
+        assert at.kept == {}
+        at.search_status = 404
+        assert probe(stow_peer(at.url))[1] == 404, "a service that only takes may answer anything"
+
+
+def test_check_says_what_is_wrong_with_a_service(tmp_path):
+    with service() as at:
+        at.search_status = 401
+        with pytest.raises(PeerRefused, match="not authorised"):
+            probe(stow_peer(at.url))
+        with pytest.raises(PeerRefused, match="no bearer token"):
+            probe(stow_peer(at.url, token_variable="MISSING"), environ=ENVIRON)
+        url = at.url
+    with pytest.raises(PeerUnreachable):
+        probe(stow_peer(url))
 
 
 @pytest.mark.peer("orthanc")

@@ -66,6 +66,19 @@ def test_the_reason_names_what_was_sent_instead_of_what():
     assert plan({K.SR}).reasons == "Comprehensive SR instead of Comprehensive 3D SR: the peer does not take it"
 
 
+def test_a_reason_that_holds_for_several_kinds_is_said_once():
+    (said,) = [entry for entry in plan(set(K) - {K.SC}).substitutions if entry.wanted is K.SR]
+    assert said.why == "the peer does not take it (nor Comprehensive SR, Enhanced SR, text SR, PDF)"
+
+
+def test_another_reason_names_its_kinds():
+    why = {K.SR: "does not take it", K.SR_COMPREHENSIVE: "is full", K.SR_ENHANCED: "is full"}
+    found = Shipment(objects=OBJECTS).plan(lambda entry: why.get(entry.kind, ""))
+    (said,) = found.substitutions
+    assert said.sent is K.TEXT_SR
+    assert said.why == "the peer does not take it; Comprehensive SR, Enhanced SR: the peer is full"
+
+
 def test_every_instance_of_the_captures_is_sent():
     assert sum(entry.kind is K.SC for entry in plan(set(K) - {K.SC}).objects) == 2
 
