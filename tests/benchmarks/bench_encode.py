@@ -66,23 +66,13 @@ def measure(folder: Path, repeats: int) -> tuple[dict[str, Any], float]:
 
 def prepare(folder: Path, slices: int) -> None:
     """A study of so many slices of 512 x 512 with an analysis of each case, in a folder by the case's name."""
+    whole = make_result(folder, n=slices, rows=512, columns=512, spacing=(0.6, 0.4, 0.4), positive=LEVELS)
     for case, positive in CASES.items():
         own = folder / case
-        own.mkdir()
-        # The images are the same for all cases: encoding reads their headers alone.
-        source = make_result(
-            folder / "study", n=slices, rows=512, columns=512, spacing=(0.6, 0.4, 0.4), positive=positive
-        )
         views = make_views(own / "views", key_levels=positive, shape=(350, 280))
-        for file in ("mask.npz", "suspicion.npz"):
-            if (folder / "study" / file).exists():
-                (folder / "study" / file).rename(own / file)
-        result = dataclasses.replace(
-            source,
-            mask_path=own / "mask.npz",
-            suspicion_path=own / "suspicion.npz" if positive else None,
-            views_path=views,
-        )
+        findings = tuple(f if f.level in positive else dataclasses.replace(f, probability=0.01) for f in whole.findings)
+        overall = 0.9 if positive else 0.1
+        result = dataclasses.replace(whole, views_path=views, findings=findings, overall_probability=overall)
         (own / "result.pickle").write_bytes(pickle.dumps(result))
 
 
