@@ -168,18 +168,15 @@ def test_dcmtk_and_highdicom_read_every_report(said):
 
 @pytest.mark.slow
 def test_pixelmed_the_validator_of_the_connectathon_finds_no_error(cases, tmp_path):
-    files = [cases[case].objects[kind].file for case, kinds in FOR_PIXELMED.items() for kind in kinds]
-    spoken = pixelmed(files, tmp_path)
+    files = {cases[case].objects[kind].file: kind for case, kinds in FOR_PIXELMED.items() for kind in kinds}
+    spoken = pixelmed(list(files), tmp_path)
     assert set(spoken) == set(files)
     for file, lines in spoken.items():
         assert "Root Template Validation Complete" in lines, file
         assert [line for line in lines if line.startswith("Error")] == []
-
-
-def test_a_text_report_gives_pixelmed_nothing_to_warn_of_but_its_image(cases, tmp_path):
-    file = cases["one positive"].objects[ResultKind.TEXT_SR].file
-    (lines,) = pixelmed([file], tmp_path).values()
-    assert [line for line in lines if line.startswith("Warning") and "IMAGE (121112" not in line] == []
+        # TID 2000 leaves open what a sentence is inferred from, and newer languages than the validator's are spoken.
+        known = ("IMAGE (121112", "LanguageOfContentItem") if files[file] not in MEASURED else ("",)
+        assert [line for line in lines if line.startswith("Warning") and not any(w in line for w in known)] == []
 
 
 def test_names_come_back_as_they_are_in_the_images(said):

@@ -63,7 +63,7 @@ def test_every_level_and_the_series_have_their_sentences(result):
     )
     assert len(findings) == 8
     assert texts_of(report, "121064")[0] == (
-        "Analysiert: CT-Serie 3; Bilder: 24, Schichtdicke 2,00 mm, Schichtabstand 2,00 mm."
+        "Analysierte CT-Serie: 3; Bilder: 24, Schichtdicke 2,00 mm, Schichtabstand 2,00 mm."
     )
     assert len(texts_of(report, "121076")) == 2
 

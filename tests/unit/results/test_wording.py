@@ -105,10 +105,10 @@ def test_what_was_looked_at_names_series_others_software_and_who_named_the_level
     by_other = Maker(software="cspine-node 1.0", bundle="cspine 0.1", levels_named_by="TotalSegmentator")
     said = narrate(document(), GERMAN, maker=by_other, series=series).looked_at
     assert said == (
-        "Analysiert: CT-Serie 3 (Bone 1.0); Bilder: 300, Schichtdicke 1,00 mm, Schichtabstand 0,75 mm.",
+        "Analysierte CT-Serie: 3 (Bone 1.0); Bilder: 300, Schichtdicke 1,00 mm, Schichtabstand 0,75 mm.",
         "Weitere, nicht analysierte Serien der Untersuchung: 1 (Schichten zu dick).",
         "Software: cspine-node 1.0; Modell: cspine 0.1.",
-        "Die Etagen wurden von TotalSegmentator benannt.",
+        "Die Wirbel wurden von TotalSegmentator benannt.",
     )
 
 
@@ -139,8 +139,8 @@ def test_notes_on_levels_are_left_to_the_levels_and_the_others_are_said_plainly(
         "2 of the study's files could not be read: no preamble",
     )
     assert remarks.quality_notes(notes, GERMAN) == (
-        "Weder C1 noch C2 ist vollständig abgebildet. Die Etagen wurden nach ihrer Form benannt und können alle um eine"
-        " verschoben sein.",
+        "Weder C1 noch C2 ist vollständig abgebildet. Die Wirbel wurden nach ihrer Form benannt und können alle um eine"
+        " Höhe verschoben sein.",
         "Es fehlen Schichten: Lücke von 4,5 mm zwischen Schicht 11 und 12.",
         "Nicht lesbare Dateien der Untersuchung: 2.",
     )
