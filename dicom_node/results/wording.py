@@ -25,6 +25,12 @@ _LEVEL_SENTENCES = {
         " cervical spine as a whole is suspicious."
     ),
 }
+_OVERALL_SENTENCES = {
+    True: N_(
+        "{level}: probability {probability}, below the threshold of {threshold}, yet single levels are suspicious."
+    ),
+    False: N_("{level}: probability {probability}, below the threshold of {threshold}; not every level was assessed."),
+}
 _NOT_ASSESSED = {
     LevelStatus.PARTLY_IN_FIELD_OF_VIEW.value: N_("only partly in the field of view"),
     LevelStatus.NOT_ASSESSED.value: N_("not found in the field of view"),
@@ -216,7 +222,7 @@ def _levels(result_json: Mapping[str, Any], words: Words, places: Mapping[str, P
     said = [_level(entry, made[entry["level"]], places.get(entry["level"]), words) for entry in result_json["levels"]]
     overall = result_json["patient_overall"]
     if overall["probability"] is not None:
-        said.append(_overall(overall, made[OVERALL], words))
+        said.append(_overall(overall, made, words))
     return tuple(said)
 
 
@@ -230,14 +236,13 @@ def _level(entry: Mapping[str, Any], call: Call | None, place: Place | None, wor
     return LevelSaid(level=level, call=call, text=text)
 
 
-def _overall(overall: Mapping[str, Any], call: Call | None, words: Words) -> LevelSaid:
-    name = words("Cervical spine as a whole")
-    sentence = (
-        N_("{level}: undetermined, probability {probability} (threshold {threshold}).")
-        if call is Call.UNDETERMINED
-        else _LEVEL_SENTENCES[call or Call.ABSENT]
-    )
-    return LevelSaid(level=OVERALL, call=call, text=words(sentence, level=name, **_figures(overall, words)))
+def _overall(overall: Mapping[str, Any], made: Mapping[str, Call | None], words: Words) -> LevelSaid:
+    call = made[OVERALL]
+    sentence = _LEVEL_SENTENCES[call or Call.ABSENT]
+    if call is Call.UNDETERMINED:
+        sentence = _OVERALL_SENTENCES[Call.PRESENT in made.values()]
+    text = words(sentence, level=words("Cervical spine as a whole"), **_figures(overall, words))
+    return LevelSaid(level=OVERALL, call=call, text=text)
 
 
 def _figures(entry: Mapping[str, Any], words: Words) -> dict[str, str]:

@@ -96,6 +96,19 @@ def test_the_whole_spine_is_not_absent_where_a_level_is_suspicious_or_unseen(mor
     assert calls(document(overall=False, **more))[OVERALL] is Call.UNDETERMINED
 
 
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"suspicious": ("C2",)}, "yet single levels are suspicious."),
+        ({"unseen": ("C7",)}, "not every level was assessed."),
+    ],
+)
+def test_why_the_whole_spine_is_undetermined_is_said(more, why):
+    overall = told(document(overall=False, **more)).levels[-1]
+    assert overall.text.startswith("Cervical spine as a whole: probability 10.0 %, below the threshold of 40.0 %")
+    assert overall.text.endswith(why)
+
+
 def test_a_level_that_was_not_assessed_is_not_called_anything():
     assert calls(document(unseen=("C7",)))["C7"] is None
 
