@@ -24,7 +24,16 @@ _NEITHER: drawing.RGB = (92, 68, 10)
 
 def draw_summary(narrative: Narrative) -> Image.Image:
     """Verdict, levels, what was looked at and the limits, as many pixels high as they need and at least square."""
-    page = _Page(Image.new("RGB", (_SIDE_PX, 4 * _SIDE_PX), _PAPER))
+    height = 2 * _SIDE_PX
+    page = _written(narrative, height)
+    while page.needed_px > height:
+        height *= 2
+        page = _written(narrative, height)
+    return page.cut()
+
+
+def _written(narrative: Narrative, height: int) -> _Page:
+    page = _Page(Image.new("RGB", (_SIDE_PX, height), _PAPER))
     page.write([narrative.title], size=_TITLE_PX)
     page.gap(14)
     page.boxed(narrative.verdict.text, _VERDICTS.get(narrative.verdict.kind, _NEITHER))
@@ -36,7 +45,7 @@ def draw_summary(narrative: Narrative) -> Image.Image:
     page.write((*narrative.looked_at, *narrative.quality), size=_SMALL_PX, ink=_SOFT)
     page.gap(10)
     page.write(narrative.limits, size=_SMALL_PX, ink=drawing.NOTICE_INK)
-    return page.cut()
+    return page
 
 
 class _Page:
@@ -46,6 +55,11 @@ class _Page:
         self._image = image
         self._draw = ImageDraw.Draw(image)
         self._y = float(_EDGE_PX)
+
+    @property
+    def needed_px(self) -> int:
+        """The height of what was written, with the edge below it."""
+        return max(_SIDE_PX, round(self._y) + _EDGE_PX // 2)
 
     def gap(self, pixels: float) -> None:
         self._y += pixels
@@ -83,8 +97,7 @@ class _Page:
         self.write([said.text], size=_TEXT_PX, ink=ink, left=_EDGE_PX + 28)
 
     def cut(self) -> Image.Image:
-        height = max(_SIDE_PX, round(self._y) + _EDGE_PX // 2)
-        return self._image.crop((0, 0, _SIDE_PX, height))
+        return self._image.crop((0, 0, _SIDE_PX, self.needed_px))
 
 
 def _wrapped(paragraph: str, size: int, width: float) -> Iterator[str]:

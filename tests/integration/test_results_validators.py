@@ -358,6 +358,20 @@ def test_tracking_uids_tie_segments_to_measurements(segmented):
                     assert measured.get(name, item.TrackingUID) == item.TrackingUID
 
 
+def test_a_thousand_slices_make_no_object_that_grows_without_bound(encodings):
+    study = encodings["1000 slices"]
+    pixels = len(study.result.slices) * SMALL["rows"] * SMALL["columns"]
+    for kind, entry in study.objects.items():
+        size = entry.file.stat().st_size
+        match kind:
+            case ResultKind.SEG | ResultKind.SEG_LABELMAP:  # a bit or little more a pixel, and what a frame says
+                assert size < pixels / 8 + 1500 * len(study.result.slices), kind
+            case ResultKind.SC | ResultKind.PDF:
+                assert size < 4_000_000, kind
+            case _:  # a list of a thousand references takes 110 kB
+                assert size < 350_000, kind
+
+
 PIXELMED_JARS = "pixelmed commons-codec hsqldb vecmath slf4j-api slf4j-simple jaxb-api javax.json"
 
 

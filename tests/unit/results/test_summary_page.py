@@ -46,11 +46,12 @@ def test_the_verdict_stands_on_a_colour_of_its_own(kind):
 
 
 def test_a_long_text_makes_the_page_longer_and_never_wider():
-    long = dataclasses.replace(NARRATIVE, looked_at=("Analysed and weighed and looked at again. " * 60,))
+    long = dataclasses.replace(NARRATIVE, looked_at=("Analysed and weighed and looked at again. " * 120,))
     page = pixels(long)
     assert page.shape[0] > page.shape[1]
     edge = page[:, -summary_page._EDGE_PX + 2 :]
     assert (edge == edge[0, 0]).all()
+    assert (page[-summary_page._EDGE_PX * 2 :] == drawing.NOTICE_INK).all(axis=-1).any()  # the limits stand at its end
 
 
 def test_a_number_is_not_parted_from_its_sign():
