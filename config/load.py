@@ -326,12 +326,20 @@ def _refuse_twins(peers: list[PeerSettings], origin: Any) -> None:
                     f"the name is taken by the peer at {first}",
                 )
             # The same entity twice would get every result twice.
-            if (peer.ae_title, peer.host, peer.port) == (earlier.ae_title, earlier.host, earlier.port):
+            is_same_entity = (peer.ae_title, peer.host, peer.port) == (earlier.ae_title, earlier.host, earlier.port)
+            if peer.ae_title and is_same_entity:
                 raise ConfigError(
                     f"peers[{index}].ae_title",
                     peer.ae_title,
                     origin(f"peers[{index}].ae_title"),
                     f"the same AE title, host and port as peer {earlier.name!r}",
+                )
+            if peer.stow_url and peer.stow_url == earlier.stow_url:
+                raise ConfigError(
+                    f"peers[{index}].stow_url",
+                    peer.stow_url,
+                    origin(f"peers[{index}].stow_url"),
+                    f"the same service as peer {earlier.name!r}",
                 )
 
 

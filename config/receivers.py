@@ -8,10 +8,12 @@ from pydantic import Field, model_validator
 
 from config.words import (
     AbsolutePath,
-    AETitleText,
     HostText,
     Levels,
     ObjectWords,
+    OptionalAETitle,
+    OptionalHost,
+    OptionalPort,
     PeerName,
     Port,
     Positive,
@@ -29,9 +31,13 @@ class PeerSettings(Section):
     """A remote application entity: who may send to us, and who gets results."""
 
     name: PeerName = Field(description="Our name for it; unique in this file.")
-    ae_title: AETitleText = Field(description="Its AE title, as it calls itself and as we call it.")
-    host: HostText = Field(description="Its address or host name.")
-    port: Port = Field(description="Its TCP port for C-ECHO and C-STORE.")
+    ae_title: OptionalAETitle = Field(
+        default="",
+        description="Its AE title, as it calls itself and as we call it. This, host and port are needed for every peer "
+        "but one that only takes results by STOW-RS.",
+    )
+    host: OptionalHost = Field(default="", description="Its address or host name.")
+    port: OptionalPort = Field(default=0, description="Its TCP port for C-ECHO and C-STORE.")
     may_send: bool = Field(default=False, description="Its associations are accepted.")
     receives_results: bool = Field(default=False, description="Results are delivered to it.")
     enabled: bool = Field(default=True, description="false keeps the entry and treats it as if it were not there.")
@@ -59,6 +65,15 @@ class PeerSettings(Section):
         default="",
         description="Environment variable that holds the bearer token; read at each attempt, never stored.",
     )
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.stow_url and not self.may_send and not (self.ae_title or self.host or self.port):
+            return self
+        for key in ("ae_title", "host", "port"):
+            if not getattr(self, key):
+                raise WrongTogether(key, "is required and not given")
+        return self
 
     @model_validator(mode="after")
     def _stow_fits_together(self) -> Self:

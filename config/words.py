@@ -26,6 +26,10 @@ def _ae_title(value: str) -> str:
     return text
 
 
+def _optional_ae_title(value: str) -> str:
+    return _ae_title(value) if value else value
+
+
 def _peer_name(value: str) -> str:
     if value != value.strip() or not value.isprintable() or "/" in value:
         raise ValueError("a peer name is printable text without outer spaces and without '/'")
@@ -33,6 +37,7 @@ def _peer_name(value: str) -> str:
 
 
 def _host(value: str) -> str:
+    """`value` if it can be an address or a name; empty where there is none."""
     if any(character.isspace() or not character.isprintable() for character in value):
         raise ValueError("a host is an address or a name, without spaces")
     return value
@@ -125,6 +130,9 @@ VariableName = Annotated[str, AfterValidator(_variable), Field(max_length=128)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute), Field(max_length=4096)]
 AETitleText = Annotated[str, AfterValidator(_ae_title)]
 HostText = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=255)]
+OptionalAETitle = Annotated[str, AfterValidator(_optional_ae_title)]
+OptionalHost = Annotated[str, AfterValidator(_host), Field(max_length=255)]
+OptionalPort = Annotated[int, Field(ge=0, le=65535)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ListeningPort = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -82,6 +82,8 @@ def send_path(settings: Settings, path: Path, name: str, progress: Progress | No
 
 def _configured(settings: Settings, name: str) -> PeerSettings:
     for peer in settings.peers:
+        if peer.name == name and not peer.ae_title:
+            raise ConfigurationError(f"peer {name!r} is a DICOMweb service alone: `cspine-node check` looks at it")
         if peer.name == name:
             return peer
     known = ", ".join(peer.name for peer in settings.peers) or "none"
@@ -156,7 +158,7 @@ def _localiser(settings: Settings) -> list[Check]:
 
 def _peer(peer: PeerSettings, settings: Settings) -> Check:
     name = f"peer {peer.name}"
-    if peer.stow_url:
+    if peer.stow_url and peer.receives_results:
         return _stow(name, peer)
     if not peer.receives_results:
         return Check(name=name, ok=True, detail=f"{peer.ae_title} only sends; not called")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
+from urllib.parse import urlsplit
 
 from config.receivers import PeerSettings, RouteSettings
 from config.settings import Settings
@@ -61,12 +62,14 @@ def open_store(settings: Settings, clock: Clock | None = None) -> Store:
 
 
 def to_peer(settings: PeerSettings) -> Peer:
-    """The configured peer in the node's own type."""
+    """The configured peer in the node's own type. One that is a DICOMweb service alone is at that service's address."""
+    service = urlsplit(settings.stow_url)
+    default_port = 443 if service.scheme == "https" else 80
     return Peer(
         name=settings.name,
-        ae_title=AETitle(settings.ae_title),
-        host=settings.host,
-        port=settings.port,
+        ae_title=AETitle(settings.ae_title or "STOW-RS"),
+        host=settings.host or service.hostname or "",
+        port=settings.port or service.port or default_port,
         may_send=settings.may_send,
         receives_results=settings.receives_results,
         enabled=settings.enabled,

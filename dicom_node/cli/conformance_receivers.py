@@ -36,13 +36,7 @@ def _authorised(peer: PeerSettings) -> str:
 
 def configuration(settings: Settings) -> list[str]:
     """The peers and routes of the configuration."""
-    rows = [
-        f"| {peer.name} | `{peer.ae_title}` | {peer.host}:{peer.port} | {_yes(peer.may_send)} "
-        f"| {_yes(peer.receives_results)} | {'STOW-RS' if peer.stow_url else 'C-STORE'} "
-        f"| {', '.join(f'`{word}`' for word in peer.objects)} | {_yes(peer.status_reports)} |"
-        for peer in settings.peers
-        if peer.enabled
-    ]
+    rows = [_peer_row(peer) for peer in settings.peers if peer.enabled]
     heads = ("name", "AE title", "address", "may send", "receives results", "by", "objects", "status reports")
     return [
         "### 4.4 Configuration: peers",
@@ -56,6 +50,14 @@ def configuration(settings: Settings) -> list[str]:
         "",
         *_routes(settings),
     ]
+
+
+def _peer_row(peer: PeerSettings) -> str:
+    called = f"`{peer.ae_title}` | {peer.host}:{peer.port}" if peer.ae_title else "– | –"
+    objects = ", ".join(f"`{word}`" for word in peer.objects)
+    way = "STOW-RS" if peer.stow_url else "C-STORE"
+    facts = (_yes(peer.may_send), _yes(peer.receives_results), way, objects, _yes(peer.status_reports))
+    return f"| {peer.name} | {called} | {' | '.join(facts)} |"
 
 
 def _routes(settings: Settings) -> list[str]:

@@ -66,9 +66,9 @@ def list_(config: ConfigFile = None, as_json: AsJson = False) -> None:
 @app.command()
 def add(
     name: Name,
-    ae_title: Annotated[str, typer.Option("--ae-title", help="Its AE title, at most 16 characters.")],
-    host: Annotated[str, typer.Option("--host", help="Its address or host name.")],
-    port: Annotated[int, typer.Option("--port", help="Its TCP port.")],
+    ae_title: AeTitle = None,
+    host: Host = None,
+    port: Port = None,
     may_send: MaySend = None,
     receives_results: Receives = None,
     objects: Objects = None,
@@ -78,9 +78,11 @@ def add(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """One more peer; a running node takes it up by itself."""
-    values: dict[str, Any] = {"name": name, "ae_title": ae_title, "host": host, "port": port}
-    flags = {
+    """One more peer; a running node takes it up by itself. AE title, host and port are needed for all but STOW-RS."""
+    given = {
+        "ae_title": ae_title,
+        "host": host,
+        "port": port,
         "may_send": may_send,
         "receives_results": receives_results,
         "objects": objects or None,
@@ -88,7 +90,7 @@ def add(
         "stow_url": stow_url,
         "enabled": enabled,
     }
-    change = _editor(config).add(values | _given(flags), who=operator())
+    change = _editor(config).add({"name": name, **_given(given)}, who=operator())
     _report(change, as_json)
 
 

@@ -11,6 +11,9 @@ from config.errors import ConfigError
 from config.load import load_settings
 from config.settings import Settings
 from config.words import LevelWord, ObjectWord, ResultWord
+from dicom_node.bootstrap.checks import echo_peer
+from dicom_node.bootstrap.store import to_peer
+from dicom_node.core.errors import ConfigurationError
 from dicom_node.core.finding import LEVELS, ResultKind
 from dicom_node.core.peer import AUTO
 from dicom_node.core.routing import ResultClass
@@ -61,6 +64,37 @@ def test_a_peer_that_cannot_work_is_refused_with_the_key(tmp_path, text, key, wh
         loaded(tmp_path, PEER + text)
     assert caught.value.key == f"peers[0].{key}"
     assert "node.toml:" in caught.value.source
+
+
+def test_a_service_alone_needs_no_ae_title(tmp_path):
+    (peer,) = loaded(tmp_path, "[[peers]]\nname = 'cloud'\nstow_url = 'https://cloud.example:8443/dicom-web'\n").peers
+    assert (peer.ae_title, peer.host, peer.port) == ("", "", 0)
+    with pytest.raises(ConfigurationError, match="DICOMweb service alone"):
+        echo_peer(Settings(peers=(peer,)), "cloud")
+    known = to_peer(peer)
+    assert (known.ae_title, known.host, known.port) == ("STOW-RS", "cloud.example", 8443)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("name = 'x'\nhost = 'h'\nport = 104", "ae_title"),
+        ("name = 'x'\nae_title = 'X'\nport = 104", "host"),
+        ("name = 'x'\nae_title = 'X'\nhost = 'h'", "port"),
+        ("name = 'x'\nstow_url = 'https://c'\nmay_send = true", "ae_title"),
+        ("name = 'x'\nstow_url = 'https://c'\nhost = 'h'", "ae_title"),
+    ],
+)
+def test_every_other_peer_needs_all_three(tmp_path, text, key):
+    with pytest.raises(ConfigError, match="is required and not given") as caught:
+        loaded(tmp_path, f"[[peers]]\n{text}\n")
+    assert caught.value.key == f"peers[0].{key}"
+
+
+def test_the_same_service_twice_is_refused(tmp_path):
+    service = "stow_url = 'https://cloud.example'\n"
+    with pytest.raises(ConfigError, match="same service as peer 'a'"):
+        loaded(tmp_path, f"[[peers]]\nname = 'a'\n{service}[[peers]]\nname = 'b'\n{service}")
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated(tmp_path):
