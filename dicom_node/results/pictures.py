@@ -143,7 +143,7 @@ def _legend(draw: ImageDraw.ImageDraw, size: tuple[int, int], words: Words) -> N
     x += drawing.font(20).getlength(said) + 12
     for band in BANDS:
         drawing.stroke(draw, (x, y - 7), (x + 26, y - 7), band.rgb)
-        drawing.text(draw, (x + 32, y), f"{100 * band.from_share:.0f}", "ls", size=20, ink=band.rgb)
+        drawing.text(draw, (x + 32, y), f"{100 * band.from_share:.0f}", "ls", size=20, ink=drawing.lightened(band.rgb))
         x += 70
 
 
