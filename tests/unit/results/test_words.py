@@ -4,12 +4,15 @@ import ast
 import re
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import polib
 import pytest
 
+from config.settings import ResultsSettings
 from dicom_node import results
 from dicom_node.core.errors import ConfigurationError
+from dicom_node.results import codes
 from dicom_node.results.words import LANGUAGES, LOCALE, SOURCE_LANGUAGE, Words
 
 FOLDER = Path(results.__path__[0])
@@ -78,6 +81,12 @@ def test_numbers_and_dates_are_written_as_in_the_language(language, percent, dat
     assert words.percent(0.9123) == percent
     assert words.date("20240131") == date
     assert words.date("1961.02.03") == "1961.02.03"
+
+
+def test_setting_catalogues_and_codes_have_the_same_languages():
+    setting = ResultsSettings.model_fields["language"].annotation
+    assert set(get_args(setting)) == set(LANGUAGES) == set(codes.LANGUAGES)
+    assert {file.stem for file in LOCALE.glob("*.po")} == set(TRANSLATED)
 
 
 def test_a_language_without_catalogue_is_refused():
