@@ -15,12 +15,12 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.charset import decode_bytes, encode_string, python_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 LATIN_1 = "ISO_IR 100"
-_ASCII = "ISO_IR 6"
+_ASCII = ("", "ISO_IR 6", "ISO 2022 IR 6")
 _WRITTEN_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "œ": "oe", "æ": "ae", "µ": "u"}
     | {"\u00a0": " ", "’": "'", "‘": "'", "“": '"', "”": '"', "«": '"', "»": '"', "–": "-", "—": "-", "…": "..."}
@@ -37,7 +37,7 @@ def fit_texts(target: Dataset) -> None:
     if all(str(item.get(keyword, "")).isascii() for item, keyword in holders):
         return
     declared = target.get("SpecificCharacterSet")
-    if (not declared or declared == _ASCII) and _is_ascii(target):
+    if (not declared or declared in _ASCII) and _is_ascii(target):
         target.SpecificCharacterSet = declared = LATIN_1
     encodings = _encodings(declared)
     for item, keyword in holders:
@@ -45,9 +45,9 @@ def fit_texts(target: Dataset) -> None:
 
 
 def _encodings(declared: str | Sequence[str] | None) -> list[str]:
-    """Python's encodings. An empty value is the default repertoire, ASCII, which pydicom takes for Latin-1."""
+    """Python's encodings. The default repertoire is ASCII, which pydicom takes for Latin-1; so is a set unheard of."""
     values = [declared] if isinstance(declared, str) else declared or [""]
-    return ["ascii" if value in ("", _ASCII) else convert_encodings(value)[0] for value in values]
+    return ["ascii" if value in _ASCII else python_encoding.get(value, "ascii") for value in values]
 
 
 def fitted(text: str, encodings: Sequence[str]) -> str:

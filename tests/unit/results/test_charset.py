@@ -53,6 +53,14 @@ def test_letters_that_the_set_does_not_have_are_written_out():
     assert list(target.SpecificCharacterSet) == ["", "ISO 2022 IR 87"]
 
 
+@pytest.mark.parametrize("charset", ["FOO", ["", "FOO"], ["ISO 2022 IR 6", "ISO 2022 IR 87"]])
+def test_a_set_that_nobody_knows_is_trusted_with_ascii_alone(charset):
+    target = document(charset, GERMAN)
+    fit_texts(target)
+    assert texts_of(target) == ["frakturverdaechtig, Groesse"]
+    assert target.SpecificCharacterSet == charset
+
+
 def test_an_undeclared_name_that_is_not_ascii_is_not_given_a_meaning(tmp_path):
     source = as_sent([("PatientName", "PN", b"M\xfcller^J ")], "1.2.840.10008.1.2.1")
     target = document("", GERMAN)
