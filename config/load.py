@@ -1,7 +1,7 @@
 """Reads the configuration: defaults < file < environment CSPINE_NODE__SECTION__KEY < command line.
 
-Every value keeps its origin, so that a refusal can say which key, its value and where it came from. `peers` come
-from the file alone.
+Every value keeps its origin, so that a refusal can say which key, its value and where it came from. `peers` and
+`routes` come from the file alone.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from config.checking import Given, annotation_of, checked_section, message_of
 from config.errors import ConfigError
 from config.lines import line_of, lines_of_keys
+from config.receiver_tables import peers_of, routes_of
 from config.receivers import PeerSettings, RouteSettings
 from config.settings import Settings, sections
 from config.words import Section
@@ -43,16 +45,8 @@ class LoadedSettings:
     path: Path | None
 
 
-Model = TypeVar("Model", bound=Section)
-
-
-class _Given(NamedTuple):
-    value: Any
-    source: str
-
-
 class _Parsed(NamedTuple):
-    given: dict[str, _Given]
+    given: dict[str, Given]
     peers: tuple[PeerSettings, ...]
     routes: tuple[RouteSettings, ...]
 
@@ -73,7 +67,7 @@ def load_settings(
     parsed = _Parsed({}, (), ()) if file is None else _from_text(read_text(file), str(file))
     given, peers = parsed.given, parsed.peers
     given |= dict(_from_environment(environ))
-    given |= {key: _Given(value, "command line") for key, value in (overrides or {}).items() if value is not None}
+    given |= {key: Given(value, "command line") for key, value in (overrides or {}).items() if value is not None}
     checked = _validated(given)
     checked = _with_absolute_paths(checked, given, file)
     provenance = {key: given[key].source if key in given else "default" for key in setting_keys()}
@@ -143,9 +137,9 @@ def _from_text(text: str, source: str) -> _Parsed:
         line = line_of(key, lines)
         return f"{source}:{line}" if line else source
 
-    given = {key: _Given(value, origin(key)) for key, value in _flat(document, origin)}
-    peers = _peers(document.get("peers", []), origin)
-    return _Parsed(given, peers, _routes(document.get("routes", []), peers, origin))
+    given = {key: Given(value, origin(key)) for key, value in _flat(document, origin)}
+    peers = peers_of(document.get("peers", []), origin)
+    return _Parsed(given, peers, routes_of(document.get("routes", []), peers, origin))
 
 
 def _flat(document: dict[str, Any], origin: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -165,23 +159,23 @@ def _flat(document: dict[str, Any], origin: Any, prefix: str = "") -> Iterator[t
             yield from ((f"{name}.{inner}", value) for inner, value in table.items())
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]:
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
         key = ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
         source = f"environment {name}"
         _known(key, environ[name], source)
-        yield key, _Given(_from_word(key, environ[name], source), source)
+        yield key, Given(_from_word(key, environ[name], source), source)
 
 
 def _from_word(key: str, word: str, source: str) -> Any:
     """A word of the environment as the type of `key`: the rest of the path is strict, and words are all we get here."""
     section, _, name = key.rpartition(".")
     try:
-        return TypeAdapter(_annotation(sections()[section], name)).validate_python(word)
+        return TypeAdapter(annotation_of(sections()[section], name)).validate_python(word)
     except ValidationError as error:
-        raise ConfigError(key, word, source, _message(error.errors()[0])) from None
+        raise ConfigError(key, word, source, message_of(error.errors()[0])) from None
 
 
 def _known(key: str, value: Any, source: str) -> None:
@@ -194,11 +188,11 @@ def _unknown(key: str) -> str:
     return "unknown key" + (f"; did you mean {near[0]}?" if near else "; docs/CONFIGURATION.md lists every key")
 
 
-def _validated(given: Mapping[str, _Given]) -> Settings:
+def _validated(given: Mapping[str, Given]) -> Settings:
     for key, (value, source) in given.items():
         _known(key, value, source)
     tables = {
-        name: _section(
+        name: checked_section(
             model,
             {key.rpartition(".")[2]: given[key] for key in given if key.rpartition(".")[0] == name},
             prefix=f"{name}.",
@@ -219,38 +213,7 @@ def _nested(tables: Mapping[str, Section]) -> dict[str, Any]:
     return nested
 
 
-def _section(model: type[Model], values: Mapping[str, _Given], *, prefix: str, otherwise: str) -> Model:
-    # Strict: "11112" is no port and 1 is not true. Only a path has no type of its own in TOML.
-    plain = {
-        key: Path(value) if isinstance(value, str) and _annotation(model, key) is Path else value
-        for key, (value, _) in values.items()
-    }
-    try:
-        return model.model_validate(plain, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else getattr(first.get("ctx", {}).get("error"), "key", "")
-        given = values.get(name, _Given(None, otherwise))
-        value = "(hidden)" if name.endswith("url") and "@" in str(given.value) else given.value
-        raise ConfigError(prefix + name, value, given.source, _message(first)) from None
-
-
-def _annotation(model: type[Section], name: str) -> Any:
-    field = model.model_fields.get(name)
-    return field.annotation if field else None
-
-
-def _message(error: Any) -> str:
-    if error["type"] == "missing":
-        return "is required and not given"
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] == "extra_forbidden":
-        return "unknown key"
-    return error["msg"][0].lower() + error["msg"][1:]
-
-
-def _check_together(settings: Settings, given: Mapping[str, _Given]) -> None:
+def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
     study = settings.study
     if study.hard_limit_s < study.quiet_period_s:
         source = given["study.hard_limit_s"].source if "study.hard_limit_s" in given else "default"
@@ -271,79 +234,7 @@ def _check_together(settings: Settings, given: Mapping[str, _Given]) -> None:
         )
 
 
-def _peers(tables: Any, origin: Any) -> tuple[PeerSettings, ...]:
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError("peers", None, origin("peers"), "is a list of tables: write [[peers]]")
-    peers = []
-    for index, table in enumerate(tables):
-        prefix = f"peers[{index}]."
-        for key, value in table.items():
-            if key not in PeerSettings.model_fields:
-                raise ConfigError(prefix + key, value, origin(prefix + key), _unknown_of_peer())
-        values = {key: _Given(value, origin(prefix + key)) for key, value in table.items()}
-        peers.append(_section(PeerSettings, values, prefix=prefix, otherwise=origin(prefix[:-1])))
-    _refuse_twins(peers, origin)
-    return tuple(peers)
-
-
-def _routes(tables: Any, peers: tuple[PeerSettings, ...], origin: Any) -> tuple[RouteSettings, ...]:
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError("routes", None, origin("routes"), "is a list of tables: write [[routes]]")
-    known = {peer.name for peer in peers}
-    routes: list[RouteSettings] = []
-    for index, table in enumerate(tables):
-        prefix = f"routes[{index}]."
-        for key, value in table.items():
-            if key not in RouteSettings.model_fields:
-                has = ", ".join(RouteSettings.model_fields)
-                raise ConfigError(prefix + key, value, origin(prefix + key), f"unknown key; a route has {has}")
-        values = {key: _Given(value, origin(prefix + key)) for key, value in table.items()}
-        route = _section(RouteSettings, values, prefix=prefix, otherwise=origin(prefix[:-1]))
-        for key in ("add", "leave_out"):
-            for name in getattr(route, key):
-                if name not in known:
-                    there = f"no peer is called {name!r}; the configured are: {', '.join(sorted(known)) or 'none'}"
-                    raise ConfigError(prefix + key, table[key], origin(prefix + key), there)
-        if route.name.casefold() in {earlier.name.casefold() for earlier in routes}:
-            raise ConfigError(f"{prefix}name", route.name, origin(f"{prefix}name"), "another route has this name")
-        routes.append(route)
-    return tuple(routes)
-
-
-def _unknown_of_peer() -> str:
-    return f"unknown key; a peer has {', '.join(PeerSettings.model_fields)}"
-
-
-def _refuse_twins(peers: list[PeerSettings], origin: Any) -> None:
-    for index, peer in enumerate(peers):
-        for earlier_index, earlier in enumerate(peers[:index]):
-            if peer.name.casefold() == earlier.name.casefold():
-                first = origin(f"peers[{earlier_index}].name")
-                raise ConfigError(
-                    f"peers[{index}].name",
-                    peer.name,
-                    origin(f"peers[{index}].name"),
-                    f"the name is taken by the peer at {first}",
-                )
-            # The same entity twice would get every result twice.
-            is_same_entity = (peer.ae_title, peer.host, peer.port) == (earlier.ae_title, earlier.host, earlier.port)
-            if peer.ae_title and is_same_entity:
-                raise ConfigError(
-                    f"peers[{index}].ae_title",
-                    peer.ae_title,
-                    origin(f"peers[{index}].ae_title"),
-                    f"the same AE title, host and port as peer {earlier.name!r}",
-                )
-            if peer.stow_url and peer.stow_url == earlier.stow_url:
-                raise ConfigError(
-                    f"peers[{index}].stow_url",
-                    peer.stow_url,
-                    origin(f"peers[{index}].stow_url"),
-                    f"the same service as peer {earlier.name!r}",
-                )
-
-
-def _with_absolute_paths(settings: Settings, given: Mapping[str, _Given], file: Path | None) -> Settings:
+def _with_absolute_paths(settings: Settings, given: Mapping[str, Given], file: Path | None) -> Settings:
     def absolute(key: str, path: Path) -> Path:
         from_here = key in given and given[key].source.startswith(("environment ", "command line"))
         base = Path.cwd() if file is None or from_here else file.resolve().parent
