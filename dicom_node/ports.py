@@ -217,7 +217,8 @@ class Analyzer(Protocol):
 class ResultEncoder(Protocol):
     """Turns an analysis into DICOM objects, pictures and a report in `out_dir`. Raises EncodingInvalid.
 
-    UIDs depend on study, revision, bundle and kind alone; `created_at` goes into Content Date and Time.
+    UIDs depend on study, revision, bundle and kind alone; `created_at`, when the analysis began (IHE AIR),
+    goes into Content Date and Time.
     `predecessor` are the objects of the previous delivered revision, named in the SR (PS3.3 C.17.2).
     """
 

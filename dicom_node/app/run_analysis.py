@@ -182,7 +182,7 @@ class RunAnalysis:
         analysed_at = self._clock.now()
         objects: tuple[ResultObject, ...] = ()
         if result.outcome is Outcome.ANALYSED:
-            objects = self._encode(job, result, analysed_at, work_dir / "objects", predecessor)
+            objects = self._encode(job, result, started_at, work_dir / "objects", predecessor)
         ended_at = self._clock.now()
         report = result_json(
             result,

@@ -133,6 +133,7 @@ class FakeEncoder:
     def __init__(self) -> None:
         self.predecessors: list[tuple[ResultObject, ...]] = []
         self.results: list[AnalysisResult] = []
+        self.created_at: list[datetime] = []
         self.failure: Exception | None = None
         self.kinds: tuple[ResultKind, ...] = (ResultKind.SEG, ResultKind.SR)
 
@@ -147,6 +148,7 @@ class FakeEncoder:
     ) -> tuple[ResultObject, ...]:
         self.predecessors.append(predecessor)
         self.results.append(result)
+        self.created_at.append(created_at)
         if self.failure is not None:
             raise self.failure
         return tuple(

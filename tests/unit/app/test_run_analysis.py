@@ -56,6 +56,13 @@ def test_the_analyzer_gets_every_stored_file_and_a_folder_of_its_own(closed):
     assert first.work_dir != second.work_dir
 
 
+def test_objects_are_dated_from_the_beginning_of_the_analysis(closed):
+    began = closed.clock.now()
+    closed.analyzer.script = [lambda is_cancelled: closed.clock.advance(90)]
+    closed.analysis.step()
+    assert closed.encoder.created_at == [began]
+
+
 def test_not_applicable_is_a_result_that_delivers_nothing(closed):
     closed.analyzer.script = [not_applicable()]
     closed.analysis.step()
