@@ -122,6 +122,8 @@ def _stored(delivery: Delivery) -> frozenset[str]:
 
 
 def _holds(peer: Peer, plan: Plan) -> str:
+    if not plan.objects and not plan.substitutions:
+        raise SopClassNotAccepted(f"{peer.name} is given {peer.objects}, and the result has none of these")
     if plan.why_not_enough:
         raise SopClassNotAccepted(f"{peer.name}: {plan.why_not_enough}")
     count = len(plan.objects)

@@ -9,7 +9,8 @@ from datetime import datetime
 from dicom_node.app.moves import NODE, move_delivery, note
 from dicom_node.core.delivery import Channel, DeliveryState
 from dicom_node.core.finding import AnalysisResult, ResultObject
-from dicom_node.core.job import AnalysisJob
+from dicom_node.core.job import AnalysisJob, JobState
+from dicom_node.core.peer import Peer
 from dicom_node.core.routing import (
     Destination,
     ResultClass,
@@ -20,6 +21,7 @@ from dicom_node.core.routing import (
     facts_of,
     route,
 )
+from dicom_node.core.shipment import Shipment
 from dicom_node.core.transitions import DeliveryEvent
 from dicom_node.ports import PeerDirectory, UnitOfWork
 
@@ -49,8 +51,13 @@ class Outbox:
     ) -> None:
         """The deliveries of an analysed study, and the notifications where it is positive."""
         replace_older_deliveries(uow, job, now, actor)
+        known = {peer.name: peer for peer in self.peers.peers()}
         for destination in to.destinations:
-            add_delivery(uow, job, destination, objects, now)
+            peer = known.get(destination.peer)
+            if peer is None or Shipment(objects=objects, choice=peer.objects).candidates:
+                add_delivery(uow, job, destination, objects, now)
+            else:
+                _note_nothing_for(uow, job, peer, now)
         if facts_of(result).result is ResultClass.POSITIVE:
             for channel in self.notifies:
                 told = Destination(peer=channel.value, why="the result is positive")
@@ -61,6 +68,21 @@ class Outbox:
         known = {peer.name: peer for peer in self.peers.peers()}
         to = self.route(uow, job.study_instance_uid, ResultFacts(result=ResultClass.NOT_ANALYSED))
         return tuple(entry for entry in to.destinations if known[entry.peer].status_reports)
+
+
+def _note_nothing_for(uow: UnitOfWork, job: AnalysisJob, peer: Peer, now: datetime) -> None:
+    """A peer that is given suspicion segmentations alone has nothing to get of a negative study."""
+    note(
+        uow,
+        f"job:{job.id}",
+        "nothing_for_peer",
+        at=now,
+        from_state=JobState.DONE.value,
+        to_state=JobState.DONE.value,
+        reason=f"{peer.name} is given {peer.objects}, and this result has none of these",
+        actor=NODE,
+        study_instance_uid=job.study_instance_uid,
+    )
 
 
 def study_facts(uow: UnitOfWork, study_instance_uid: str) -> StudyFacts:

@@ -29,8 +29,9 @@ from dicom_node.stow.session import open_session
 
 log = structlog.get_logger(__name__)
 
-# Its lines name studies, and its own retries would hide from us what the service said.
-logging.getLogger("dicomweb_client").setLevel(logging.ERROR)
+# Their lines name studies.
+for _name in ("dicomweb_client", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 _CONNECT_S = 10.0
 

@@ -10,6 +10,7 @@ from dicom_node.core.errors import (
     StorageUnavailable,
 )
 from dicom_node.core.finding import ResultKind
+from dicom_node.core.peer import object_choice
 from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.core.worklist import WorklistState
 from tests.unit.app.node import STUDY, Node, incoming, pacs
@@ -289,3 +290,19 @@ def test_a_positive_goes_to_the_peer_that_a_route_adds(tmp_path):
     assert (second.peer, second.route, second.state) == ("er-list", "emergency", DeliveryState.STORED)
     queued = next(entry.reason for entry in node.detail().history if entry.subject == f"delivery:{second.id}")
     assert queued == "route 'emergency' added peer 'er-list' because the result is positive"
+
+
+def test_a_peer_that_is_given_none_of_what_a_result_has_gets_no_delivery_and_the_history_says_so(tmp_path):
+    node = Node(tmp_path, peers=(pacs(), pacs("overlay", objects=object_choice(["SUSPICION_SEG"]))))
+    analysed_node(node)
+    assert [delivery.peer for delivery in node.deliveries()] == ["pacs"]
+    (said,) = [entry.reason for entry in node.detail().history if entry.event == "nothing_for_peer"]
+    assert said == "overlay is given exactly SUSPICION_SEG, and this result has none of these"
+
+
+def test_a_peer_whose_objects_were_changed_to_what_a_result_has_none_of_is_not_counted_as_served(ready):
+    ready.peers.known = [pacs(objects=object_choice(["KOS"]))]
+    ready.delivery.step()
+    (delivery,) = ready.deliveries()
+    assert delivery.state is DeliveryState.FAILED
+    assert "pacs is given exactly KOS, and the result has none of these" in delivery.failure
