@@ -14,6 +14,7 @@ from dicom_node.app.result_json import result_json
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import AnalysisResult, Outcome, ResultKind, ResultObject
 from dicom_node.core.identifiers import study_key
+from dicom_node.results import illustrations
 from dicom_node.results.captures import build_capture, captures_of
 from dicom_node.results.encapsulated_pdf import encapsulate
 from dicom_node.results.evidence import of_key_images
@@ -22,20 +23,18 @@ from dicom_node.results.identity import ObjectIdentity, identify
 from dicom_node.results.key_objects import build_key_objects, key_frames
 from dicom_node.results.not_analysed import write_status_report
 from dicom_node.results.pdf import Sheet, write_pdf
-from dicom_node.results.pictures import Captions, Picture, draw_pictures, save_pictures
+from dicom_node.results.pictures import Picture
 from dicom_node.results.provenance import Equipment, study_facts, study_time
 from dicom_node.results.report import write_report
 from dicom_node.results.seg import build_labelmap, build_segmentation, read_mask, vertebrae
 from dicom_node.results.sources import SourceSeries, read_sources
 from dicom_node.results.sr import SOP_CLASSES, SegmentReference, build_reports
 from dicom_node.results.summary_page import draw_summary
-from dicom_node.results.suspicion import SuspicionMap, read_maps, suspected_regions
+from dicom_node.results.suspicion import SuspicionMap, suspected_regions
 from dicom_node.results.suspicion_seg import build_suspicion
 from dicom_node.results.telling import tell
 from dicom_node.results.text_sr import build_text_report
-from dicom_node.results.views import read_views
-from dicom_node.results.wording import Narrative, notice
-from dicom_node.results.words import Words
+from dicom_node.results.wording import Narrative
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +70,8 @@ class DicomResultEncoder:
         """Every kind for which the result has content lies in `out_dir`, durable, in the order of `ResultKind`.
 
         Those of `ON_REQUEST` are made only where asked for. `report.html` and `pictures/` lie beside them. An analysis
-        with another outcome than ANALYSED gives only the report, which says why. Raises EncodingInvalid, or
-        StorageUnavailable where the disk refuses.
+        with another outcome than ANALYSED gives only the report and, where asked for, the STATUS_SR, which say why.
+        Raises EncodingInvalid, or StorageUnavailable where the disk refuses.
         """
         out_dir.mkdir(parents=True, exist_ok=True)
         if result.outcome is not Outcome.ANALYSED:
@@ -80,9 +79,9 @@ class DicomResultEncoder:
             _write_page(result, objects, tell(result, self._equipment), (), (), out_dir)
             return objects
         sources = read_sources(result.slices, study_instance_uid=result.study_instance_uid)
-        maps = _maps(result)
-        pictures = _draw(result, maps, sources, self.language)
-        files = _save(pictures, result, out_dir)
+        maps = illustrations.maps_of(result)
+        pictures = illustrations.draw(result, maps, sources, self.language)
+        files = illustrations.save(pictures, result, out_dir)
         making = _Making(
             result=result,
             revision=revision,
@@ -233,45 +232,6 @@ class _Making:
             out_dir=self.out_dir,
         )
         return finishing.finish(data_set, kind, suffix)
-
-
-def _maps(result: AnalysisResult) -> dict[str, SuspicionMap]:
-    """Where levels look suspicious; without it, a key voxel and a ring show the place."""
-    if result.suspicion_path is None:
-        return {}
-    try:
-        return read_maps(result.suspicion_path)
-    except EncodingInvalid as error:
-        log.warning("suspicion_not_read", study=study_key(result.study_instance_uid), reason=str(error))
-        return {}
-
-
-def _draw(
-    result: AnalysisResult, maps: Mapping[str, SuspicionMap], sources: SourceSeries, language: str
-) -> tuple[Picture, ...]:
-    """The pictures are a courtesy: what cannot be drawn is reported and holds no finding back."""
-    if result.views_path is None:
-        return ()
-    words = Words(language=language)
-    captions = Captions(
-        words=words,
-        notice=notice(words, result.bundle.trained_on),
-        positive=frozenset(finding.level for finding in result.findings if finding.is_positive),
-        images={z: frame.image_number for z, frame in enumerate(sources.frames) if frame.image_number is not None},
-    )
-    try:
-        return draw_pictures(read_views(result.views_path), maps, captions)
-    except EncodingInvalid as error:
-        log.warning("pictures_not_drawn", study=study_key(result.study_instance_uid), reason=str(error))
-        return ()
-
-
-def _save(pictures: tuple[Picture, ...], result: AnalysisResult, out_dir: Path) -> tuple[Path, ...]:
-    try:
-        return save_pictures(pictures, out_dir)
-    except OSError as error:
-        log.warning("pictures_not_saved", study=study_key(result.study_instance_uid), reason=str(error))
-        return ()
 
 
 def _write_page(

@@ -24,6 +24,7 @@ _MAX_PX_PER_MM = 10.0
 _MARK_RADIUS_MM = 7.0
 _SCALE_BAR_MM = 20.0
 _LABEL_PX = 28
+_LABEL_ROOM_PX = 36  # from a name's middle to the picture's edge, frame included
 _LABEL_ASIDE_MM = {"sagittal": -19.0, "coronal": 38.0}  # beside the body, so that no fracture hides behind a name
 _EDGE_PX = 12
 _KINDS = {"sagittal": N_("sagittal"), "coronal": N_("coronal"), "axial": N_("axial")}
@@ -82,8 +83,8 @@ def draw_view(view: View, found: SuspicionMap | None, captions: Captions) -> Ima
     scale = (size[1] / view.hu.shape[0], size[0] / view.hu.shape[1])
     aside = _LABEL_ASIDE_MM.get(view.kind, 0.0) * px_per_mm
     for level, row, column in view.labels:
-        place = (column + 0.5) * scale[1] + aside, (row + 0.5) * scale[0]
-        _label(draw, level, place, level in captions.positive)
+        x = min(max((column + 0.5) * scale[1] + aside, _LABEL_ROOM_PX), size[0] - _LABEL_ROOM_PX)
+        _label(draw, level, (x, (row + 0.5) * scale[0]), level in captions.positive)
     if view.point is not None:
         shares = None if found is None else shares_on(view, found)
         if shares is None or shares.max() < BANDS[0].from_share:

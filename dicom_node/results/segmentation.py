@@ -10,21 +10,20 @@ frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import BundleIdentity
 from dicom_node.results import codes
+from dicom_node.results.frame_pixels import Canvas, packed, run_lengths
 from dicom_node.results.identity import ObjectIdentity
 from dicom_node.results.provenance import Equipment, blank_study
 from dicom_node.results.references import refer
@@ -32,7 +31,6 @@ from dicom_node.results.sources import SourceFrame, SourceSeries
 
 _SPACING_TOLERANCE_MM = 0.01
 _MAX_DS_CHARACTERS = 16
-_FRAMES_IN_WHOLE_BYTES = 8  # whatever the size of a frame, so many of them fill bytes without a rest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,15 +86,17 @@ def build(
         target = _around_one_plane(stand_in, segments, naming, equipment, identity, kind)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise EncodingInvalid(f"the segmentation cannot be built: {error}") from error
+    _, row, column = labels.start_zyx
+    canvas = Canvas(rows=sources.rows, columns=sources.columns, row=row, column=column)
     if kind is hd.seg.SegmentationTypeValues.BINARY:
         numbers = [segment.segment_number for segment in segments]
         layout = [(number, k) for number in numbers for k, plane in enumerate(planes) if (plane.labels == number).any()]
-        bits = (planes[k].labels == number for number, k in layout)
-        target.PixelData = _packed(bits, len(layout), labels, sources)
-        target["PixelData"].VR = "OB"
+        target.PixelData = packed((planes[k].labels == number for number, k in layout), canvas)
     else:
         layout = [(0, k) for k in range(len(planes))]
-        target.PixelData = _run_lengths(planes, labels, sources)
+        target.PixelData = run_lengths((plane.labels for plane in planes), canvas)
+        target.file_meta.TransferSyntaxUID = RLELossless
+    target["PixelData"].VR = "OB"
     target.NumberOfFrames = len(layout)
     target.PerFrameFunctionalGroupsSequence = _groups(target, planes, layout)
     _refer_to(target, sources)
@@ -147,7 +147,6 @@ def _around_one_plane(
     numbers = [segment.segment_number for segment in segments]
     pixels = np.zeros((1, stand_in.Rows, stand_in.Columns), dtype=np.uint8)
     pixels.reshape(-1)[: len(numbers)] = numbers
-    is_binary = kind is hd.seg.SegmentationTypeValues.BINARY
     target = hd.seg.Segmentation(
         source_images=[stand_in],
         pixel_array=pixels,
@@ -164,7 +163,7 @@ def _around_one_plane(
         content_label=naming.content_label,
         content_description=naming.content_description,
         series_description=naming.series_description,
-        transfer_syntax_uid=ExplicitVRLittleEndian if is_binary else RLELossless,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     if "SpacingBetweenSlices" not in stand_in:  # of a single plane highdicom says 1 mm
         del target.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
@@ -201,45 +200,6 @@ def _even_spacing_mm(frames: list[SourceFrame], sources: SourceSeries) -> float 
     if not steps.size or np.ptp(steps) > _SPACING_TOLERANCE_MM:
         return None
     return round(float(steps.mean()), 6)
-
-
-def _packed(bits: Iterator[NDArray[np.bool_]], count: int, labels: Labels, sources: SourceSeries) -> bytes:
-    """One bit a pixel, one run over all frames, least significant first (PS3.5 8.1.1), padded to an even length."""
-    packed = bytearray()
-    batch = np.zeros((_FRAMES_IN_WHOLE_BYTES, sources.rows, sources.columns), dtype=np.bool_)
-    place = _place(labels)
-    for start in range(0, count, _FRAMES_IN_WHOLE_BYTES):
-        used = min(_FRAMES_IN_WHOLE_BYTES, count - start)
-        for k in range(used):
-            batch[(k, *place)] = next(bits)
-        packed += np.packbits(batch[:used].reshape(-1), bitorder="little").tobytes()
-    return bytes(packed) + b"\0" * (len(packed) % 2)
-
-
-def _run_lengths(planes: list[_Plane], labels: Labels, sources: SourceSeries) -> bytes:
-    whole = np.zeros((sources.rows, sources.columns), dtype=np.uint8)
-    frames = []
-    for plane in planes:
-        whole[_place(labels)] = plane.labels
-        frames.append(
-            RLELosslessEncoder.encode(
-                whole,
-                rows=sources.rows,
-                columns=sources.columns,
-                samples_per_pixel=1,
-                bits_allocated=8,
-                bits_stored=8,
-                pixel_representation=0,
-                photometric_interpretation="MONOCHROME2",
-                number_of_frames=1,
-            )
-        )
-    return encapsulate(frames)
-
-
-def _place(labels: Labels) -> tuple[slice, slice]:
-    _, row, column = labels.start_zyx
-    return slice(row, row + labels.values.shape[1]), slice(column, column + labels.values.shape[2])
 
 
 def _groups(target: Dataset, planes: list[_Plane], layout: Sequence[tuple[int, int]]) -> list[Dataset]:

@@ -81,6 +81,12 @@ def test_the_names_of_levels_stand_beside_the_bone_and_overlap_nothing(views):
     assert np.count_nonzero(np.diff(written) > 1) == 6  # seven names, each with rows of its own
 
 
+def test_the_name_of_a_level_at_the_edge_stays_whole_in_the_picture(views):
+    middle, edge = (dataclasses.replace(views[0], labels=(("C2", 30.0, column),)) for column in (79.0, 5.0))
+    framed = [np.count_nonzero(is_coloured(pixels_of(view), BANDS[-1].rgb)) for view in (middle, edge)]
+    assert framed[1] == framed[0] > 0
+
+
 def test_only_a_suspicious_level_is_framed(views):
     none = dataclasses.replace(CAPTIONS, positive=frozenset())
     assert is_coloured(pixels_of(views[0]), BANDS[-1].rgb).any()
