@@ -63,12 +63,7 @@ def changes(predecessor: Sequence[ResultObject], result_json: Mapping[str, Any],
     if earlier is None:
         return opening, words("The earlier findings can no longer be read, so nothing is said about changes.")
     differences = [
-        words(
-            "{level}: now {now}, was {before}.",
-            level=words("Cervical spine as a whole") if level == OVERALL else level,
-            now=_in_words(now, words),
-            before=_in_words(earlier[level], words),
-        )
+        _difference(level, now, earlier[level], words)
         for level, now in today(result_json).items()
         if _differ(now, earlier[level])
     ]
@@ -89,9 +84,20 @@ def _differ(now: Said, before: Said) -> bool:
     return abs(now.probability - before.probability) >= _WORTH_TELLING
 
 
+def _difference(level: str, now: Said, before: Said, words: Words) -> str:
+    """The sentence; where only the probability moved, the judgement is not repeated."""
+    shown = [_percent(said, words) if now.call is before.call else _in_words(said, words) for said in (now, before)]
+    name = words("Cervical spine as a whole") if level == OVERALL else level
+    return words("{level}: now {now}, was {before}.", level=name, now=shown[0], before=shown[1])
+
+
 def _in_words(said: Said, words: Words) -> str:
     call = call_words(said.call, words)
-    return call if said.probability is None else f"{words.percent(said.probability)} ({call})"
+    return call if said.probability is None else f"{_percent(said, words)} ({call})"
+
+
+def _percent(said: Said, words: Words) -> str:
+    return "" if said.probability is None else words.percent(said.probability)
 
 
 def _said(report: Dataset) -> dict[str, Said]:

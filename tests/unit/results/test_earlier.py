@@ -60,6 +60,16 @@ def test_only_what_changed_is_said(result, tmp_path):
     )
 
 
+def test_where_only_the_probability_moved_the_judgement_is_not_repeated(result, tmp_path):
+    earlier = stored(report_of(result), tmp_path / "sr.dcm")
+    now = document(suspicious=("C2",))
+    now["levels"][6]["probability"] = 0.2
+    assert changes(earlier, now, Words(language="de")) == (
+        "Dieser Bericht ersetzt einen früheren zur selben Untersuchung.",
+        "C7: jetzt 20,0 %, zuvor 7,0 %.",
+    )
+
+
 def test_an_unchanged_result_says_so(result, tmp_path):
     earlier = stored(report_of(result), tmp_path / "sr.dcm")
     levels = {finding.level: finding.probability for finding in result.findings}
