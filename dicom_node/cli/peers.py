@@ -33,6 +33,9 @@ StatusReports = Annotated[
     bool | None, typer.Option("--status-reports/--no-status-reports", help="Is it told of studies not analysed?")
 ]
 StowUrl = Annotated[str | None, typer.Option("--stow-url", help="Results go by STOW-RS there; empty: by C-STORE.")]
+StowToken = Annotated[
+    str | None, typer.Option("--stow-token-env", help="The environment variable that holds its bearer token.")
+]
 Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Is the entry in use?")]
 
 
@@ -74,6 +77,7 @@ def add(
     objects: Objects = None,
     status_reports: StatusReports = None,
     stow_url: StowUrl = None,
+    stow_token_env: StowToken = None,
     enabled: Enabled = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -88,6 +92,7 @@ def add(
         "objects": objects or None,
         "status_reports": status_reports,
         "stow_url": stow_url,
+        "stow_token_env": stow_token_env,
         "enabled": enabled,
     }
     change = _editor(config).add({"name": name, **_given(given)}, who=operator())
@@ -106,6 +111,7 @@ def edit(
     objects: Objects = None,
     status_reports: StatusReports = None,
     stow_url: StowUrl = None,
+    stow_token_env: StowToken = None,
     enabled: Enabled = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -122,6 +128,7 @@ def edit(
             "objects": objects or None,
             "status_reports": status_reports,
             "stow_url": stow_url,
+            "stow_token_env": stow_token_env,
             "enabled": enabled,
         }
     )

@@ -132,6 +132,10 @@ def test_the_objects_of_a_peer_are_edited(config: Path) -> None:
     assert cspine_node(*edit, "--object", "SR", "--stow-url", "https://cloud.example/dicom-web/").status == 0
     pacs = list_peers(config)[0]
     assert (pacs.objects, pacs.stow_url) == (("SR",), "https://cloud.example/dicom-web")
+    add = ("peers", "add", "cloud", "--stow-url", "https://other.example", "--stow-token-env", "CLOUD_TOKEN")
+    assert cspine_node(*add, "--receives-results", "--config", config).status == 0
+    cloud = list_peers(config)[2]
+    assert (cloud.name, cloud.ae_title, cloud.stow_token_env) == ("cloud", "", "CLOUD_TOKEN")
 
 
 def test_a_refused_edit_is_status_2_and_changes_nothing(config: Path) -> None:
