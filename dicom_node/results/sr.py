@@ -46,17 +46,17 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
 )
 
-from dicom_node.app.result_json import result_json
 from dicom_node.core.errors import EncodingInvalid
 from dicom_node.core.finding import AnalysisResult, Finding, LevelStatus, ResultKind, ResultObject
 from dicom_node.results import codes
-from dicom_node.results.calls import OVERALL, Call, calls
+from dicom_node.results.calls import Call
 from dicom_node.results.evidence import of_source, replaces, rest_on, stand_in
-from dicom_node.results.identity import PATIENT_OVERALL, ObjectIdentity, tracking_id
+from dicom_node.results.identity import ObjectIdentity
 from dicom_node.results.observer import language, observation_context
 from dicom_node.results.provenance import Equipment
 from dicom_node.results.remarks import quality_notes
 from dicom_node.results.sources import SourceSeries
+from dicom_node.results.statements import Statement, located_statements
 from dicom_node.results.wording import limits, not_assessed
 from dicom_node.results.words import Words
 
@@ -78,19 +78,6 @@ class SegmentReference:
     sop_instance_uid: str
     series_instance_uid: str
     segment_numbers: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Statement:
-    """One measurement group: a probability about a site, with a point to look at (z, row, column)."""
-
-    name: str
-    tracking: str
-    site: Code
-    probability: float
-    threshold: float
-    point_zyx: tuple[int, int, int]
-    call: Call
 
 
 def build_reports(
@@ -123,7 +110,7 @@ def _build(
     identity: ObjectIdentity,
 ) -> Dataset:
     try:
-        statements = _statements(result, sources, identity)
+        statements = located_statements(result, sources, identity)
         groups = [_group(statement, result, sources, equipment) for statement in statements]
         content = _content(groups, result, segmentations, equipment)
         return hd.sr.Comprehensive3DSR(
@@ -169,55 +156,7 @@ def summary_code(result: AnalysisResult) -> Code:
     return codes.NOT_ALL_SUCCEEDED_WITH_FINDINGS if found else codes.NOT_ALL_SUCCEEDED_WITHOUT_FINDINGS
 
 
-def _statements(result: AnalysisResult, sources: SourceSeries, identity: ObjectIdentity) -> list[_Statement]:
-    made = calls(result_json(result))
-    located = [
-        _Statement(
-            name=tracking_id(finding.level),
-            tracking=identity.tracking[finding.level],
-            site=codes.VERTEBRA[finding.level],
-            probability=finding.probability,
-            threshold=finding.threshold,
-            point_zyx=finding.key_index_zyx,
-            call=made[finding.level] or Call.UNDETERMINED,
-        )
-        for finding in result.findings
-        if finding.probability is not None and finding.key_index_zyx is not None
-    ]
-    for statement in located:
-        _check_point(statement, sources)
-    if result.overall_probability is None or not located:
-        return located
-    overall = _Statement(
-        name="Cervical spine, patient overall",
-        tracking=identity.tracking[PATIENT_OVERALL],
-        site=codes.CERVICAL_SPINE,
-        probability=result.overall_probability,
-        threshold=result.overall_threshold,
-        point_zyx=_overall_point(located, len(sources.frames)),
-        call=made[OVERALL] or Call.UNDETERMINED,
-    )
-    return [overall, *located]
-
-
-def _check_point(statement: _Statement, sources: SourceSeries) -> None:
-    limits = (len(sources.frames), sources.rows, sources.columns)
-    if not all(0 <= index < limit for index, limit in zip(statement.point_zyx, limits, strict=True)):
-        raise EncodingInvalid(f"the point of {statement.name} {statement.point_zyx} lies outside the series {limits}")
-
-
-def _overall_point(located: list[_Statement], depth: int) -> tuple[int, int, int]:
-    """The most suspicious level's point, moved to the nearest slice that shows no other point.
-
-    Viewers draw a label at each point; two on one pixel are unreadable.
-    """
-    z, row, column = max(located, key=lambda statement: statement.probability).point_zyx
-    taken = {statement.point_zyx[0] for statement in located}
-    free = [other for other in range(depth) if other not in taken]
-    return min(free, key=lambda other: (abs(other - z), other), default=z), row, column
-
-
-def _group(statement: _Statement, result: AnalysisResult, sources: SourceSeries, equipment: Equipment) -> PlanarGroup:
+def _group(statement: Statement, result: AnalysisResult, sources: SourceSeries, equipment: Equipment) -> PlanarGroup:
     algorithm = AlgorithmIdentification(
         name=result.bundle.name,
         version=result.bundle.version,
@@ -281,7 +220,7 @@ def _content(
     if not groups:
         del root[-1]
     root.append(_evaluations(result, segmentations, Words(language=equipment.language)))
-    separate(report[0])
+    _separate(report[0])
     return report
 
 
@@ -339,16 +278,16 @@ def _is_unseen(finding: Finding) -> bool:
     return finding.status is not LevelStatus.ASSESSED
 
 
-def separate(item: Dataset) -> None:
+def _separate(item: Dataset) -> None:
     """Every container's content is SEPARATE from here on: with CONTINUOUS, text views print values without names."""
     if item.get("ValueType") == "CONTAINER":
         item.ContinuityOfContent = "SEPARATE"
     for child in item.get("ContentSequence", []):
-        separate(child)
+        _separate(child)
 
 
 def _pointed_at(
-    statements: list[_Statement], sources: SourceSeries, segmentations: tuple[SegmentReference, ...]
+    statements: list[Statement], sources: SourceSeries, segmentations: tuple[SegmentReference, ...]
 ) -> list[Dataset]:
     """Stand-ins for what the content refers to; the first image where no statement has a place."""
     frames = [sources.frames[z] for z in sorted({statement.point_zyx[0] for statement in statements} or {0})]

@@ -51,7 +51,7 @@ def build_text_report(
     key_images = _key_images(result, sources)
     root = _root(narrative, equipment, result.bundle, result.study_instance_uid)
     root.ContentSequence.extend(_sections(narrative, key_images))
-    report = document(root, result.study_instance_uid, of_key_images(result, sources), equipment, identity)
+    report = _document(root, result.study_instance_uid, of_key_images(result, sources), equipment, identity)
     rest_on(report, sources.study_instance_uid, of_source(sources))
     replaces(report, sources.study_instance_uid, predecessor, ResultKind.TEXT_SR)
     return report
@@ -70,13 +70,13 @@ def build_status_report(
     """
     root = _root(narrative, equipment, result.bundle, result.study_instance_uid)
     root.ContentSequence.extend(_sections(narrative, {}))
-    report = document(root, result.study_instance_uid, [reference], equipment, identity)
+    report = _document(root, result.study_instance_uid, [reference], equipment, identity)
     report.SeriesDescription = "AI cervical spine: not analysed"
     rest_on(report, result.study_instance_uid, [reference])
     return report
 
 
-def document(
+def _document(
     root: ContainerContentItem,
     study_instance_uid: str,
     references: Sequence[Reference],
