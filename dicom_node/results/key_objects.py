@@ -53,7 +53,8 @@ def build_key_objects(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise EncodingInvalid(f"the key object selection cannot be built: {error}") from error
-    _name_frames(document, frames)
+    document.ContinuityOfContent = "SEPARATE"
+    _settle_images(document, frames)
     references = [(sources.series_instance_uid, str(i.SOPClassUID), str(i.SOPInstanceUID)) for i in images.values()]
     rest_on(document, sources.study_instance_uid, references)
     document.SeriesDescription = "AI cervical spine: slices of interest"
@@ -71,11 +72,15 @@ def _stand_in(frame: SourceFrame, sources: SourceSeries) -> Dataset:
     return image
 
 
-def _name_frames(document: Dataset, frames: tuple[SourceFrame, ...]) -> None:
-    """References to a multiframe instance name the frames that are meant."""
+def _settle_images(document: Dataset, frames: tuple[SourceFrame, ...]) -> None:
+    """References to a multiframe instance name the frames that are meant.
+
+    highdicom gives each a concept name, Source; TID 2010 has none there, and PixelMed calls it an error.
+    """
     for item in document.ContentSequence:
         if item.ValueType != "IMAGE":
             continue
+        del item.ConceptNameCodeSequence
         reference = item.ReferencedSOPSequence[0]
         numbers = sorted(
             frame.frame_number

@@ -24,7 +24,8 @@ from dicom_node.results.encoder import DicomResultEncoder
 from tests.builders.ct import NAMES
 from tests.builders.results import make_result
 from tests.builders.views import make_views
-from tests.peers import missing, require, require_file
+from tests.integration.validators import dcentvfy, dciodvfy, dsrdump, pixelmed
+from tests.peers import missing
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ENCODER = DicomResultEncoder(
@@ -127,22 +128,13 @@ def encode(kind: str, folder: Path) -> Encoded:
     return Encoded(kind=kind, result=result, made=made)
 
 
-def program(name: str) -> Path:
-    """A validator from the test dependencies."""
-    found = Path(sys.executable).with_name(name)
-    if not found.exists():
-        missing(name, "from PyPI: dcmqi")
-    return found
-
-
 def test_dciodvfy_knows_the_iod_and_finds_no_error(encoded):
     expected = set(IODS) - (VERTEBRAE if encoded.kind == "nothing" else set())
     if not any(finding.is_positive for finding in encoded.result.findings):
         expected -= SUSPICION
     assert set(encoded.objects) == expected
     for entry in encoded.made:
-        run = subprocess.run([program("dciodvfy"), "-new", entry.file], capture_output=True, timeout=60)
-        said = run.stderr.decode("latin-1").splitlines()
+        said = dciodvfy(entry.file)
         assert IODS[entry.kind] in said
         assert [line for line in said if line.startswith("Error")] == [], entry.kind
 
@@ -154,8 +146,7 @@ def test_dcentvfy_finds_one_patient_one_study_and_every_reference(encoded):
         files += sources
     first = encoded.made[0].file.parents[1] / "first"  # the earlier revision, which the later one names
     files += sorted(first.glob("*.dcm")) if first.exists() else []
-    run = subprocess.run([program("dcentvfy"), *files], capture_output=True, timeout=60)
-    said = {re.sub(r" for file.*", "", line) for line in run.stderr.decode("latin-1").splitlines()}
+    said = {re.sub(r" for file.*", "", line) for line in dcentvfy(files)}
     # In an SR the same number stands in the General Study and in the request, which the program takes for two.
     said = {line for line in said if not re.search(r"AccessionNumber\w*> IE <(Study|Series)> versus", line)}
     if encoded.kind == "rsna":
@@ -163,14 +154,15 @@ def test_dcentvfy_finds_one_patient_one_study_and_every_reference(encoded):
     assert said == set()
 
 
-def test_dsrdump_reads_the_report(encoded):
-    shown = subprocess.run(
-        [require("dsrdump", "dcmtk"), encoded.objects[ResultKind.SR].file], capture_output=True, timeout=60, check=True
-    )
-    text = shown.stdout.decode("latin-1")
-    assert not [line for line in shown.stderr.decode("latin-1").splitlines() if line.startswith(("E:", "F:"))]
-    assert text.startswith("Comprehensive 3D SR Document")
+def test_dsrdump_reads_the_report_and_the_slices_of_interest(encoded):
+    text = dsrdump(encoded.objects[ResultKind.SR].file)
+    assert "Comprehensive 3D SR Document" in text
     assert text.count("(POINT,") == text.count('"Measurement Group"')
+    if ResultKind.KOS in encoded.objects:
+        text = dsrdump(encoded.objects[ResultKind.KOS].file)
+        assert '"Of Interest"' in text
+        keys = {finding.key_index_zyx[0] for finding in encoded.result.findings if finding.is_positive}
+        assert text.count("<contains IMAGE:") == (1 if encoded.kind == "enhanced" else len(keys))
 
 
 def expected_masks(result: AnalysisResult) -> dict[tuple[str, int | None], np.ndarray]:
@@ -279,7 +271,9 @@ def source_geometry(result: AnalysisResult) -> dict[tuple[str, int | None], tupl
 
 def by_dcmqi(entry: ResultObject, folder: Path) -> dict[str, tuple[dict[str, Any], np.ndarray]]:
     """By segment label: what dcmqi says of it, and its voxels' centres in LPS mm [n, 3], sorted."""
-    reader = program("segimage2itkimage")
+    reader = Path(sys.executable).with_name("segimage2itkimage")
+    if not reader.exists():
+        missing(reader.name, "none; from PyPI, dcmqi")
     folder.mkdir()
     subprocess.run(
         [reader, "--inputDICOM", entry.file, "--outputDirectory", folder, "-p", "s"],
@@ -372,24 +366,12 @@ def test_a_thousand_slices_make_no_object_that_grows_without_bound(encodings):
                 assert size < 350_000, kind
 
 
-PIXELMED_JARS = "pixelmed commons-codec hsqldb vecmath slf4j-api slf4j-simple jaxb-api javax.json"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["enhanced", "cut off"])
-def test_pixelmed_the_validator_of_the_connectathon_finds_no_error(source, encodings):
-    require_file(Path("/usr/share/java/pixelmed.jar"), "libpixelmed-java")
-    java = require("java", "openjdk-17-jre-headless")
-    report = encodings[source].objects[ResultKind.SR]
-    limits = [f"-Djdk.xml.xpath{name}Limit=0" for name in ("TotalOp", "ExprOp", "ExprGrp")]
-    path = ":".join(f"/usr/share/java/{jar}.jar" for jar in PIXELMED_JARS.split())
-    said = subprocess.run(
-        [java, "-Xmx2g", *limits, "-cp", path, "com.pixelmed.validate.DicomSRValidator", report.file],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=120,
-    )
-    spoken = said.stdout + said.stderr
-    assert "Root Template Validation Complete" in spoken
-    assert re.findall(r"^Error.*", spoken, re.MULTILINE) == []
+def test_pixelmed_the_validator_of_the_connectathon_finds_no_error(encodings, tmp_path):
+    files = [encodings[kind].objects[ResultKind.KOS].file for kind in ("scanner", "enhanced", "all positive")]
+    files.append(encodings["enhanced"].objects[ResultKind.SR].file)
+    spoken = pixelmed(files, tmp_path)
+    assert set(spoken) == set(files)
+    for file, lines in spoken.items():
+        assert "Root Template Validation Complete" in lines, file
+        assert [line for line in lines if line.startswith("Error")] == [], file

@@ -34,6 +34,7 @@ def test_the_key_slice_of_each_positive_level_is_of_interest(tmp_path: Path):
     assert (title.CodeValue, title.CodeMeaning) == ("113000", "Of Interest")
     images = [item for item in made.ContentSequence if item.ValueType == "IMAGE"]
     assert [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in images] == slices
+    assert not any("ConceptNameCodeSequence" in item for item in images)  # TID 2010 rows 5 to 8 have none
     (study,) = made.CurrentRequestedProcedureEvidenceSequence
     (series,) = study.ReferencedSeriesSequence
     assert [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence] == slices
