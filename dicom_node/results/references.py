@@ -1,10 +1,11 @@
-"""Lists of references to instances, encoded once: hundreds of them stand in nearly every object of a result.
+"""Sequences that stand in a result hundreds of times, encoded once: above all lists of references to instances.
 
 pydicom encodes the items and takes them into a data set as bytes; whoever reads the data set in memory gets items.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from pydicom.charset import default_encoding
@@ -20,19 +21,26 @@ Instances = tuple[tuple[str, str], ...]
 
 def refer(target: Dataset, keyword: str, instances: Instances) -> None:
     """The sequence of this keyword names these instances (SOP Instance Reference Macro, PS3.3 Table 10-11)."""
-    value = _encoded(instances)
+    put(target, keyword, _encoded(instances))
+
+
+def put(target: Dataset, keyword: str, items: bytes) -> None:
+    """The sequence of this keyword has these items, as `encoded` gives them."""
     tag = Tag(keyword)
-    target[tag] = RawDataElement(tag, "SQ", len(value), value, 0, False, True)  # type: ignore[assignment]
+    target[tag] = RawDataElement(tag, "SQ", len(items), items, 0, False, True)  # type: ignore[assignment]
+
+
+def encoded(items: Iterable[Dataset]) -> bytes:
+    """The items in Explicit VR Little Endian; their texts are ASCII."""
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, False
+    write_sequence(stream, DataElement(Tag("ReferencedSOPSequence"), "SQ", list(items)), [default_encoding])
+    return stream.getvalue()
 
 
 @lru_cache(maxsize=8)
 def _encoded(instances: Instances) -> bytes:
-    """The items in Explicit VR Little Endian."""
-    stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, False
-    items = DataElement(Tag("ReferencedSOPSequence"), "SQ", [_item(*instance) for instance in instances])
-    write_sequence(stream, items, [default_encoding])
-    return stream.getvalue()
+    return encoded(_item(*instance) for instance in instances)
 
 
 def _item(sop_class_uid: str, sop_instance_uid: str) -> Dataset:

@@ -26,7 +26,7 @@ from dicom_node.results import codes
 from dicom_node.results.frame_pixels import Canvas, packed, run_lengths
 from dicom_node.results.identity import ObjectIdentity
 from dicom_node.results.provenance import Equipment, blank_study
-from dicom_node.results.references import refer
+from dicom_node.results.references import encoded, put, refer
 from dicom_node.results.sources import SourceFrame, SourceSeries
 
 _SPACING_TOLERANCE_MM = 0.01
@@ -205,7 +205,9 @@ def _even_spacing_mm(frames: list[SourceFrame], sources: SourceSeries) -> float 
 def _groups(target: Dataset, planes: list[_Plane], layout: Sequence[tuple[int, int]]) -> list[Dataset]:
     """The functional groups of each (segment number or 0, index of its plane)."""
     pattern = target.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0]
-    derivations = [_derivation(plane.frame, pattern) for plane in planes]
+    purpose = encoded(pattern.SourceImageSequence[0].PurposeOfReferenceCodeSequence)
+    code = encoded(pattern.DerivationCodeSequence)
+    derivations = [_derivation(plane.frame, purpose, code) for plane in planes]
     positions = [_item(ImagePositionPatient=[_ds(value) for value in p.frame.position_mm_lps]) for p in planes]
     identifications = {number: _item(ReferencedSegmentNumber=number) for number in {number for number, _ in layout}}
     groups = []
@@ -223,18 +225,19 @@ def _groups(target: Dataset, planes: list[_Plane], layout: Sequence[tuple[int, i
     return groups
 
 
-def _derivation(frame: SourceFrame, pattern: Dataset) -> Dataset:
-    """`pattern` with the reference of this frame; its codes are shared."""
-    like = pattern.SourceImageSequence[0]
+def _derivation(frame: SourceFrame, purpose: bytes, code: bytes) -> Dataset:
+    """How a frame came about; `purpose` and `code` are highdicom's codes, encoded."""
     source = _item(
         ReferencedSOPClassUID=frame.sop_class_uid,
         ReferencedSOPInstanceUID=frame.sop_instance_uid,
-        SpatialLocationsPreserved=like.SpatialLocationsPreserved,
-        PurposeOfReferenceCodeSequence=like.PurposeOfReferenceCodeSequence,
+        SpatialLocationsPreserved="YES",
     )
     if frame.frame_number is not None:
         source.ReferencedFrameNumber = frame.frame_number
-    return _item(DerivationCodeSequence=pattern.DerivationCodeSequence, SourceImageSequence=[source])
+    put(source, "PurposeOfReferenceCodeSequence", purpose)
+    derivation = _item(SourceImageSequence=[source])
+    put(derivation, "DerivationCodeSequence", code)
+    return derivation
 
 
 def _ds(value: float) -> str:
