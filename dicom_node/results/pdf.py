@@ -61,7 +61,7 @@ _NEITHER = (HexColor("#fdf1d6"), HexColor("#6b4700"))
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """What goes on paper. `pictures` are PNGs as `pictures.write_pictures` names them; `made_on` is a DICOM date."""
+    """What goes on paper. `pictures` are PNGs as `pictures.save_pictures` names them; `made_on` is a DICOM date."""
 
     narrative: Narrative
     facts: Facts

@@ -53,7 +53,7 @@ def write_report(
 ) -> Path:
     """`out_path` holds the page, readable without any other file, and is returned.
 
-    `result_json` is the contract's `result.json`. `pictures` are PNGs as `write_pictures` names them. `truth` is a
+    `result_json` is the contract's `result.json`. `pictures` are PNGs as `save_pictures` names them. `truth` is a
     phantom's `truth.json`, shown beside the findings. `study_facts` are (name, value) pairs of patient and study.
     `narrative` is the report in sentences; without it, it is told from `result_json` alone, in `language`.
     """
