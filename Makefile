@@ -8,13 +8,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+VIEWER := tests/viewer/node_modules/.package-lock.json
 
-.PHONY: demo test bench lint peers clean
+.PHONY: demo test bench lint peers viewer clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/cspine-node demo --out demo-out
 
-test: $(VENV)/.installed-test peers
+test: $(VENV)/.installed-test peers viewer
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-test
@@ -28,6 +29,14 @@ lint: $(VENV)/.installed-test
 
 peers:
 	@deploy/install-test-peers.sh
+
+viewer: $(VIEWER)
+
+# OHIF as published (52 MB, 204 MB unpacked) for tests/e2e/test_ohif.py, which skips where it is missing.
+$(VIEWER): tests/viewer/package-lock.json
+	@if ! command -v npm >/dev/null 2>&1; then echo "Not installed here: npm (the test in a viewer will skip)"; \
+	elif (cd tests/viewer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null); then touch $@; \
+	else echo "npm could not install tests/viewer (the test in a viewer will skip)"; fi
 
 # torch first and by itself: the pinned build, before anything else could ask for another one.
 $(VENV)/.installed: pyproject.toml deploy/constraints.txt
