@@ -37,7 +37,7 @@ class LevelPrediction:
     centre_lps_mm: PointMm | None
     key_index_zyx: tuple[int, int, int] | None
     box_lps_mm: tuple[PointMm, PointMm] | None
-    suspicion: SuspicionMap | None = None
+    suspicion: SuspicionMap | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

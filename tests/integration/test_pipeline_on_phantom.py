@@ -94,6 +94,10 @@ def test_the_same_voxels_give_the_same_answer(pipeline: Pipeline) -> None:
     first, second = pipeline.predict(volume), pipeline.predict(volume)
     assert first.levels == second.levels
     assert np.array_equal(first.mask, second.mask)
+    for one, other in zip(first.levels, second.levels, strict=True):
+        assert (one.suspicion is None) == (other.suspicion is None)
+        if one.suspicion is not None and other.suspicion is not None:
+            assert np.array_equal(one.suspicion.values, other.suspicion.values)
 
 
 def test_slices_stored_in_a_tilted_stack_give_the_same_places(pipeline: Pipeline) -> None:
