@@ -198,16 +198,16 @@ def test_the_paper_lies_open(stand: Stand, viewer: Ohif):
 
 
 def test_the_key_images_look_as_they_were_drawn(stand: Stand, viewer: Ohif):
-    images = {int(image.InstanceNumber): image for image in stand.results[ResultKind.SC]}
-    number = stand.series_number(ResultKind.SC)
-    viewer.open(number, "the first key image", lambda: f"(1/{len(images)})" in viewer.text())
-    for place, (_, image) in enumerate(sorted(images.items()), 1):
-        viewer.until(f"key image {place}", lambda place=place: f"({place}/{len(images)})" in viewer.text())
-        viewer.until(
-            f"the picture of key image {place}",
-            lambda image=image: _likeness(viewer.pixels(), image.pixel_array) > 0.9,
-        )
+    images = [image for _, image in sorted((int(i.InstanceNumber), i) for i in stand.results[ResultKind.SC])]
+
+    def shows(place: int) -> bool:
+        drawn = images[place - 1].pixel_array
+        return f"({place}/{len(images)})" in viewer.text() and _likeness(viewer.pixels(), drawn) > 0.9
+
+    viewer.open(stand.series_number(ResultKind.SC), "key image 1 as it was drawn", lambda: shows(1))
+    for place in range(2, len(images) + 1):
         viewer.page.keyboard.press("ArrowDown")
+        viewer.until(f"key image {place} as it was drawn", lambda place=place: shows(place))
 
 
 def _keep(ohif: Ohif, name: str) -> None:

@@ -69,10 +69,12 @@ class Ohif:
     def open(self, series_number: int, what: str, probe: Callable[[], object]) -> None:
         """Double-click the series in the list of the study until `probe` sees it.
 
-        A double-click while the first images still load is lost, so it is repeated as a reader would.
+        A double-click while the first images still load is lost, or leaves the pane with the words of one series and
+        the picture of another. So it waits for those, and is repeated as a reader would.
         """
         series = self.page.locator('[data-cy^="study-browser-thumbnail"]').filter(has_text=f"S:{series_number}").first
         self.pane().wait_for()
+        self.until("the first images", lambda: not is_black(self.pixels()))
         clicked_at = -math.inf
 
         def shown() -> object:
