@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    EnhancedSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+
 from dicom_node.core.finding import ResultKind
 
 K = ResultKind
@@ -21,7 +31,7 @@ class CreatedObject:
 
 CREATED: Mapping[ResultKind, CreatedObject] = {
     K.SEG: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
+        sop_class_uid=SegmentationStorage,
         template="Segmentation Type BINARY",
         content="one segment for each of C1 to C7 that was found, on the grid of the analysed series",
     ),
@@ -31,43 +41,41 @@ CREATED: Mapping[ResultKind, CreatedObject] = {
         content="the same, pixel value n for Cn",
     ),
     K.SUSPICION_SEG: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
+        sop_class_uid=SegmentationStorage,
         template="Segmentation Type BINARY",
         content="where positive levels look suspicious, in disjoint bands; only where a level is positive",
     ),
     K.SR: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+        sop_class_uid=Comprehensive3DSRStorage,
         template="TID 1500, with TID 1204, 1001, 1410, 300 and 4019",
         content="a measurement group for each assessed level; overall status and levels that were not assessed",
     ),
     K.SR_COMPREHENSIVE: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33", template="TID 1500, as above", content="the same"
+        sop_class_uid=ComprehensiveSRStorage, template="TID 1500, as above", content="the same"
     ),
-    K.SR_ENHANCED: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22", template="TID 1500, as above", content="the same"
-    ),
+    K.SR_ENHANCED: CreatedObject(sop_class_uid=EnhancedSRStorage, template="TID 1500, as above", content="the same"),
     K.TEXT_SR: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22",
+        sop_class_uid=EnhancedSRStorage,
         template="TID 2000, with TID 1204, 1001 and 2002",
         content="the findings in sentences, what was looked at, what was not assessed, limits",
     ),
     K.SC: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.7",
+        sop_class_uid=SecondaryCaptureImageStorage,
         template="none",
         content="key images with burned-in labels, several instances in one series",
     ),
     K.KOS: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.59",
+        sop_class_uid=KeyObjectSelectionDocumentStorage,
         template="TID 2010",
         content="references to the original key slices",
     ),
     K.PDF: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.104.1",
+        sop_class_uid=EncapsulatedPDFStorage,
         template="none",
         content="the sentences of the text SR and the key images",
     ),
     K.STATUS_SR: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22",
+        sop_class_uid=EnhancedSRStorage,
         template="TID 2000, as above",
         content="why a study was not analysed; on request of a peer",
     ),

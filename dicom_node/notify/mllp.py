@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -70,11 +71,11 @@ def _connected(listener: Listener) -> socket.socket:
     connection = socket.create_connection((listener.host, listener.port), timeout=listener.timeout_s)
     if listener.tls is None:
         return connection
-    try:
-        return listener.tls.wrap_socket(connection, server_hostname=listener.host)
-    except BaseException:
-        connection.close()
-        raise
+    with ExitStack() as undo:
+        undo.callback(connection.close)
+        secured = listener.tls.wrap_socket(connection, server_hostname=listener.host)
+        undo.pop_all()
+    return secured
 
 
 def _read_block(connection: socket.socket, listener: Listener, left_s: Callable[[], float]) -> bytes:
