@@ -129,14 +129,14 @@ class ReportStatus:
 
     def _representative(self, instances: tuple[InstanceRecord, ...]) -> SourceSlice | None:
         """An instance to take the demographics from: a CT image where there is one."""
-        by_preference = sorted(instances, key=lambda instance: instance.modality != "CT")
-        for instance in by_preference[:1]:
-            return SourceSlice(
-                sop_instance_uid=instance.sop_instance_uid,
-                sop_class_uid=instance.sop_class_uid,
-                file=Path(self._files.absolute(instance.file)),
-            )
-        return None
+        if not instances:
+            return None
+        chosen = min(instances, key=lambda instance: instance.modality != "CT")
+        return SourceSlice(
+            sop_instance_uid=chosen.sop_instance_uid,
+            sop_class_uid=chosen.sop_class_uid,
+            file=Path(self._files.absolute(chosen.file)),
+        )
 
 
 def _bundle(job: AnalysisJob) -> BundleIdentity:
