@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -19,6 +19,8 @@ from tests.peers import wait_for
 
 TIMEOUT_S = 180.0
 AGAIN_S = 30.0
+CLICKS, LOADS = 2, 5
+THUMBNAIL = '[data-cy^="study-browser-thumbnail"]'
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-quic",
@@ -70,21 +72,18 @@ class Ohif:
         """Double-click the series in the list of the study until `probe` sees it.
 
         A double-click while the first images still load is lost, or leaves the pane with the words of one series and
-        the picture of another. So it waits for those, and is repeated as a reader would.
+        the picture of another. So it waits for those, clicks again, and at last loads the page anew, as a reader would.
         """
-        series = self.page.locator('[data-cy^="study-browser-thumbnail"]').filter(has_text=f"S:{series_number}").first
-        self.pane().wait_for()
-        self.until("the first images", lambda: not is_black(self.pixels()))
-        clicked_at = -math.inf
-
-        def shown() -> object:
-            nonlocal clicked_at
-            if time.monotonic() - clicked_at > AGAIN_S:
-                series.dblclick()
-                clicked_at = time.monotonic()
-            return probe()
-
-        self.until(what, shown)
+        for _ in range(LOADS):
+            self.pane().wait_for()
+            self.until("the first images", lambda: not is_black(self.pixels()))
+            for _ in range(CLICKS):
+                self.page.locator(THUMBNAIL).filter(has_text=f"S:{series_number}").first.dblclick()
+                if _comes(probe):
+                    return
+            self.page.reload()
+            self.errors.clear()  # those of a page that came to nothing
+        pytest.fail(f"loaded {LOADS} times in vain for {what}; the pane says {self.text()!r}")
 
     def close(self) -> None:
         self.page.context.close()
@@ -123,6 +122,15 @@ class Ohif:
         """The whole page as a person sees it, without what opens under the mouse."""
         self.page.mouse.move(0, 0)
         return _decoded(self.page.screenshot(path=file, type="png"))
+
+
+def _comes(probe: Callable[[], object]) -> bool:
+    ends_at = time.monotonic() + AGAIN_S
+    while time.monotonic() < ends_at:
+        if probe():
+            return True
+        time.sleep(0.25)
+    return False
 
 
 def is_black(pixels: NDArray[np.uint8]) -> bool:
