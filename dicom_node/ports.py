@@ -20,6 +20,7 @@ from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.notice import Notice
 from dicom_node.core.peer import Peer
+from dicom_node.core.quarantine import QuarantinedFile, QuarantineState, QuarantineTotals
 from dicom_node.core.shipment import Plan, Shipment, Substitution
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 
@@ -146,6 +147,36 @@ class HistoryRepository(Protocol):
         """Oldest first."""
 
 
+class QuarantineRepository(Protocol):
+    """One row for each file that was ever set aside; what has become of it is written once."""
+
+    def add(self, entry: QuarantinedFile) -> QuarantinedFile:
+        """Insert; returns it with its id. The file is unique; a second one raises `StorageConflict`."""
+
+    def get(self, entry_id: int) -> QuarantinedFile | None: ...
+    def list(
+        self,
+        *,
+        states: Iterable[QuarantineState] | None = None,
+        study_instance_uid: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[QuarantinedFile, ...]:
+        """Newest first."""
+
+    def find(self, *, digest: str, sop_instance_uid: str) -> QuarantinedFile | None:
+        """The last one of this content and UID, whatever became of it."""
+
+    def has_file(self, file: Path) -> bool:
+        """Whether a row names this file (path relative to the file store)."""
+
+    def update(self, entry: QuarantinedFile, *, expected: QuarantinedFile) -> bool:
+        """Write `entry` if the row still has `expected`'s state; False for a lost race."""
+
+    def totals(self) -> QuarantineTotals:
+        """Of what is HELD."""
+
+
 class UnitOfWork(Protocol):
     """One transaction. Leaving the block without `commit()` rolls back.
 
@@ -156,6 +187,7 @@ class UnitOfWork(Protocol):
     jobs: JobRepository
     deliveries: DeliveryRepository
     history: HistoryRepository
+    quarantine: QuarantineRepository
 
     def commit(self) -> None: ...
 

@@ -1,9 +1,9 @@
 """Database and files: the adapters behind `UnitOfWork` and `FileStore` of `dicom_node.ports`.
 
 database.py     open_database(url, data_dir) -> Database: engine, unit_of_work(), reading(), ping(), close()
-unit_of_work.py one transaction over the four repositories
+unit_of_work.py one transaction over the repositories
 rows.py         the tables (private to this package); mapping.py translates rows to core types and back
-studies.py jobs.py deliveries.py history.py     the repositories
+studies.py jobs.py deliveries.py history.py quarantine.py     the repositories
 migrations/     alembic environment and revisions; schema.py brings a database to the newest one
 files.py        received bytes, durable when `write` returns; disk.py the system calls it makes
 lock.py         one node for one data_dir

@@ -13,6 +13,7 @@ from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectSta
 from dicom_node.core.finding import ResultKind, ResultObject
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob, JobState, Lease
+from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason, QuarantineState
 from dicom_node.core.shipment import Substitution
 from dicom_node.core.study import InstanceRecord, PatientSummary, StudyIntake, StudyState
 
@@ -21,6 +22,9 @@ Values = dict[str, Any]
 _PATIENT = tuple(field.name for field in fields(PatientSummary))
 _INSTANCE = tuple(field.name for field in fields(InstanceRecord) if field.name not in ("file", "patient"))
 _HISTORY = tuple(field.name for field in fields(HistoryEntry))
+_QUARANTINED = tuple(
+    field.name for field in fields(QuarantinedFile) if field.name not in ("id", "file", "reason", "state")
+)
 
 
 def study_values(intake: StudyIntake) -> Values:
@@ -171,6 +175,26 @@ def history_values(entry: HistoryEntry) -> Values:
 
 def history_from(row: RowMapping) -> HistoryEntry:
     return HistoryEntry(**{name: row[name] for name in _HISTORY})
+
+
+def quarantined_values(entry: QuarantinedFile) -> Values:
+    """Every column but the id."""
+    return {
+        **{name: getattr(entry, name) for name in _QUARANTINED},
+        "file": path_text(entry.file),
+        "reason": entry.reason.value,
+        "state": entry.state.value,
+    }
+
+
+def quarantined_from(row: RowMapping) -> QuarantinedFile:
+    return QuarantinedFile(
+        **{name: row[name] for name in _QUARANTINED},
+        id=row["id"],
+        file=Path(row["file"]),
+        reason=QuarantineReason(row["reason"]),
+        state=QuarantineState(row["state"]),
+    )
 
 
 def path_text(path: PurePath) -> str:

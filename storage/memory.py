@@ -17,6 +17,7 @@ from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from storage.memory_deliveries import MemoryDeliveries
 from storage.memory_files import MemoryFileStore
 from storage.memory_leases import MemoryLeases
+from storage.memory_quarantine import MemoryQuarantine
 from storage.memory_transaction import Committed, MemoryTransaction
 
 __all__ = ["MemoryDatabase", "MemoryFileStore", "MemoryUnitOfWork"]
@@ -50,6 +51,7 @@ class MemoryUnitOfWork:
         self.jobs = _Jobs(transaction)
         self.deliveries = MemoryDeliveries(transaction)
         self.history = _History(transaction)
+        self.quarantine = MemoryQuarantine(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()

@@ -15,6 +15,7 @@ from dicom_node.core.delivery import Delivery
 from dicom_node.core.errors import NodeError, StorageConflict
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
+from dicom_node.core.quarantine import QuarantinedFile
 from dicom_node.core.study import InstanceRecord, StudyIntake
 from storage.writers import WriterQueue
 
@@ -33,6 +34,7 @@ class Tables:
     jobs: dict[int, AnalysisJob] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     history: dict[int, HistoryEntry] = field(default_factory=dict)
+    quarantine: dict[int, QuarantinedFile] = field(default_factory=dict)
 
     def copied(self) -> Tables:
         return Tables(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})

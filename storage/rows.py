@@ -242,6 +242,30 @@ class DeliverySubstitutionRow(Row):
     why: Mapped[str]
 
 
+class QuarantineRow(Row):
+    """A file set aside. UIDs are as they came: an unreadable file may say anything."""
+
+    __tablename__ = "quarantine"
+    __table_args__ = (Index(None, "state", "set_aside_at"),)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    file: Mapped[str] = mapped_column(unique=True)
+    reason: Mapped[str] = mapped_column(String(32))
+    why: Mapped[str] = mapped_column(HeaderText)
+    set_aside_at: Mapped[datetime]
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    sop_instance_uid: Mapped[str] = mapped_column(HeaderText)
+    sop_class_uid: Mapped[str] = mapped_column(HeaderText)
+    transfer_syntax_uid: Mapped[str] = mapped_column(HeaderText)
+    study_instance_uid: Mapped[str] = mapped_column(HeaderText, index=True)
+    calling_aet: Mapped[str] = mapped_column(HeaderText)
+    settled_at: Mapped[datetime | None]
+    settled_by: Mapped[str] = mapped_column(HeaderText)
+    settled_why: Mapped[str] = mapped_column(HeaderText)
+
+
 class HistoryRow(Row):
     """One transition. Rows are only ever added."""
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from storage.deliveries import Deliveries
 from storage.history import History
 from storage.jobs import Jobs
+from storage.quarantine import Quarantined
 from storage.studies import Studies
 from storage.transaction import Transaction
 
@@ -20,6 +21,7 @@ class SqlUnitOfWork:
         self.jobs = Jobs(transaction)
         self.deliveries = Deliveries(transaction)
         self.history = History(transaction)
+        self.quarantine = Quarantined(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()
