@@ -25,7 +25,7 @@ from dicom_node.app.receive_instance import IncomingInstance, InstanceHeader, Re
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
-from dicom_node.app.sweep import FoundInstance, Sweep, SweepReport
+from dicom_node.app.sweep import FoundInstance, FoundInstanceReader, Sweep, SweepReport
 from dicom_node.core.completeness import ClosePolicy
 from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
 from dicom_node.core.errors import AssociationAborted
@@ -282,12 +282,14 @@ class Node:
         peers: tuple[Peer, ...] = (pacs(),),
         database: Any = None,
         files: Callable[[Path, FakeClock], Any] = lambda root, clock: MemoryFileStore(root, clock=clock),
+        read_found: FoundInstanceReader | None = None,
+        pacs: Callable[[FakeClock], FakePacs] = lambda clock: FakePacs(clock),
     ) -> None:
         self.clock = FakeClock()
         self.database = database or MemoryDatabase()
         self.files = files(root, self.clock)
         self.peers = FakePeers(*peers)
-        self.pacs = FakePacs(self.clock)
+        self.pacs = pacs(self.clock)
         self.analyzer = FakeAnalyzer()
         self.encoder = FakeEncoder()
         self.counters = RecordingCounters()
@@ -295,6 +297,7 @@ class Node:
         self.notifiers: dict[Channel, Any] = {}
         self.life = 0
         self.found: dict[Path, FoundInstance] = {}
+        self.read_found: FoundInstanceReader = read_found or self.found.get
         self.restart()
 
     def restart(self) -> SweepReport:
@@ -332,7 +335,7 @@ class Node:
             **basis,
             files=self.files,
             requeue=self.requeue,
-            read_found=lambda path: self.found.get(path),
+            read_found=self.read_found,
             owner=owner,
             owner_prefix="node/",
         )
