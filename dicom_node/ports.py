@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from dicom_node.core.circuit import Circuit
+from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, CommitmentRequest, Reference
 from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
 from dicom_node.core.finding import AnalysisResult, ResultObject
 from dicom_node.core.history import HistoryEntry
@@ -107,6 +109,7 @@ class DeliveryRepository(Protocol):
         channel: Channel = Channel.OBJECTS,
         route: str = "",
         round: int = 1,
+        is_urgent: bool = False,
     ) -> Delivery:
         """A PENDING delivery. (job, channel, peer, round) is unique."""
 
@@ -123,8 +126,12 @@ class DeliveryRepository(Protocol):
         lease_until: datetime,
         busy_peers: Iterable[str] = (),
         channels: Iterable[Channel] = tuple(Channel),
+        only_urgent: Iterable[str] = (),
     ) -> Delivery | None:
-        """Take the oldest PENDING delivery of these channels whose receiver is not busy."""
+        """Take the PENDING delivery of these channels whose receiver is not busy: urgent ones first, then by age.
+
+        Receivers in `only_urgent` are given nothing but what is urgent.
+        """
 
     def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool: ...
     def update(self, delivery: Delivery, *, expected: Delivery) -> bool: ...
@@ -134,9 +141,54 @@ class DeliveryRepository(Protocol):
     def record_substitutions(self, delivery_id: int, substitutions: tuple[Substitution, ...]) -> None:
         """What is sent instead of what, in the place of what was recorded before."""
 
+    def uncommitted(self, now: datetime) -> tuple[Delivery, ...]:
+        """COMMIT_WAIT deliveries whose peer has had its time to report."""
+
+    def failed(self, peer: str) -> tuple[Delivery, ...]:
+        """FAILED deliveries to one receiver, oldest first."""
+
+    def waiting(self) -> dict[tuple[Channel, str], int]:
+        """How many deliveries each receiver is still to get."""
+
     def due(self, now: datetime) -> tuple[Delivery, ...]: ...
     def expired(self, now: datetime) -> tuple[Delivery, ...]: ...
     def leased_by_others(self, owner: str, *, owner_prefix: str) -> tuple[Delivery, ...]: ...
+
+
+class CircuitRepository(Protocol):
+    """Receivers that could not be reached, one circuit each; those that can be have none."""
+
+    def all(self) -> tuple[Circuit, ...]: ...
+    def get(self, channel: Channel, peer: str) -> Circuit | None: ...
+    def save(self, circuit: Circuit) -> None: ...
+    def forget(self, channel: Channel, peer: str) -> bool:
+        """The receiver was reached, or an operator says it can be. False where it had no circuit."""
+
+
+class CommitmentRepository(Protocol):
+    """Commitments: those we asked of peers (requests) and those peers asked of us (duties)."""
+
+    def ask(self, request: CommitmentRequest) -> None:
+        """Insert; the transaction UID is unique."""
+
+    def request(self, transaction_uid: str) -> CommitmentRequest | None: ...
+    def requests_of(self, delivery_id: int) -> tuple[CommitmentRequest, ...]:
+        """Oldest first."""
+
+    def report(self, report: CommitmentReport, *, at: datetime) -> None:
+        """Keep what the peer said to a request. A later report adds to an earlier one."""
+
+    def take_on(self, duty: CommitmentDuty) -> CommitmentDuty:
+        """Keep what a peer asked; `id` is given here. Asked again with the same transaction UID, it begins anew."""
+
+    def duties_due(self, now: datetime, *, limit: int = 20) -> tuple[CommitmentDuty, ...]:
+        """Unfinished duties whose time has come, the longest waiting first."""
+
+    def duties(self, *, limit: int = 100) -> tuple[CommitmentDuty, ...]:
+        """Newest first."""
+
+    def save_duty(self, duty: CommitmentDuty) -> None:
+        """Write attempt, times and outcome."""
 
 
 class HistoryRepository(Protocol):
@@ -167,8 +219,8 @@ class QuarantineRepository(Protocol):
     def find(self, *, digest: str, sop_instance_uid: str) -> QuarantinedFile | None:
         """The last one of this content and UID, whatever became of it."""
 
-    def has_file(self, file: Path) -> bool:
-        """Whether a row names this file (path relative to the file store)."""
+    def of_file(self, file: Path) -> QuarantinedFile | None:
+        """The row that names this file (path relative to the file store)."""
 
     def update(self, entry: QuarantinedFile, *, expected: QuarantinedFile) -> bool:
         """Write `entry` if the row still has `expected`'s state; False for a lost race."""
@@ -188,6 +240,8 @@ class UnitOfWork(Protocol):
     deliveries: DeliveryRepository
     history: HistoryRepository
     quarantine: QuarantineRepository
+    circuits: CircuitRepository
+    commitments: CommitmentRepository
 
     def commit(self) -> None: ...
 
@@ -218,12 +272,32 @@ class FileStore(Protocol):
     def set_aside(self, path: Path, *, reason: str, detail: dict[str, str]) -> Path:
         """Move to quarantine with a note beside it; returns the new relative path."""
 
+    def keep_aside(
+        self, head: bytes, data_set: bytes | memoryview, *, reason: str, detail: dict[str, str]
+    ) -> StoredFile:
+        """As `write`, into quarantine, with a note beside it; `discard` removes both."""
+
+    def quarantined(self) -> tuple[Path, ...]:
+        """Every file in quarantine."""
+
+    def note_of(self, path: Path) -> dict[str, Any]:
+        """The note beside a file in quarantine: `reason`, `detail`, `from`; empty where there is none to be read."""
+
     def free_bytes(self) -> int: ...
     def unfinished(self) -> tuple[Path, ...]:
         """Final files of recent days and temporary leftovers: where the sweep looks for files without a row."""
 
+    def received(self) -> tuple[Path, ...]:
+        """Every final file of any day."""
+
     def job_folder(self, job_id: int) -> Path:
         """An existing absolute folder for what the job's analysis and encoding leave."""
+
+    def job_folders(self) -> tuple[int, ...]:
+        """The numbers of the jobs that have a folder."""
+
+    def discard_job_folder(self, job_id: int) -> None:
+        """Gone with all in it, also where it never was."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy import RowMapping, delete, func, insert, select
 
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultObject
@@ -71,6 +71,7 @@ class Deliveries:
         channel: Channel = Channel.OBJECTS,
         route: str = "",
         round: int = 1,
+        is_urgent: bool = False,
     ) -> Delivery:
         values = {
             "job_id": job_id,
@@ -81,6 +82,7 @@ class Deliveries:
             "channel": channel.value,
             "route": route,
             "round": round,
+            "is_urgent": is_urgent,
         }
         row = self._transaction.write(insert(_delivery).values(_FRESH | values).returning(_delivery)).mappings().one()
         if objects:
@@ -110,11 +112,21 @@ class Deliveries:
         lease_until: datetime,
         busy_peers: Iterable[str] = (),
         channels: Iterable[Channel] = tuple(Channel),
+        only_urgent: Iterable[str] = (),
     ) -> Delivery | None:
         """`now` decides nothing here: a PENDING delivery is due by definition."""
-        free = _delivery.c.peer.not_in(tuple(busy_peers))
-        ours = _delivery.c.channel.in_([channel.value for channel in channels])
-        row = _leased.claim(self._transaction, owner=owner, lease_until=lease_until, where=(free, ours))
+        where = (
+            _delivery.c.peer.not_in(tuple(busy_peers)),
+            _delivery.c.channel.in_([channel.value for channel in channels]),
+            _delivery.c.is_urgent | _delivery.c.peer.not_in(tuple(only_urgent)),
+        )
+        row = _leased.claim(
+            self._transaction,
+            owner=owner,
+            lease_until=lease_until,
+            where=where,
+            first=(_delivery.c.is_urgent.desc(),),
+        )
         return None if row is None else self._deliveries([row])[0]
 
     def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool:
@@ -153,6 +165,20 @@ class Deliveries:
 
     def due(self, now: datetime) -> tuple[Delivery, ...]:
         return self._deliveries(_leased.due(self._transaction, now))
+
+    def uncommitted(self, now: datetime) -> tuple[Delivery, ...]:
+        return self._deliveries(_leased.waited(self._transaction, DeliveryState.COMMIT_WAIT.value, now))
+
+    def failed(self, peer: str) -> tuple[Delivery, ...]:
+        is_failed = (_delivery.c.state == DeliveryState.FAILED.value, _delivery.c.peer == peer)
+        statement = select(_delivery).where(*is_failed).order_by(_delivery.c.created_at, _delivery.c.id)
+        return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def waiting(self) -> dict[tuple[Channel, str], int]:
+        states = (DeliveryState.PENDING.value, DeliveryState.RETRY_WAIT.value)
+        columns = (_delivery.c.channel, _delivery.c.peer)
+        statement = select(*columns, func.count()).where(_delivery.c.state.in_(states)).group_by(*columns)
+        return {(Channel(channel), peer): count for channel, peer, count in self._transaction.read(statement)}
 
     def expired(self, now: datetime) -> tuple[Delivery, ...]:
         return self._deliveries(_leased.expired(self._transaction, now))

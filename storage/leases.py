@@ -32,13 +32,14 @@ class LeasedTable:
         owner: str,
         lease_until: datetime,
         where: tuple[ColumnElement[bool], ...] = (),
+        first: tuple[ColumnElement[Any], ...] = (),
     ) -> RowMapping | None:
-        """The oldest waiting row, now worked on by `owner`; None where there is none."""
+        """The oldest waiting row, now worked on by `owner`; None where there is none. `first` goes before age."""
         table = self._table
         oldest = (
             select(table.c.id)
             .where(table.c.state == self._waiting, *where)
-            .order_by(table.c.created_at, table.c.id)
+            .order_by(*first, table.c.created_at, table.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
             .scalar_subquery()
@@ -75,9 +76,13 @@ class LeasedTable:
 
     def due(self, transaction: Transaction, now: datetime) -> tuple[RowMapping, ...]:
         """Rows whose next attempt has come, the longest due first. One without a time is due at once."""
+        return self.waited(transaction, self._retry, now)
+
+    def waited(self, transaction: Transaction, state: str, now: datetime) -> tuple[RowMapping, ...]:
+        """As `due`, for rows that wait in another state."""
         table = self._table
         come = (table.c.next_attempt_at <= now) | table.c.next_attempt_at.is_(None)
-        return self._rows(transaction, self._retry, come, order=table.c.next_attempt_at)
+        return self._rows(transaction, state, come, order=table.c.next_attempt_at)
 
     def expired(self, transaction: Transaction, now: datetime) -> tuple[RowMapping, ...]:
         """Rows whose lease has run out, the longest first. One without a lease has run out."""

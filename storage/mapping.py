@@ -111,6 +111,7 @@ def delivery_from(
         channel=Channel(row["channel"]),
         route=row["route"],
         round=row["round"],
+        is_urgent=row["is_urgent"],
         objects=objects,
         substitutions=substitutions,
         statuses=tuple(sorted(answers, key=lambda answer: place.get(answer.sop_instance_uid, len(place)))),

@@ -14,6 +14,8 @@ from types import TracebackType
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import WITHOUT_RESULT, AnalysisJob, JobState
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from storage.memory_circuits import MemoryCircuits
+from storage.memory_commitments import MemoryCommitments
 from storage.memory_deliveries import MemoryDeliveries
 from storage.memory_files import MemoryFileStore
 from storage.memory_leases import MemoryLeases
@@ -52,6 +54,8 @@ class MemoryUnitOfWork:
         self.deliveries = MemoryDeliveries(transaction)
         self.history = _History(transaction)
         self.quarantine = MemoryQuarantine(transaction)
+        self.circuits = MemoryCircuits(transaction)
+        self.commitments = MemoryCommitments(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()

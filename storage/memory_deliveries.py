@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -42,6 +43,7 @@ class MemoryDeliveries:
         channel: Channel = Channel.OBJECTS,
         route: str = "",
         round: int = 1,
+        is_urgent: bool = False,
     ) -> Delivery:
         tables = self._transaction.write(created_at)
         if job_id not in tables.jobs:
@@ -62,6 +64,7 @@ class MemoryDeliveries:
             channel=channel,
             route=route,
             round=round,
+            is_urgent=is_urgent,
         )
         tables.deliveries[delivery.id] = delivery
         return delivery
@@ -87,13 +90,30 @@ class MemoryDeliveries:
         lease_until: datetime,
         busy_peers: Iterable[str] = (),
         channels: Iterable[Channel] = tuple(Channel),
+        only_urgent: Iterable[str] = (),
     ) -> Delivery | None:
-        busy, ours = set(busy_peers), set(channels)
+        busy, ours, urgent = set(busy_peers), set(channels), set(only_urgent)
         return self._leases.claim(
             owner=owner,
             lease_until=lease_until,
-            where=lambda each: each.peer not in busy and each.channel in ours,
+            where=lambda each: (
+                each.peer not in busy and each.channel in ours and (each.is_urgent or each.peer not in urgent)
+            ),
+            first=lambda each: not each.is_urgent,
         )
+
+    def uncommitted(self, now: datetime) -> tuple[Delivery, ...]:
+        return self._leases.waited(DeliveryState.COMMIT_WAIT, now)
+
+    def failed(self, peer: str) -> tuple[Delivery, ...]:
+        deliveries = self._transaction.read().deliveries.values()
+        found = (each for each in deliveries if each.state is DeliveryState.FAILED and each.peer == peer)
+        return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+
+    def waiting(self) -> dict[tuple[Channel, str], int]:
+        states = (DeliveryState.PENDING, DeliveryState.RETRY_WAIT)
+        found = (each for each in self._transaction.read().deliveries.values() if each.state in states)
+        return dict(Counter((each.channel, each.peer) for each in found))
 
     def update(self, delivery: Delivery, *, expected: Delivery) -> bool:
         current = self._transaction.read().deliveries.get(expected.id)

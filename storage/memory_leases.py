@@ -40,13 +40,18 @@ class MemoryLeases(Generic[Work, State]):
         self._retry = retry
 
     def claim(
-        self, *, owner: str, lease_until: datetime, where: Callable[[Work], bool] = lambda work: True
+        self,
+        *,
+        owner: str,
+        lease_until: datetime,
+        where: Callable[[Work], bool] = lambda work: True,
+        first: Callable[[Work], bool] = lambda work: False,
     ) -> Work | None:
         rows = self._writable(lease_until)
         waiting = [work for work in rows.values() if work.state == self._waiting and where(work)]
         if not waiting:
             return None
-        oldest = min(waiting, key=lambda work: (work.created_at, work.id))
+        oldest = min(waiting, key=lambda work: (first(work), work.created_at, work.id))
         claimed = replace(
             oldest,
             state=self._working,  # type: ignore[arg-type]
@@ -82,7 +87,10 @@ class MemoryLeases(Generic[Work, State]):
         return True
 
     def due(self, now: datetime) -> tuple[Work, ...]:
-        return self._sorted(self._retry, lambda work: work.next_attempt_at or _EVER, now)
+        return self.waited(self._retry, now)
+
+    def waited(self, state: State, now: datetime) -> tuple[Work, ...]:
+        return self._sorted(state, lambda work: work.next_attempt_at or _EVER, now)
 
     def expired(self, now: datetime) -> tuple[Work, ...]:
         return self._sorted(self._working, lambda work: work.lease.expires_at if work.lease else _EVER, now)

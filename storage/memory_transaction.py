@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
-from dicom_node.core.delivery import Delivery
+from dicom_node.core.circuit import Circuit
+from dicom_node.core.commitment import CommitmentDuty, CommitmentRequest
+from dicom_node.core.delivery import Channel, Delivery
 from dicom_node.core.errors import NodeError, StorageConflict
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
@@ -34,6 +36,9 @@ class Tables:
     jobs: dict[int, AnalysisJob] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     history: dict[int, HistoryEntry] = field(default_factory=dict)
+    circuits: dict[tuple[Channel, str], Circuit] = field(default_factory=dict)
+    requests: dict[str, CommitmentRequest] = field(default_factory=dict)
+    duties: dict[int, CommitmentDuty] = field(default_factory=dict)
     quarantine: dict[int, QuarantinedFile] = field(default_factory=dict)
 
     def copied(self) -> Tables:

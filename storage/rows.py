@@ -203,6 +203,7 @@ class DeliveryRow(_LeasedColumns, Row):
     channel: Mapped[str] = mapped_column(String(16), server_default="objects")
     route: Mapped[str] = mapped_column(server_default=text("''"))
     round: Mapped[int] = mapped_column(server_default="1")
+    is_urgent: Mapped[bool] = mapped_column(server_default=false())
 
 
 class DeliveryObjectRow(Row):
@@ -240,6 +241,51 @@ class DeliverySubstitutionRow(Row):
     wanted: Mapped[str] = mapped_column(String(16))
     sent: Mapped[str | None] = mapped_column(String(16))
     why: Mapped[str]
+
+
+class CircuitRow(Row):
+    """A receiver that could not be reached. One that can be has no row."""
+
+    __tablename__ = "circuit"
+
+    channel: Mapped[str] = mapped_column(String(16), primary_key=True)
+    peer: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int]
+    failing_since: Mapped[datetime]
+    probe_at: Mapped[datetime]
+    is_open: Mapped[bool]
+    why: Mapped[str]
+
+
+class CommitmentRequestRow(Row):
+    """A commitment that we asked of a peer; `committed` and `failed` are JSON, as it reported."""
+
+    __tablename__ = "commitment_request"
+
+    transaction_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
+    asked_at: Mapped[datetime]
+    reported_at: Mapped[datetime | None]
+    committed: Mapped[str]
+    failed: Mapped[str]
+
+
+class CommitmentDutyRow(Row):
+    """A commitment that a peer asked of us; `instances` is JSON."""
+
+    __tablename__ = "commitment_duty"
+    __table_args__ = (UniqueConstraint("peer", "transaction_uid"), Index(None, "finished_at", "next_attempt_at"))
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64))
+    calling_aet: Mapped[str] = mapped_column(HeaderText)
+    peer: Mapped[str]
+    instances: Mapped[str]
+    asked_at: Mapped[datetime]
+    attempt: Mapped[int]
+    next_attempt_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[str]
 
 
 class QuarantineRow(Row):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from storage.circuits import Circuits
+from storage.commitments import Commitments
 from storage.deliveries import Deliveries
 from storage.history import History
 from storage.jobs import Jobs
@@ -22,6 +24,8 @@ class SqlUnitOfWork:
         self.deliveries = Deliveries(transaction)
         self.history = History(transaction)
         self.quarantine = Quarantined(transaction)
+        self.circuits = Circuits(transaction)
+        self.commitments = Commitments(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()

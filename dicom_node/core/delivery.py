@@ -20,10 +20,19 @@ class DeliveryState(StrEnum):
     PENDING = "PENDING"  # waits for a free worker
     SENDING = "SENDING"  # a worker holds the lease
     RETRY_WAIT = "RETRY_WAIT"  # waits for `next_attempt_at`
-    STORED = "STORED"  # the peer answered Success for every object
+    STORED = "STORED"  # the peer answered Success for every object, and nothing more is asked of it
+    COMMIT_WAIT = "COMMIT_WAIT"  # stored; the peer was asked to commit and has until `next_attempt_at`
     COMMITTED = "COMMITTED"  # the peer committed to keep every object
     FAILED = "FAILED"  # needs attention
     CANCELLED = "CANCELLED"  # superseded before it was sent
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the files of the result are needed no more: the peer has what it was promised, or gets another.
+
+        FAILED is not: an operator may start it again.
+        """
+        return self in (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.CANCELLED)
 
 
 class Channel(StrEnum):
@@ -60,7 +69,8 @@ class Delivery:
     `objects` is everything there is to choose from; what is sent of it depends on what the peer takes, and
     `substitutions` say what was sent instead of what. Objects already stored are not sent again. `route` names the
     rule that added the peer, empty where it receives every result. `round` counts the deliveries of one job to one
-    receiver: there is a second where an operator started a job again that had ended without a result.
+    receiver: there is a second where an operator started a job again that had ended without a result. What is urgent
+    (a positive result) goes before what is older.
     """
 
     id: int
@@ -75,6 +85,7 @@ class Delivery:
     channel: Channel = Channel.OBJECTS
     route: str = ""
     round: int = 1
+    is_urgent: bool = False
     next_attempt_at: datetime | None = None
     lease: Lease | None = None
     statuses: tuple[ObjectStatus, ...] = ()
@@ -87,6 +98,11 @@ class Delivery:
         """The objects that the peer holds."""
         held = {status.sop_instance_uid for status in self.statuses if status.is_stored}
         return tuple(entry for entry in self.objects if entry.sop_instance_uid in held)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the files of its objects are needed no more (see `DeliveryState.is_finished`)."""
+        return self.state.is_finished
 
     @property
     def held(self) -> str:

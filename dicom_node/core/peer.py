@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
+from dicom_node.core.delivery_terms import OwnTerms
 from dicom_node.core.finding import ResultKind
 from dicom_node.core.identifiers import AETitle
 
@@ -62,11 +64,43 @@ class StowEndpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PeerTls:
+    """DICOM over TLS with a peer, both ways. `ca_file` is PEM, "" for the node's own authority or the system's.
+
+    `certificate_sha256` pins its certificate (64 hexadecimal digits in lower case); `server_name` is the name its
+    certificate must bear, "" for its host.
+    """
+
+    ca_file: str = ""
+    certificate_sha256: str = ""
+    server_name: str = ""
+    checks_name: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserIdentity:
+    """A user name in an association request (PS3.7 D.3.3.7), with a passcode where one of the two sources is given.
+
+    The passcode itself is never kept: it is read from the environment variable or the file when it is needed.
+    """
+
+    user_name: str
+    passcode_variable: str = ""
+    passcode_file: str = ""
+
+    @property
+    def has_passcode(self) -> bool:
+        """Whether the name alone is not enough."""
+        return bool(self.passcode_variable or self.passcode_file)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Peer:
     """One remote AE. `name` is unique on this node; `host` is an address or a resolvable name.
 
     Where `stow` is there, results go that way and not by C-STORE. `status_reports`: it is also told of studies that
-    were not analysed.
+    were not analysed. Its associations come from `addresses`, or from `host` where there are none; with `tls` they
+    come over TLS only; with `must_identify_as` they name that user. `identify_as` is what we say to it.
     """
 
     name: str
@@ -79,6 +113,11 @@ class Peer:
     objects: ObjectChoice = AUTOMATIC
     status_reports: bool = False
     stow: StowEndpoint | None = None
+    delivery: OwnTerms = OwnTerms()
+    addresses: tuple[IPv4Network | IPv6Network, ...] = ()
+    tls: PeerTls | None = None
+    must_identify_as: UserIdentity | None = None
+    identify_as: UserIdentity | None = None
 
 
 def kinds_on_request(peers: Iterable[Peer]) -> frozenset[ResultKind]:

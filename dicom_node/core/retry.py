@@ -42,7 +42,12 @@ def next_attempt(attempt: int, now: datetime, policy: RetryPolicy, randomness: f
     if attempt >= policy.max_attempts:
         noun = "attempt" if attempt == 1 else "attempts"
         return GiveUp(why=f"gave up after {attempt} {noun}")
+    return RetryAt(at=now + timedelta(seconds=delay_s(attempt, policy, randomness)))
+
+
+def delay_s(attempt: int, policy: RetryPolicy, randomness: float) -> float:
+    """Seconds to wait after failure number `attempt` (from 1), whatever `max_attempts` says."""
     # The exponent is bounded before the power, which would overflow for a row that has failed a thousand times.
     exponent = min(max(attempt, 1) - 1, 64)
-    delay_s = min(policy.cap_s, policy.base_s * policy.factor**exponent)
-    return RetryAt(at=now + timedelta(seconds=delay_s * (1.0 - policy.jitter * randomness)))
+    longest = min(policy.cap_s, policy.base_s * policy.factor**exponent)
+    return longest * (1.0 - policy.jitter * randomness)

@@ -38,6 +38,7 @@ class JobEvent(StrEnum):
     TRANSIENT_ERROR = "transient_error"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     LEASE_EXPIRED = "lease_expired"
+    GIVEN_BACK = "given_back"
     DUE = "due"
     SUPERSEDED = "superseded"
     OPERATOR_CANCELLED = "operator_cancelled"
@@ -48,7 +49,9 @@ class DeliveryEvent(StrEnum):
     """What can happen to a delivery."""
 
     LEASED = "leased"
+    PEER_UNREACHABLE = "peer_unreachable"
     ALL_STORED = "all_stored"
+    COMMIT_REQUESTED = "commit_requested"
     COMMIT_CONFIRMED = "commit_confirmed"
     COMMIT_FAILED = "commit_failed"
     COMMIT_TIMEOUT = "commit_timeout"
@@ -82,6 +85,7 @@ JOB: Table = {
     (J.RUNNING, JobEvent.ATTEMPTS_EXHAUSTED): J.FAILED,
     (J.RUNNING, JobEvent.TRANSIENT_ERROR): J.RETRY_WAIT,
     (J.RUNNING, JobEvent.LEASE_EXPIRED): J.RETRY_WAIT,
+    (J.RUNNING, JobEvent.GIVEN_BACK): J.RETRY_WAIT,
     (J.RETRY_WAIT, JobEvent.DUE): J.QUEUED,
     **{(state, JobEvent.SUPERSEDED): J.SUPERSEDED for state in (J.QUEUED, J.RUNNING, J.RETRY_WAIT)},
     **{(state, JobEvent.OPERATOR_CANCELLED): J.CANCELLED for state in (J.QUEUED, J.RUNNING, J.RETRY_WAIT)},
@@ -91,15 +95,21 @@ JOB: Table = {
 DELIVERY: Table = {
     (D.PENDING, DeliveryEvent.LEASED): D.SENDING,
     (D.SENDING, DeliveryEvent.ALL_STORED): D.STORED,
+    (D.SENDING, DeliveryEvent.COMMIT_REQUESTED): D.COMMIT_WAIT,
+    (D.SENDING, DeliveryEvent.COMMIT_CONFIRMED): D.COMMITTED,
+    (D.SENDING, DeliveryEvent.COMMIT_FAILED): D.RETRY_WAIT,
+    (D.SENDING, DeliveryEvent.PEER_UNREACHABLE): D.PENDING,
     (D.SENDING, DeliveryEvent.PERMANENT_ERROR): D.FAILED,
     (D.SENDING, DeliveryEvent.ATTEMPTS_EXHAUSTED): D.FAILED,
     (D.SENDING, DeliveryEvent.TRANSIENT_ERROR): D.RETRY_WAIT,
     (D.SENDING, DeliveryEvent.LEASE_EXPIRED): D.RETRY_WAIT,
-    (D.STORED, DeliveryEvent.COMMIT_CONFIRMED): D.COMMITTED,
-    (D.STORED, DeliveryEvent.COMMIT_FAILED): D.RETRY_WAIT,
-    (D.STORED, DeliveryEvent.COMMIT_TIMEOUT): D.RETRY_WAIT,
+    (D.COMMIT_WAIT, DeliveryEvent.COMMIT_CONFIRMED): D.COMMITTED,
+    (D.COMMIT_WAIT, DeliveryEvent.COMMIT_FAILED): D.RETRY_WAIT,
+    (D.COMMIT_WAIT, DeliveryEvent.COMMIT_TIMEOUT): D.RETRY_WAIT,
+    (D.COMMIT_WAIT, DeliveryEvent.ATTEMPTS_EXHAUSTED): D.FAILED,
     (D.RETRY_WAIT, DeliveryEvent.DUE): D.PENDING,
     (D.FAILED, DeliveryEvent.OPERATOR_RETRIED): D.PENDING,
+    (D.FAILED, DeliveryEvent.COMMIT_CONFIRMED): D.COMMITTED,
     **{(state, DeliveryEvent.SUPERSEDED): D.CANCELLED for state in (D.PENDING, D.RETRY_WAIT)},
 }
 
