@@ -162,6 +162,10 @@ METRICS: Mapping[str, Metric] = {
     "instances_rejected": Metric(help="SOP Instances answered with a failure.", labels=("reason",)),
     "instances_repeated": Metric(help="Identical re-sends.", labels=("calling_aet",)),
     "instances_conflicting": Metric(help="The same UID with other content, kept aside.", labels=("calling_aet",)),
+    "instances_set_aside": Metric(help="Instances put into quarantine, by reason.", labels=("reason",)),
+    "instances_not_kept_aside": Metric(
+        help="Refused instances of which no copy was kept because quarantine is full.", labels=("reason",)
+    ),
     "studies_closed": Metric(help="Studies closed, by what closed them.", labels=("event",)),
     "jobs_finished": Metric(help="Attempts at an analysis, by how they ended.", labels=("outcome",)),
     "deliveries_finished": Metric(help="Attempts at a delivery, by how they ended.", labels=("outcome", "peer")),

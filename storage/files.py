@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import Clock, StoredFile
@@ -84,14 +85,14 @@ class DiskFileStore:
         """Gone, also where it never was. Not synced: a name that comes back after a power cut is swept again."""
         try:
             self._disk.remove(self.absolute(path))
+            if path.parts[0] == _QUARANTINE.name:
+                self._disk.remove(self.absolute(path.with_suffix(".json")))
         except OSError as error:
             raise self._unavailable("removed", path, error) from error
 
     def set_aside(self, path: Path, *, reason: str, detail: dict[str, str]) -> Path:
-        now = self._clock.now()
         target = _QUARANTINE / self._today() / path.with_suffix(".dcm").name
-        note = {"reason": reason, "detail": detail, "at": now.isoformat(), "from": path.as_posix()}
-        text = json.dumps(note, indent=2, ensure_ascii=False).encode("utf-8", "replace")
+        text = self._note(reason, detail, path.as_posix())
         try:
             self._ensure_folder(target.parent)
             if any(self.absolute(target.with_suffix(suffix)).exists() for suffix in (".dcm", ".json")):
@@ -103,12 +104,45 @@ class DiskFileStore:
             raise self._unavailable("set aside", path, error) from error
         return target
 
+    def keep_aside(
+        self, head: bytes, data_set: bytes | memoryview, *, reason: str, detail: dict[str, str]
+    ) -> StoredFile:
+        name = self._new_name()
+        temporary = _INCOMING / f"{name}.part"
+        final = _QUARANTINE / self._today() / f"{name}.dcm"
+        try:
+            self._ensure_folder(_INCOMING)
+            self._ensure_folder(final.parent)
+            self._create(final.with_suffix(".json"), self._note(reason, detail, ""), b"")
+            self._create(temporary, head, data_set)
+            self._finish(temporary, final)
+        except OSError as error:
+            self._remove_quietly(final.with_suffix(".json"))
+            raise self._unavailable("kept aside", final, error) from error
+        digest = hashlib.sha256(data_set).hexdigest()
+        return StoredFile(path=final, digest=digest, size_bytes=len(head) + memoryview(data_set).nbytes)
+
+    def quarantined(self) -> tuple[Path, ...]:
+        found = self.absolute(_QUARANTINE).glob("*/*.dcm")
+        return tuple(sorted(path.relative_to(self._root) for path in found))
+
+    def note_of(self, path: Path) -> dict[str, Any]:
+        try:
+            note = json.loads(self.absolute(path.with_suffix(".json")).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
     def free_bytes(self) -> int:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             return self._disk.free_bytes(self._root)
         except OSError as error:
             raise self._unavailable("measured", Path(), error) from error
+
+    def received(self) -> tuple[Path, ...]:
+        found = self.absolute(_RECEIVED).glob("*/*/*.dcm")
+        return tuple(sorted(path.relative_to(self._root) for path in found))
 
     def unfinished(self) -> tuple[Path, ...]:
         received = self.absolute(_RECEIVED)
@@ -126,6 +160,29 @@ class DiskFileStore:
         except OSError as error:
             raise self._unavailable("made", folder, error) from error
         return self.absolute(folder)
+
+    def job_folders(self) -> tuple[int, ...]:
+        found = self.absolute(_JOBS).glob("*")
+        return tuple(sorted(int(folder.name) for folder in found if folder.name.isdecimal()))
+
+    def discard_job_folder(self, job_id: int) -> None:
+        folder = self.absolute(_JOBS / str(job_id))
+        try:
+            for path in sorted(folder.rglob("*"), reverse=True):  # what is inside a folder sorts behind it
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                else:
+                    self._disk.remove(path)
+            if folder.is_dir():
+                folder.rmdir()
+        except OSError as error:
+            raise self._unavailable("removed", _JOBS / str(job_id), error) from error
+        with self._guard:
+            self._durable.discard(_JOBS / str(job_id))
+
+    def _note(self, reason: str, detail: dict[str, str], was_at: str) -> bytes:
+        note = {"reason": reason, "detail": detail, "at": self._clock.now().isoformat(), "from": was_at}
+        return json.dumps(note, indent=2, ensure_ascii=False).encode("utf-8", "replace")
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import Clock, StoredFile
@@ -46,6 +49,7 @@ class MemoryFileStore:
     def discard(self, path: Path) -> None:
         self.absolute(path).unlink(missing_ok=True)
         self.contents.pop(path, None)
+        self.notes.pop(path, None)
 
     def set_aside(self, path: Path, *, reason: str, detail: dict[str, str]) -> Path:
         if path not in self.contents:
@@ -58,8 +62,29 @@ class MemoryFileStore:
         self.discard(path)
         return target
 
+    def keep_aside(
+        self, head: bytes, data_set: bytes | memoryview, *, reason: str, detail: dict[str, str]
+    ) -> StoredFile:
+        stored = self.write("aside", head, data_set)
+        target = Path("quarantine", self._today(), stored.path.name)
+        self.contents[target] = self.contents.pop(stored.path)
+        self.notes[target] = (reason, dict(detail))
+        return replace(stored, path=target)
+
+    def quarantined(self) -> tuple[Path, ...]:
+        return tuple(sorted(path for path in self.contents if path.parts[0] == "quarantine"))
+
+    def note_of(self, path: Path) -> dict[str, Any]:
+        if path not in self.notes:
+            return {}
+        reason, detail = self.notes[path]
+        return {"reason": reason, "detail": detail}
+
     def free_bytes(self) -> int:
         return self.free
+
+    def received(self) -> tuple[Path, ...]:
+        return tuple(sorted(path for path in self.contents if path.parts[0] == "received"))
 
     def unfinished(self) -> tuple[Path, ...]:
         return tuple(sorted(path for path in self.contents if path.parts[0] in ("received", "incoming")))
@@ -68,6 +93,12 @@ class MemoryFileStore:
         folder = self._root / "jobs" / str(job_id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def job_folders(self) -> tuple[int, ...]:
+        return tuple(sorted(int(folder.name) for folder in (self._root / "jobs").glob("*") if folder.name.isdecimal()))
+
+    def discard_job_folder(self, job_id: int) -> None:
+        shutil.rmtree(self._root / "jobs" / str(job_id), ignore_errors=True)
 
     def _today(self) -> str:
         return self._clock.now().date().isoformat()

@@ -49,8 +49,8 @@ class MemoryQuarantine:
         same = [entry for entry in entries if (entry.digest, entry.sop_instance_uid) == (digest, sop_instance_uid)]
         return max(same, key=lambda entry: entry.id, default=None)
 
-    def has_file(self, file: Path) -> bool:
-        return any(entry.file == file for entry in self._transaction.read().quarantine.values())
+    def of_file(self, file: Path) -> QuarantinedFile | None:
+        return next((entry for entry in self._transaction.read().quarantine.values() if entry.file == file), None)
 
     def update(self, entry: QuarantinedFile, *, expected: QuarantinedFile) -> bool:
         entries = self._transaction.write(entry.set_aside_at, entry.settled_at).quarantine

@@ -52,9 +52,10 @@ class Quarantined:
         row = self._transaction.read(statement).mappings().one_or_none()
         return None if row is None else quarantined_from(row)
 
-    def has_file(self, file: Path) -> bool:
-        statement = select(_quarantine.c.id).where(_quarantine.c.file == path_text(file))
-        return self._transaction.read(statement).first() is not None
+    def of_file(self, file: Path) -> QuarantinedFile | None:
+        statement = select(_quarantine).where(_quarantine.c.file == path_text(file))
+        row = self._transaction.read(statement).mappings().one_or_none()
+        return None if row is None else quarantined_from(row)
 
     def update(self, entry: QuarantinedFile, *, expected: QuarantinedFile) -> bool:
         statement = (

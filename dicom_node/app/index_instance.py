@@ -46,39 +46,6 @@ def index_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str = NODE
     return Indexed.NEW
 
 
-def note_conflict(uow: UnitOfWork, record: InstanceRecord, *, kept_at: str, actor: str) -> None:
-    """Show in the history of the study that holds the UID that an instance with other content was kept aside."""
-    study_instance_uid = _holding_study(uow, record)
-    intake = uow.studies.get(study_instance_uid)
-    state = intake.state.value if intake is not None else ""
-    note(
-        uow,
-        f"study:{study_instance_uid}",
-        "conflicting_instance",
-        at=record.received_at,
-        from_state=state,
-        to_state=state,
-        reason=f"instance {record.sop_instance_uid} came with other content (sha256 {record.digest[:16]});"
-        f" kept aside as {kept_at}",
-        actor=actor,
-        study_instance_uid=study_instance_uid,
-    )
-
-
-def is_conflict_noted(uow: UnitOfWork, record: InstanceRecord) -> bool:
-    """Whether this very content was kept aside before, so that a sender that repeats itself does not fill the disk."""
-    mark = f"(sha256 {record.digest[:16]})"
-    return any(
-        entry.event == "conflicting_instance" and mark in entry.reason and record.sop_instance_uid in entry.reason
-        for entry in uow.history.of_study(_holding_study(uow, record))
-    )
-
-
-def _holding_study(uow: UnitOfWork, record: InstanceRecord) -> str:
-    known = uow.studies.find_instance(record.sop_instance_uid)
-    return record.study_instance_uid if known is None else known.study_instance_uid
-
-
 def _is_same(known: InstanceRecord, record: InstanceRecord) -> bool:
     return known.digest == record.digest and known.study_instance_uid == record.study_instance_uid
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import structlog
 
 from dicom_node.app import counting
-from dicom_node.app.index_instance import Indexed, index_instance, is_conflict_noted, note_conflict
+from dicom_node.app.index_instance import Indexed, index_instance
+from dicom_node.app.set_aside import About, Kept, QuarantineLimits, SetAside, about_conflict
 from dicom_node.core.errors import RejectedInput, StorageConflict, StorageUnavailable
 from dicom_node.core.identifiers import is_uid, study_key
+from dicom_node.core.quarantine import QuarantineReason
 from dicom_node.core.study import InstanceRecord, PatientSummary
 from dicom_node.ports import Clock, Counters, FileStore, StoredFile, UnitOfWorkFactory
 
@@ -50,7 +52,7 @@ class IncomingInstance:
     """One C-STORE request. `head` is preamble and file meta, `data_set` the bytes as sent.
 
     `sop_instance_uid` and `sop_class_uid` are the Affected ones of the command set (PS3.7 9.3.1); `header` was read
-    from the data set and is None where it could not be read.
+    from the data set and is None where it could not be read; then `why_unreadable` says why.
     """
 
     head: bytes
@@ -62,6 +64,7 @@ class IncomingInstance:
     calling_aet: str
     called_aet: str
     association_id: str
+    why_unreadable: str = ""
 
 
 class ReceiveInstance:
@@ -75,26 +78,58 @@ class ReceiveInstance:
         clock: Clock,
         counters: Counters,
         min_free_bytes: int,
+        quarantine: QuarantineLimits | None = None,
     ) -> None:
         self._uow = uow_factory
         self._files = files
         self._clock = clock
         self._counters = counters
         self._min_free_bytes = min_free_bytes
+        self._set_aside = SetAside(
+            uow_factory=uow_factory, files=files, clock=clock, counters=counters, limits=quarantine
+        )
 
     def __call__(self, incoming: IncomingInstance) -> Indexed:
         """Store the instance; on return it is durable and indexed, or was held already.
 
-        Raises RejectedInput with the status to answer; then the node has kept nothing, or has kept a conflicting
-        instance aside.
+        Raises RejectedInput with the status to answer; then the node has kept nothing, or has put the instance into
+        quarantine: one that cannot be read, contradicts its command, or has other content than the one held.
         """
         try:
-            header = checked_header(incoming)
+            header = self._checked_header(incoming)
             self._require_space()
             return self._store(incoming, header)
         except RejectedInput as rejection:
             self._counters.count(counting.INSTANCES_REJECTED, reason=rejection.reason)
             raise
+
+    def _checked_header(self, incoming: IncomingInstance) -> InstanceHeader:
+        try:
+            return checked_header(incoming)
+        except RejectedInput as rejection:
+            self._keep_rejected_aside(incoming, rejection)
+            raise
+
+    def _keep_rejected_aside(self, incoming: IncomingInstance, rejection: RejectedInput) -> None:
+        """The answer is the same whether a copy can be kept or not: the sender has one."""
+        header = incoming.header or InstanceHeader()
+        about = About(
+            reason=QuarantineReason(rejection.reason),
+            why=str(rejection),
+            digest="",
+            size_bytes=0,
+            sop_instance_uid=incoming.sop_instance_uid,
+            sop_class_uid=incoming.sop_class_uid,
+            transfer_syntax_uid=incoming.transfer_syntax_uid,
+            study_instance_uid=header.study_instance_uid,
+            calling_aet=incoming.calling_aet,
+        )
+        try:
+            self._require_space()
+            self._set_aside.refused_bytes(incoming.head, incoming.data_set, about)
+        except (RejectedInput, StorageUnavailable, StorageConflict) as error:
+            self._counters.count(counting.INSTANCES_NOT_KEPT_ASIDE, reason=rejection.reason)
+            log.warning("rejected_instance_not_kept_aside", reason=rejection.reason, why=str(error))
 
     def _require_space(self) -> None:
         try:
@@ -192,32 +227,22 @@ class ReceiveInstance:
     def _keep_conflict_aside(self, record: InstanceRecord) -> None:
         self._counters.count(counting.INSTANCES_CONFLICTING, calling_aet=record.calling_aet)
         try:
-            with self._uow() as uow:
-                is_kept_already = is_conflict_noted(uow, record)
-            if is_kept_already:
-                self._files.discard(record.file)
-            else:
-                self._set_aside(record)
+            kept = self._set_aside.refused_file(record.file, about_conflict(record))
         except (StorageUnavailable, StorageConflict) as error:
             raise _out_of_resources("storage_unavailable", str(error)) from error
         log.warning(
-            "conflicting_instance_kept_aside",
+            "conflicting_instance",
             study=study_key(record.study_instance_uid),
             sop_instance_uid=record.sop_instance_uid,
             calling_aet=record.calling_aet,
+            kept=kept.value,
         )
+        words = {Kept.ASIDE: "was kept aside", Kept.BEFORE: "was kept aside before", Kept.NOT: "was not kept"}
         raise RejectedInput(
             DUPLICATE_SOP_INSTANCE,
             "conflicting_instance",
-            f"SOP Instance {record.sop_instance_uid} is held with other content; the new one was kept aside",
+            f"SOP Instance {record.sop_instance_uid} is held with other content; the new one {words[kept]}",
         )
-
-    def _set_aside(self, record: InstanceRecord) -> None:
-        detail = _conflict_detail(record)
-        kept_at = self._files.set_aside(record.file, reason="conflicting_instance", detail=detail)
-        with self._uow() as uow:
-            note_conflict(uow, record, kept_at=str(kept_at), actor=record.calling_aet)
-            uow.commit()
 
 
 def checked_header(incoming: IncomingInstance) -> InstanceHeader:
@@ -228,7 +253,7 @@ def checked_header(incoming: IncomingInstance) -> InstanceHeader:
     """
     header = incoming.header
     if header is None:
-        raise RejectedInput(CANNOT_UNDERSTAND, "unreadable", "the data set cannot be read")
+        raise RejectedInput(CANNOT_UNDERSTAND, "unreadable", incoming.why_unreadable or "the data set cannot be read")
     for name, value in (
         ("Study Instance UID", header.study_instance_uid),
         ("Series Instance UID", header.series_instance_uid),
@@ -251,13 +276,3 @@ def checked_header(incoming: IncomingInstance) -> InstanceHeader:
 
 def _out_of_resources(reason: str, message: str) -> RejectedInput:
     return RejectedInput(OUT_OF_RESOURCES, reason, message)
-
-
-def _conflict_detail(record: InstanceRecord) -> dict[str, str]:
-    return {
-        "sop_instance_uid": record.sop_instance_uid,
-        "study_instance_uid": record.study_instance_uid,
-        "sha256": record.digest,
-        "calling_aet": record.calling_aet,
-        "received_at": record.received_at.isoformat(),
-    }

@@ -7,18 +7,21 @@ the same instance, and kept aside otherwise; nothing that might be the only copy
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from dicom_node.app.index_instance import Indexed, index_instance, is_conflict_noted, note_conflict
-from dicom_node.app.moves import NODE
+from dicom_node.app.counting import NoCounters
+from dicom_node.app.index_instance import Indexed, index_instance
 from dicom_node.app.receive_instance import InstanceHeader
 from dicom_node.app.requeue import Requeue
+from dicom_node.app.set_aside import About, SetAside, about_conflict
 from dicom_node.core.errors import StorageConflict
 from dicom_node.core.identifiers import is_uid
+from dicom_node.core.quarantine import QuarantineReason
 from dicom_node.core.study import InstanceRecord
 from dicom_node.ports import Clock, FileStore, UnitOfWorkFactory
 
@@ -54,6 +57,7 @@ class SweepReport:
     discarded: list[Path] = field(default_factory=list)
     indexed: list[Path] = field(default_factory=list)
     set_aside: list[Path] = field(default_factory=list)
+    adopted: int = 0
 
 
 class Sweep:
@@ -76,6 +80,7 @@ class Sweep:
         self._clock = clock
         self._requeue = requeue
         self._read_found = read_found
+        self._set_aside = SetAside(uow_factory=uow_factory, files=files, clock=clock, counters=NoCounters())
         self._owner = owner
         self._owner_prefix = owner_prefix
 
@@ -91,6 +96,7 @@ class Sweep:
         report.taken_back = self._requeue.take_back(self._owner, owner_prefix=self._owner_prefix)
         for path in self._files_without_row():
             self._put_right(path, report)
+        report.adopted = len(self._set_aside.adopt())
         log.info(
             "start_up_sweep",
             forgotten_associations=report.forgotten_associations,
@@ -98,13 +104,19 @@ class Sweep:
             discarded=len(report.discarded),
             indexed=len(report.indexed),
             set_aside=len(report.set_aside),
+            adopted=report.adopted,
         )
         return report
 
     def _files_without_row(self) -> tuple[Path, ...]:
         paths = self._files.unfinished()
         with self._uow() as uow:
-            return tuple(path for path in paths if not uow.studies.has_file(path))
+            return tuple(
+                path
+                for path in paths
+                # One that was replaced by another stays where it is, and quarantine's row names it.
+                if not uow.studies.has_file(path) and uow.quarantine.of_file(path) is None
+            )
 
     def _put_right(self, path: Path, report: SweepReport) -> None:
         if path.suffix == TEMPORARY_SUFFIX:
@@ -113,7 +125,7 @@ class Sweep:
             return
         found = self._read_found(self._files.absolute(path))
         if found is None or not _is_complete(found):
-            self._files.set_aside(path, reason="unreadable_leftover", detail={"file": str(path)})
+            self._set_aside.file(path, self._about_leftover(path))
             report.set_aside.append(path)
             return
         self._index(path, found, report)
@@ -137,12 +149,16 @@ class Sweep:
             report.set_aside.append(path)
 
     def _keep_conflict_aside(self, path: Path, record: InstanceRecord) -> None:
-        detail = {"sop_instance_uid": record.sop_instance_uid, "sha256": record.digest}
-        kept_at = self._files.set_aside(path, reason="conflicting_instance", detail=detail)
-        with self._uow() as uow:
-            if not is_conflict_noted(uow, record):
-                note_conflict(uow, record, kept_at=str(kept_at), actor=NODE)
-                uow.commit()
+        self._set_aside.file(path, about_conflict(record))
+
+    def _about_leftover(self, path: Path) -> About:
+        content = self._files.absolute(path).read_bytes()
+        return About(
+            reason=QuarantineReason.UNREADABLE_LEFTOVER,
+            why=f"{path} was found without a row and cannot be read; it was never acknowledged",
+            digest=hashlib.sha256(content).hexdigest(),
+            size_bytes=len(content),
+        )
 
     def _record(self, path: Path, found: FoundInstance) -> InstanceRecord:
         return InstanceRecord(

@@ -68,6 +68,7 @@ class StoreHandler:
 
     def _take(self, request: StoreRequest) -> None:
         self._check_command(request)
+        header, why_unreadable = self._header(request)
         incoming = IncomingInstance(
             head=encode_file_meta(
                 sop_class_uid=request.sop_class_uid,
@@ -77,7 +78,8 @@ class StoreHandler:
                 called_aet=request.called_aet,
             ),
             data_set=request.data_set,
-            header=self._header(request),
+            header=header,
+            why_unreadable=why_unreadable,
             sop_instance_uid=request.sop_instance_uid,
             sop_class_uid=request.sop_class_uid,
             transfer_syntax_uid=request.transfer_syntax_uid,
@@ -102,7 +104,8 @@ class StoreHandler:
         if not len(request.data_set):
             self._refuse(statuses.CANNOT_UNDERSTAND, "empty", "the data set is empty")
 
-    def _header(self, request: StoreRequest) -> InstanceHeader:
+    def _header(self, request: StoreRequest) -> tuple[InstanceHeader | None, str]:
+        """What the data set says of itself, or why it cannot be read: the application refuses it and keeps a copy."""
         try:
             head = ds.read_head(
                 request.data_set,
@@ -110,15 +113,12 @@ class StoreHandler:
                 maximum_inflated_bytes=self._maximum_inflated_bytes,
             )
         except ds.DataSetUnreadable as error:
-            raise self._rejection(statuses.CANNOT_UNDERSTAND, "unreadable", str(error)) from error
-        return header_of(head)
+            return None, str(error)
+        return header_of(head), ""
 
     def _refuse(self, status: int, reason: str, message: str) -> None:
-        raise self._rejection(status, reason, message)
-
-    def _rejection(self, status: int, reason: str, message: str) -> RejectedInput:
         self._counters.count(counting.INSTANCES_REJECTED, reason=reason)
-        return RejectedInput(status, reason, message)
+        raise RejectedInput(status, reason, message)
 
     def _rejected(self, request: StoreRequest, status: int, reason: str, message: str) -> tuple[int, str]:
         log.warning("instance_rejected", status=f"0x{status:04X}", reason=reason, why=message, **_names(request))

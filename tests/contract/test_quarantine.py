@@ -45,12 +45,12 @@ def test_what_is_added_comes_back_whole_with_a_number(database: Any) -> None:
 
 
 def test_a_file_has_one_row(database: Any) -> None:
-    added(database, set_aside())
+    (kept,) = added(database, set_aside())
     with database.unit_of_work() as uow, pytest.raises(StorageConflict):
         uow.quarantine.add(set_aside())
     with database.reading() as uow:
-        assert uow.quarantine.has_file(set_aside().file)
-        assert not uow.quarantine.has_file(Path("quarantine/2026-01-02/other.dcm"))
+        assert uow.quarantine.of_file(set_aside().file) == kept
+        assert uow.quarantine.of_file(Path("quarantine/2026-01-02/other.dcm")) is None
 
 
 def test_the_list_is_newest_first_and_can_be_narrowed(database: Any) -> None:

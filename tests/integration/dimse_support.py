@@ -18,6 +18,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.app.receive_instance import IncomingInstance, checked_header
+from dicom_node.core.errors import RejectedInput
 from dicom_node.core.identifiers import AETitle, derived_uid
 from dicom_node.core.peer import Peer
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
@@ -87,10 +88,15 @@ class Receiving:
 
     def __init__(self) -> None:
         self.instances: list[IncomingInstance] = []
+        self.refused: list[str] = []
         self.hook: Callable[[IncomingInstance], None] = lambda incoming: None
 
     def __call__(self, incoming: IncomingInstance) -> None:
-        checked_header(incoming)
+        try:
+            checked_header(incoming)
+        except RejectedInput as rejection:
+            self.refused.append(rejection.reason)
+            raise
         self.hook(incoming)
         # The buffer belongs to the association: keep a copy.
         kept = IncomingInstance(**{**vars(incoming), "data_set": bytes(incoming.data_set)})

@@ -3,8 +3,11 @@ from dataclasses import replace
 import pytest
 
 from dicom_node.app.index_instance import Indexed
+from dicom_node.app.receive_instance import ReceiveInstance
+from dicom_node.app.set_aside import QuarantineLimits
 from dicom_node.core.errors import RejectedInput, StorageUnavailable
 from dicom_node.core.job import JobState
+from dicom_node.core.quarantine import QuarantinedFile
 from dicom_node.core.study import StudyState
 from tests.unit.app.node import STUDY, T0, Node, incoming, without_class
 
@@ -17,6 +20,22 @@ def rejected(node: Node, instance) -> RejectedInput:
 
 def changed(instance, **header):
     return replace(instance, header=replace(instance.header, **header))
+
+
+def quarantined(node: Node) -> tuple[QuarantinedFile, ...]:
+    with node.database.reading() as uow:
+        return uow.quarantine.list()
+
+
+def receiver(node: Node, limits: QuarantineLimits) -> ReceiveInstance:
+    return ReceiveInstance(
+        uow_factory=node.uow,
+        files=node.files,
+        clock=node.clock,
+        counters=node.counters,
+        min_free_bytes=1000,
+        quarantine=limits,
+    )
 
 
 def test_the_first_image_opens_its_study_and_is_durable_and_indexed(node):
@@ -58,11 +77,51 @@ def test_an_image_whose_data_set_names_no_sop_class_is_taken_at_the_commands_wor
         (changed(incoming(), sop_class_uid="1.2.840.10008.5.1.4.1.1.4"), 0xA900, "command_mismatch"),
     ],
 )
-def test_what_cannot_be_understood_or_contradicts_its_command_is_rejected_and_not_kept(node, instance, status, reason):
+def test_what_cannot_be_understood_or_contradicts_its_command_is_refused_and_goes_to_quarantine(
+    node, instance, status, reason
+):
     rejection = rejected(node, instance)
     assert (rejection.status, rejection.reason) == (status, reason)
-    assert node.files.contents == {}
+    (entry,) = quarantined(node)
+    assert (entry.reason.value, entry.why, entry.calling_aet) == (reason, str(rejection), "SCANNER")
+    assert node.files.contents == {entry.file: instance.head + instance.data_set}
+    assert node.files.notes[entry.file][0] == reason
     assert node.counters.counts["instances_rejected", reason] == 1
+    assert node.counters.counts["instances_set_aside", reason] == 1
+
+
+def test_rubbish_that_comes_again_and_again_is_kept_once(node):
+    for _ in range(3):
+        assert rejected(node, incoming(header=None)).status == 0xC000
+    assert len(quarantined(node)) == len(node.files.contents) == 1
+
+
+def test_a_full_quarantine_keeps_nothing_more_and_the_answers_stay_the_same(node):
+    node.receive = receiver(node, QuarantineLimits(maximum_files=2, maximum_bytes=1_000_000))
+    node.receive(incoming(9))
+    for number in (1, 2, 3):
+        assert rejected(node, incoming(number, header=None)).status == 0xC000
+    assert rejected(node, incoming(9, content=b"other")).status == 0x0111
+    assert len(quarantined(node)) == 2
+    assert len(node.files.contents) == 3
+    assert node.counters.counts["instances_not_kept_aside", "unreadable"] == 1
+    assert node.counters.counts["instances_not_kept_aside", "conflicting_instance"] == 1
+
+
+def test_a_file_larger_than_what_quarantine_may_still_take_is_not_kept(node):
+    node.receive = receiver(node, QuarantineLimits(maximum_files=9, maximum_bytes=100))
+    rejected(node, incoming(1, header=None, content=b"x" * 97))
+    rejected(node, incoming(2, header=None, content=b"x" * 96))
+    rejected(node, incoming(3, header=None, content=b"x" * 1))
+    assert [entry.size_bytes for entry in quarantined(node)] == [100]
+
+
+def test_without_room_on_the_disk_rubbish_is_refused_as_what_it_is_and_not_kept(node):
+    node.files.free = 999
+    assert rejected(node, incoming(header=None)).status == 0xC000
+    assert node.files.contents == {}
+    assert quarantined(node) == ()
+    assert node.counters.counts["instances_not_kept_aside", "unreadable"] == 1
 
 
 def test_below_the_watermark_the_sender_is_told_that_resources_are_out(node):
