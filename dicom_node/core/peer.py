@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from dicom_node.core.delivery_terms import OwnTerms
+from dicom_node.core.delivery_terms import AS_ALL_OTHERS, OwnTerms
 from dicom_node.core.finding import ResultKind
 from dicom_node.core.identifiers import AETitle
 
@@ -113,7 +113,7 @@ class Peer:
     objects: ObjectChoice = AUTOMATIC
     status_reports: bool = False
     stow: StowEndpoint | None = None
-    delivery: OwnTerms = OwnTerms()
+    delivery: OwnTerms = AS_ALL_OTHERS
     addresses: tuple[IPv4Network | IPv6Network, ...] = ()
     tls: PeerTls | None = None
     must_identify_as: UserIdentity | None = None

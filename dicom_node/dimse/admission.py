@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -10,7 +10,7 @@ from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from dicom_node.core.identifiers import AETitle
-from dicom_node.dimse import access, counted
+from dicom_node.dimse import access, counted, user_identity
 from dicom_node.dimse.contexts import IMPLICIT_LITTLE, VERIFICATION, choose_transfer_syntax, is_storage_sop_class
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.open_associations import OpenAssociations
@@ -43,13 +43,16 @@ class Admission:
         open_associations: OpenAssociations,
         recorded_in: AssociationLog,
         counters: Counters,
+        environ: Mapping[str, str],
     ) -> None:
+        """`environ` is where passcodes of users stand."""
         self._own_aet = own_aet
         self._peers = peers
         self._addresses_of = addresses_of
         self._open = open_associations
         self._log = recorded_in
         self._counters = counters
+        self._environ = environ
 
     def decide(self, association: NodeAssociation) -> None:
         """Accept or reject the request. Fails closed: what cannot be checked or recorded is rejected for now."""
@@ -63,13 +66,18 @@ class Admission:
         primitive: Any = association.requestor.primitive
         association.calling_aet = primitive.calling_ae_title.strip(" ")
         association.called_aet = primitive.called_ae_title.strip(" ")
+        identity = user_identity.identity_in(primitive.user_information)
         decision = access.admit(
-            calling_aet=association.calling_aet,
-            called_aet=association.called_aet,
-            address=association.address,
+            access.Requestor(
+                calling_aet=association.calling_aet,
+                called_aet=association.called_aet,
+                address=association.address,
+                certificate_sha256=association.secured.certificate_sha256 if association.secured else None,
+            ),
             peers=self._peers.peers(),
             own_aet=self._own_aet,
             addresses_of=self._addresses_of,
+            is_user=lambda user: user_identity.is_shown(user, identity, self._environ),
         )
         refused = decision if isinstance(decision, access.Refused) else self._open.admit(association)
         if refused is not None:
@@ -77,6 +85,8 @@ class Admission:
             return
         self._log.opened(association.association_id, calling_aet=association.calling_aet, address=association.address)
         accept_proposals(association)
+        if identity is not None and identity.positive_response_requested and _knows_users(decision):
+            association.acceptor.add_negotiation_item(user_identity.positive_response())
         self._counters.count(counted.ASSOCIATIONS_ACCEPTED, calling_aet=association.calling_aet)
         log.info(
             "association_accepted",
@@ -101,6 +111,11 @@ class Admission:
         association.is_rejected = True
         association.acse.send_reject(refused.result, refused.source, refused.reason)
         association.kill()
+
+
+def _knows_users(decision: access.Admitted | access.Refused) -> bool:
+    """Whether this peer's user was asked for: one that was not is accepted without a response (PS3.7 D.3.3.7.2)."""
+    return isinstance(decision, access.Admitted) and decision.peer.must_identify_as is not None
 
 
 def accept_proposals(association: Association) -> None:

@@ -1,8 +1,9 @@
-"""The listening socket: connections in, associations out, with a limit before any byte of DICOM is read."""
+"""A listening socket: connections in, which wait in the room until they ask for an association."""
 
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from copy import deepcopy
@@ -13,7 +14,9 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer, RequestHandler
 
+from dicom_node.dimse.tls import Secured, ServerContext
 from dicom_node.dimse.upper_layer import AssociationHost, NodeAssociation, NodeSocket
+from dicom_node.dimse.waiting_room import WaitingRoom
 
 log = structlog.get_logger(__name__)
 
@@ -26,20 +29,33 @@ class ConnectionHost(AssociationHost, Protocol):
     @property
     def network_timeout_s(self) -> float: ...
 
-    def may_connect(self, address: str) -> bool:
-        """Whether one more TCP connection from `address` is taken."""
+    @property
+    def waiting_room(self) -> WaitingRoom: ...
+
+    def turned_away(self, address: str, rule: str, why: str) -> None:
+        """A connection was closed at once."""
 
     def connected(self, association: NodeAssociation) -> None: ...
 
 
 class _Connection(RequestHandler):
+    """An association for a connection that asked for one. `request` is pynetdicom's word for its socket."""
+
     server: Listener
+
+    def __init__(
+        self, connection: socket.socket, client_address: Any, server: Listener, first: bytes, secured: Secured | None
+    ) -> None:
+        self._first = first
+        self._secured = secured
+        super().__init__(connection, client_address, server)
 
     def _create_association(self) -> NodeAssociation:
         association = NodeAssociation(self.ae, self.server.host)
         association._server = self.server
+        association.secured = self._secured
         association.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
-        association.set_socket(NodeSocket(association, client_socket=self.request))
+        association.set_socket(NodeSocket(association, self.request, self._first))
         acceptor = association.acceptor
         acceptor.maximum_length = self.ae.maximum_pdu_size
         acceptor.ae_title = self.server.ae_title
@@ -62,9 +78,12 @@ class _Connection(RequestHandler):
 
 
 class Listener(AssociationServer):
-    """Accepts connections in one thread of its own; each association then runs in its own threads."""
+    """Accepts connections in one thread of its own, which never waits for any of them (waiting_room.Door).
 
-    request_queue_size = 128
+    With `tls` the port speaks TLS only.
+    """
+
+    request_queue_size = 1024
 
     def __init__(
         self,
@@ -73,12 +92,17 @@ class Listener(AssociationServer):
         contexts: list[PresentationContext],
         handlers: list[Any],
         host: ConnectionHost,
+        tls: ServerContext | None = None,
     ) -> None:
         self.host = host
+        self._tls = tls
         super().__init__(ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=_Connection)
         ae._servers.append(self)  # type: ignore[arg-type]
         self._thread = threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.1}, name="dicom-listener", daemon=True
+            target=self.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="dicom-tls-listener" if tls else "dicom-listener",
+            daemon=True,
         )
 
     @property
@@ -106,11 +130,19 @@ class Listener(AssociationServer):
         # Nagle's algorithm against delayed acknowledgements makes each answer wait 40 ms.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.settimeout(self.host.network_timeout_s)
         return connection, address
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        return self.host.may_connect(str(client_address[0]))
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self.host.waiting_room.enter(request, client_address, self):
+            self.host.turned_away(str(client_address[0]), "too_many_arriving", "more than the node can look at")
+            request.close()
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        return self._tls.current() if self._tls else None
+
+    def admit(self, connection: socket.socket, client_address: Any, request: bytes, secured: Secured | None) -> None:
+        connection.settimeout(self.host.network_timeout_s)
+        _Connection(connection, client_address, self, request, secured)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.exception("connection_failed", address=str(client_address[0]))

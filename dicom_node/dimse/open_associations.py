@@ -15,15 +15,20 @@ from dicom_node.dimse.upper_layer import NodeAssociation
 class ReceiverLimits:
     """What one peer, or all together, may take.
 
-    `acse_timeout_s` bounds the wait for A-ASSOCIATE-RQ and for the end after a release; `network_timeout_s` bounds
-    silence inside an association and inside a PDU. `close_retry_s` are the pauses before recording an association's
-    end is tried again.
+    `maximum_waiting` connections have not asked for an association yet. `handshake_timeout_s` bounds a TLS handshake,
+    `acse_timeout_s` the wait for A-ASSOCIATE-RQ, from the connect or the handshake, and for the end after a release.
+    `network_timeout_s` bounds silence inside an association, and the time in which a PDU must be whole.
+    `close_retry_s` are the pauses before recording an association's end is tried again.
     """
 
     maximum_associations: int = 64
     maximum_associations_per_address: int = 32
+    maximum_waiting: int = 256
+    maximum_waiting_per_address: int = 32
+    requests_per_second_per_address: float = 25.0
     maximum_pdu_bytes: int = 131_072
     maximum_instance_bytes: int = 2 << 30
+    handshake_timeout_s: float = 5.0
     acse_timeout_s: float = 15.0
     network_timeout_s: float = 60.0
     close_retry_s: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)

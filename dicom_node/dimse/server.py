@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -22,7 +23,10 @@ from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_
 from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained, data_set_of
 from dicom_node.dimse.listener import Listener
 from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
+from dicom_node.dimse.refusals import Refusals
+from dicom_node.dimse.tls import ServerContext, TlsPort
 from dicom_node.dimse.upper_layer import Ending, NodeAssociation
+from dicom_node.dimse.waiting_room import RoomLimits, WaitingRoom
 from dicom_node.ports import Clock, Counters, PeerDirectory
 
 __all__ = ["AssociationLog", "DicomServer", "ReceiverLimits"]
@@ -31,14 +35,14 @@ log = structlog.get_logger(__name__)
 
 
 class DicomServer:
-    """One listening AE. `start` once, `stop` once. `port` is known from `start` on."""
+    """One listening AE, on a plain port, a TLS port or both. `start` once, `stop` once; then the ports are known."""
 
     def __init__(
         self,
         *,
         ae_title: str,
         host: str,
-        port: int,
+        port: int | None,
         peers: PeerDirectory,
         receive: Receive,
         associations: AssociationLog,
@@ -46,9 +50,18 @@ class DicomServer:
         clock: Clock,
         limits: ReceiverLimits | None = None,
         addresses_of: Callable[[str], frozenset[str]] | None = None,
+        tls: TlsPort | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
+        """`port` None: no plain port, `tls` None: no TLS port. `environ` (the process's) holds passcodes of users.
+
+        Raises ConfigurationError where a file of `tls` cannot be used.
+        """
         self._ae_title = AETitle(ae_title)
-        self._address = (host, port)
+        self._host = host
+        self._plain_port = port
+        self._tls_port = tls
+        self._tls_context = ServerContext(tls) if tls else None
         self._recorded_in = associations
         self._counters = counters
         self.limits = limits or ReceiverLimits()
@@ -60,7 +73,10 @@ class DicomServer:
             open_associations=self._open,
             recorded_in=associations,
             counters=counters,
+            environ=os.environ if environ is None else environ,
         )
+        self._refusals = Refusals(counters)
+        self._room = WaitingRoom(_room_limits(self.limits), self)
         self._handler = StoreHandler(
             receive=receive,
             may_store=self._admission.may_store,
@@ -68,14 +84,26 @@ class DicomServer:
             maximum_inflated_bytes=self.limits.maximum_instance_bytes,
         )
         self._listener: Listener | None = None
+        self._tls_listener: Listener | None = None
         self._stopping = threading.Event()
 
     @property
     def port(self) -> int:
-        """The port that is listened on, also where 0 was asked for."""
-        if self._listener is None:
+        """The plain port that is listened on, also where 0 was asked for; the TLS port where that is the only one."""
+        listener = self._listener or self._tls_listener
+        if listener is None:
             raise RuntimeError("the server has not been started")
-        return self._listener.port
+        return listener.port
+
+    @property
+    def tls_port(self) -> int:
+        """The TLS port that is listened on; 0 where there is none."""
+        return self._tls_listener.port if self._tls_listener else 0
+
+    @property
+    def tls_problem(self) -> str:
+        """Why the certificate files as they are now are not in use; empty where they are, or where there is no TLS."""
+        return self._tls_context.problem if self._tls_context else ""
 
     @property
     def open_associations(self) -> int:
@@ -85,7 +113,7 @@ class DicomServer:
     @property
     def open_connections(self) -> int:
         """Connections that are open now, with or without an association."""
-        return self._open.connection_count
+        return self._room.count + self._open.connection_count
 
     @property
     def is_stopping(self) -> bool:
@@ -93,16 +121,36 @@ class DicomServer:
         return self._stopping.is_set()
 
     def start(self) -> None:
-        """Listen and serve. Raises OSError where the port cannot be had."""
-        self._listener = Listener(
-            self._application_entity(),
-            self._address,
+        """Listen and serve. Raises OSError where a port cannot be had."""
+        entity = self._application_entity()
+        try:
+            if self._plain_port is not None:
+                self._listener = self._make_listener(entity, self._plain_port, None)
+            if self._tls_port is not None:
+                self._tls_listener = self._make_listener(entity, self._tls_port.port, self._tls_context)
+        except OSError:
+            if self._listener is not None:
+                self._listener.server_close()
+            raise
+        self._room.start()
+        for listener in self._listeners():
+            listener.start()
+        log.info(
+            "receiver_started", ae_title=str(self._ae_title), host=self._host, port=self.port, tls_port=self.tls_port
+        )
+
+    def _make_listener(self, entity: ApplicationEntity, port: int, context: ServerContext | None) -> Listener:
+        return Listener(
+            entity,
+            (self._host, port),
             [build_context(VERIFICATION, [IMPLICIT_LITTLE, EXPLICIT_LITTLE])],
             [(evt.EVT_REQUESTED, self._requested), (evt.EVT_C_ECHO, self._echoed)],
             self,
+            context,
         )
-        self._listener.start()
-        log.info("receiver_started", ae_title=str(self._ae_title), host=self._address[0], port=self.port)
+
+    def _listeners(self) -> list[Listener]:
+        return [listener for listener in (self._listener, self._tls_listener) if listener is not None]
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Accept nothing new, finish requests under way, abort what is left. Twice is once.
@@ -110,11 +158,13 @@ class DicomServer:
         A request that is still being served after `timeout_s` is left to its thread without a connection: its sender
         gets no answer and keeps its copy.
         """
-        if self._stopping.is_set() or self._listener is None:
+        if self._stopping.is_set() or not self._listeners():
             return
         deadline = time.monotonic() + timeout_s
         self._stopping.set()
-        self._listener.stop(timeout_s)
+        for listener in self._listeners():
+            listener.stop(timeout_s)
+        self._room.close(timeout_s)
         connections = self._open.close()
         left = self._open.wait_until_empty(deadline)
         for connection in left:
@@ -124,7 +174,7 @@ class DicomServer:
             connection.join(1.0)
         log.info("receiver_stopped", cut_off=len(left))
 
-    # What the listener and the associations ask and tell (listener.ConnectionHost, upper_layer.AssociationHost).
+    # What is asked and told by listener.ConnectionHost, waiting_room.RoomHost and upper_layer.AssociationHost.
 
     @property
     def network_timeout_s(self) -> float:
@@ -134,12 +184,18 @@ class DicomServer:
     def maximum_instance_bytes(self) -> int:
         return self.limits.maximum_instance_bytes
 
-    def may_connect(self, address: str) -> bool:
-        if self._open.may_connect(address):
-            return True
-        self._counters.count(counted.CONNECTIONS_REFUSED, rule="too_many_connections")
-        log.warning("connection_refused", address=address, open=self._open.connection_count)
-        return False
+    @property
+    def waiting_room(self) -> WaitingRoom:
+        return self._room
+
+    def may_associate(self, address: str) -> bool:
+        return self._open.may_connect(address)
+
+    def turned_away(self, address: str, rule: str, why: str) -> None:
+        self._refusals.tell("connection_refused", counted.CONNECTIONS_REFUSED, address=address, rule=rule, why=why)
+
+    def broke_protocol(self, address: str, rule: str, why: str) -> None:
+        self._refusals.tell("protocol_error", counted.PROTOCOL_ERRORS, address=address, rule=rule, why=why)
 
     def connected(self, association: NodeAssociation) -> None:
         self._open.add_connection(association)
@@ -215,3 +271,13 @@ class DicomServer:
         entity.dimse_timeout = self.limits.network_timeout_s
         entity.network_timeout = self.limits.network_timeout_s
         return entity
+
+
+def _room_limits(limits: ReceiverLimits) -> RoomLimits:
+    return RoomLimits(
+        places=limits.maximum_waiting,
+        places_per_address=limits.maximum_waiting_per_address,
+        handshake_timeout_s=limits.handshake_timeout_s,
+        request_timeout_s=limits.acse_timeout_s,
+        requests_per_second=limits.requests_per_second_per_address,
+    )

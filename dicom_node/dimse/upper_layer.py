@@ -6,26 +6,35 @@ nothing else is changed:
 - It reads as many bytes as a PDU header claims: 4 GiB for 0xFFFFFFFF. Here a PDU longer than anything sensible is an
   invalid PDU (Evt19: we send A-ABORT).
 - It reads 4096 bytes at a time; here a PDU is read into one buffer.
-- An accepted socket has no timeout, so half a PDU blocks its thread for good. Here it has one.
-- A peer that goes away before its A-ASSOCIATE-RQ keeps two threads waiting for `acse_timeout`. Here a None in
-  `to_user_queue` ("no request came") ends them at once.
+- An accepted socket has no timeout, so half a PDU blocks its thread for good, and a byte now and then keeps any
+  timeout away. Here a PDU has a time in which it must be whole.
+- A peer that goes away before its A-ASSOCIATE-RQ keeps two threads waiting for `acse_timeout`. Here the request is
+  there before the threads (waiting_room); one that is no use ends them by a None in `to_user_queue`.
+- Both of its threads look for work a thousand times a second, so that thirty silent associations take a core from
+  those that send. Here they wait until there is some (bell), and look four times a second for what rings no bell.
+- Shutting an encrypted socket down makes it a plain one for a moment, in which another thread may write. Here `cut`
+  shuts down the connection below the encryption, and a connection's own thread says goodbye (close_notify).
 - An exception in its reactor thread ends that thread and leaves the socket open. Here it becomes an abort.
 - A C-STORE-RQ without its mandatory elements is passed over in silence, and the sender waits. Here it is answered.
 - Nobody is told reliably that an association is over. Here `run_reactor` ends with `host.ended(association)`, always.
 
 How to edit safely: these classes override private methods of pynetdicom 3.0.4 (`_read_pdu_data`, `_serve_request`,
-`receive_primitive`, `run_reactor`); the integration tests drive each with raw sockets and are the contract for an
-upgrade.
+`receive_primitive`, `run_reactor`, `get_msg`, `_shutdown_socket`) and two of its queues; the integration tests drive
+each with raw sockets and are the contract for an upgrade. Whatever is to be done in one of the two threads must ring:
+a primitive to send rings the reactor's bell, a message or a primitive received sets `something_came`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import select
+import queue
 import socket
+import ssl
 import struct
 import threading
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -40,7 +49,9 @@ from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
+from dicom_node.dimse.bell import Bell
 from dicom_node.dimse.handlers import contained
+from dicom_node.dimse.tls import Secured
 
 # What happens is told once, by us, with a name for it and without data sets.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -50,6 +61,8 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 _PDU_TYPES = range(0x01, 0x08)
 _SENSIBLE_PDU_BYTES = 1 << 20
+_LONGEST_PDU_S = 60.0
+_LOOK_AGAIN_S = 0.25
 _AWAITING_REQUEST = ("Sta1", "Sta2")  # before and after the reactor has seen the new connection
 _AWAITING_CLOSE = "Sta13"
 _CONNECTION_CLOSED = "Evt17"
@@ -77,21 +90,73 @@ class AssociationHost(Protocol):
         """The association and its connection are over; called once for every connection."""
 
 
+class _RingingQueue(queue.Queue[Any]):
+    """A queue that tells somebody that something was put into it."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        super().__init__()
+        self._ring = ring
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._ring()
+
+
 class NodeSocket(AssociationSocket):
-    """Asks with poll, which unlike select knows file descriptors above 1023."""
+    """A connection of which `first` was read already, plain or encrypted.
+
+    Asks with poll, which unlike select knows file descriptors above 1023.
+    """
+
+    def __init__(self, association: NodeAssociation, client_socket: socket.socket, first: bytes = b"") -> None:
+        super().__init__(association, client_socket=client_socket)
+        self._first = memoryview(first)
+        self._upper_layer = association.dul
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read, or the connection is closed."""
+        """Whether there is something to read, or the connection is closed; waits for it a while if nothing else is up.
+
+        Only for the reactor's thread.
+        """
         if self.socket is None or not self._is_connected:
             return False
+        if self._first or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+            return True
         try:
-            poller = select.poll()
-            poller.register(self.socket, select.POLLIN)
-            return bool(poller.poll(0))
+            return self._upper_layer.bell.wait_beside(self.socket, self._upper_layer.patience_s)
         except (OSError, ValueError):
             self.event_queue.put(_CONNECTION_CLOSED)
             return False
+
+    def receive_into(self, view: memoryview, until: float) -> int:
+        """Bytes read, 0 at the end of the connection. Raises OSError; TimeoutError at `until` (of time.monotonic)."""
+        if self._first:
+            count = min(len(view), len(self._first))
+            view[:count] = self._first[:count]
+            self._first = self._first[count:]
+            return count
+        if self.socket is None:
+            return 0
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self.socket.settimeout(left_s)
+        return self.socket.recv_into(view)
+
+    def restore_timeout(self, timeout_s: float | None) -> None:
+        """Give what is sent its own time again."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.settimeout(timeout_s)
+
+    def _shutdown_socket(self) -> None:
+        if isinstance(self.socket, ssl.SSLSocket):
+            # close_notify (RFC 8446 6.1); without waiting for the other side's.
+            with contextlib.suppress(OSError, ValueError):
+                self.socket.settimeout(0.0)
+                self.socket.unwrap()
+        super()._shutdown_socket()
 
 
 class NodeUpperLayer(DULServiceProvider):
@@ -100,6 +165,9 @@ class NodeUpperLayer(DULServiceProvider):
     def __init__(self, association: NodeAssociation, maximum_pdu_bytes: int) -> None:
         super().__init__(association)
         self.daemon = True
+        self.bell = Bell()
+        self.to_provider_queue = _RingingQueue(self.bell.ring)
+        self.to_user_queue = _RingingQueue(association.something_came.set)
         self.trouble: tuple[str, str] | None = None
         self.peer_aborted = False
         self._longest = max(_SENSIBLE_PDU_BYTES, 2 * maximum_pdu_bytes)
@@ -109,8 +177,27 @@ class NodeUpperLayer(DULServiceProvider):
         if self.trouble is None:
             self.trouble = (rule, detail)
 
+    @property
+    def patience_s(self) -> float:
+        """How long the reactor may wait for the connection: not at all where it has something to do."""
+        is_busy = not (self.event_queue.empty() and self.to_provider_queue.empty())
+        return 0.0 if is_busy or self.state_machine.current_state == _AWAITING_CLOSE else _LOOK_AGAIN_S
+
     def run_reactor(self) -> None:
-        contained(super().run_reactor, self._reactor_failed)
+        try:
+            contained(super().run_reactor, self._reactor_failed)
+        finally:
+            association: Any = self.assoc
+            association.something_came.set()
+            self.bell.close()
+
+    def kill_dul(self) -> None:
+        super().kill_dul()
+        self.bell.ring()
+
+    def stop_dul(self) -> bool:
+        self.bell.ring()
+        return super().stop_dul()
 
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         primitive = super().receive_pdu(wait, timeout)
@@ -169,16 +256,19 @@ class NodeUpperLayer(DULServiceProvider):
         """`count` bytes; None where the connection ended or stalled first, with the event for that."""
         buffer = bytearray(count)
         view, filled = memoryview(buffer), 0
-        sock = self.socket.socket if self.socket is not None else None
+        connection: Any = self.socket
+        until = time.monotonic() + (self.network_timeout or _LONGEST_PDU_S)
         try:
-            while sock is not None and filled < count:
-                got = sock.recv_into(view[filled:])
+            while connection is not None and filled < count:
+                got = connection.receive_into(view[filled:], until)
                 if not got:
                     break
                 filled += got
         except OSError as error:
             self.note("stalled_pdu" if isinstance(error, TimeoutError) else "connection_lost", str(error))
-        if filled == count and sock is not None:
+        if connection is not None:
+            connection.restore_timeout(self.network_timeout)
+        if filled == count and connection is not None:
             return buffer
         if is_inside or filled:
             self.note("truncated_pdu", f"the connection ended {filled} bytes into the {count} that were announced")
@@ -205,6 +295,17 @@ class NodeUpperLayer(DULServiceProvider):
 class NodeDimse(DIMSEServiceProvider):
     """Puts messages together, with a limit, and turns a message that makes no sense into an abort."""
 
+    def __init__(self, association: NodeAssociation) -> None:
+        super().__init__(association)
+        self._something_came = association.something_came
+        self.msg_queue = _RingingQueue(self._something_came.set)
+
+    def get_msg(self, block: bool = False) -> Any:
+        """As pynetdicom's; the association's thread, which asks without blocking, is kept here while nothing comes."""
+        if not block and self._something_came.wait(_LOOK_AGAIN_S):
+            self._something_came.clear()
+        return super().get_msg(block=block)
+
     def receive_primitive(self, primitive: P_DATA) -> None:
         contained(lambda: super(NodeDimse, self).receive_primitive(primitive), self._invalid)
         association: Any = self.assoc
@@ -222,11 +323,12 @@ class NodeDimse(DIMSEServiceProvider):
 
 
 class NodeAssociation(Association):
-    """An association we accepted. `association_id` and `peer_name` are empty until it is admitted."""
+    """An association we accepted. `association_id` is empty until it is admitted; `secured` is None without TLS."""
 
     dul: NodeUpperLayer
 
     def __init__(self, ae: ApplicationEntity, host: AssociationHost) -> None:
+        self.something_came = threading.Event()
         super().__init__(ae, MODE_ACCEPTOR)
         self.host = host
         self.dul = NodeUpperLayer(self, ae.maximum_pdu_size)
@@ -236,6 +338,7 @@ class NodeAssociation(Association):
         self.association_id = ""
         self.calling_aet = ""
         self.called_aet = ""
+        self.secured: Secured | None = None
         self.must_end = threading.Event()
 
     @property
@@ -255,6 +358,7 @@ class NodeAssociation(Association):
     def end(self) -> None:
         """Make the association abort itself soon, from its own thread; a request under way is finished."""
         self.must_end.set()
+        self.something_came.set()
         if self.dul.state_machine.current_state in _AWAITING_REQUEST:
             self.cut()
 
@@ -263,7 +367,7 @@ class NodeAssociation(Association):
         connection = self.dul.socket.socket if self.dul.socket is not None else None
         if connection is not None:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def run_reactor(self) -> None:
         try:

@@ -113,7 +113,7 @@ def assert_goes_on(node: Node) -> None:
     node.wait_until_idle()
     assert echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).ok
     node.wait_until_idle()
-    wait_for(lambda: dicom_threads() == ["dicom-listener"], "the threads to end", 3.0)
+    wait_for(lambda: sorted(dicom_threads()) == ["dicom-listener", "dicom-waiting-room"], "the threads to end", 3.0)
 
 
 def errors(node: Node) -> set[str]:
@@ -308,15 +308,30 @@ def test_an_idle_association_is_aborted_after_the_network_timeout():
         assert node.associations.endings()[0] == "aborted"
 
 
-def test_too_many_connections_from_one_address_are_closed_at_once():
-    limits = ReceiverLimits(maximum_associations_per_address=2, acse_timeout_s=1.0, network_timeout_s=1.0)
+def test_an_address_with_too_many_silent_connections_loses_the_one_that_waits_longest():
+    limits = ReceiverLimits(maximum_waiting_per_address=4, acse_timeout_s=30.0, network_timeout_s=1.0)
     with running_node(limits=limits) as node:
-        silent = [open_socket(node.port) for _ in range(4)]
-        wait_for(lambda: node.server.open_connections == 4, "the connections")
-        assert receive(open_socket(node.port), 1) == b""
-        assert node.counts.counted[(counted.CONNECTIONS_REFUSED, "too_many_connections")] == 1
+        silent = [open_socket(node.port) for _ in range(5)]
+        assert receive(silent[0], 1) == b""
+        assert node.server.open_connections == 4
+        assert node.counts.counted[(counted.CONNECTIONS_REFUSED, "too_many_waiting")] == 1
+        assert echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).ok
         for connection in silent:
             connection.close()
+        assert_goes_on(node)
+
+
+def test_a_request_beyond_what_may_have_threads_is_rejected_for_now():
+    limits = ReceiverLimits(maximum_associations_per_address=1, acse_timeout_s=1.0, network_timeout_s=5.0)
+    with running_node(limits=limits) as node:
+        held = [associated(node)]
+        node.server.may_associate = lambda address: False
+        refused = open_socket(node.port)
+        refused.sendall(associate_request())
+        assert receive_pdu(refused)[6:10] == bytes((0, 2, 3, 2))
+        assert node.counts.counted[(counted.CONNECTIONS_REFUSED, "too_many_connections")] == 1
+        del node.server.may_associate
+        held[0].close()
         assert_goes_on(node)
 
 

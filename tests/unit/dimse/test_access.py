@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from dicom_node.core.identifiers import AETitle
-from dicom_node.core.peer import Peer
-from dicom_node.dimse.access import Admitted, Load, Refused, admit, check_load, normalise_address
+from dicom_node.core.peer import Peer, PeerTls, UserIdentity
+from dicom_node.dimse.access import Admitted, Load, Refused, Requestor, admit, check_load, normalise_address
 from dicom_node.dimse.addresses import HostAddresses
 
 BOOK = {"pacs.example": frozenset({"192.0.2.1", "2001:db8::1"})}
@@ -19,14 +21,20 @@ def a_peer(**changes: object) -> Peer:
     return Peer(**(values | changes))  # type: ignore[arg-type]
 
 
-def decide(*peers: Peer, calling: str = "PACS", called: str = "US", address: str = "192.0.2.1"):
+def decide(
+    *peers: Peer,
+    calling: str = "PACS",
+    called: str = "US",
+    address: str = "192.0.2.1",
+    certificate: str | None = None,
+    users: tuple[str, ...] = (),
+):
     return admit(
-        calling_aet=calling,
-        called_aet=called,
-        address=address,
+        Requestor(calling_aet=calling, called_aet=called, address=address, certificate_sha256=certificate),
         peers=peers,
         own_aet="US",
         addresses_of=lambda host: BOOK.get(host, frozenset({host})),
+        is_user=lambda user: user.user_name in users,
     )
 
 
@@ -70,6 +78,68 @@ def test_of_two_peers_with_one_ae_title_the_one_at_the_address_counts():
 @pytest.mark.parametrize("address", ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:0db8:0:0::1"])
 def test_a_peer_given_by_name_gets_in_from_each_of_its_addresses(address):
     assert isinstance(decide(a_peer(host="pacs.example"), address=address), Admitted)
+
+
+def networks(*words: str):
+    return tuple(ip_network(word) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("address", "gets_in"),
+    [
+        ("10.1.255.255", True),
+        ("::ffff:10.1.2.3", True),
+        ("fd00::1", True),
+        ("192.0.2.7", True),
+        ("10.2.0.0", False),
+        ("fe80::1%eth0", False),
+        ("192.0.2.1", False),
+    ],
+)
+def test_a_peer_with_networks_gets_in_from_each_of_them_and_not_from_its_host(address, gets_in):
+    peer = a_peer(addresses=networks("10.1.0.0/16", "fd00::/8", "192.0.2.7/32"))
+    decision = decide(peer, address=address)
+    assert isinstance(decision, Admitted) is gets_in
+    if not gets_in:
+        assert decision.rule == "address"
+        assert "10.1.0.0/16" in decision.why
+
+
+PINNED = PeerTls(certificate_sha256="ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("tls", "certificate", "rule"),
+    [
+        (PeerTls(), None, "tls"),
+        (PeerTls(), "", None),
+        (PeerTls(), "cd" * 32, None),
+        (PINNED, None, "tls"),
+        (PINNED, "", "certificate"),
+        (PINNED, "cd" * 32, "certificate"),
+        (PINNED, "ab" * 32, None),
+        (None, "cd" * 32, None),
+    ],
+)
+def test_a_peer_with_tls_gets_in_encrypted_only_and_with_its_pinned_certificate_only(tls, certificate, rule):
+    decision = decide(a_peer(tls=tls), certificate=certificate)
+    if rule is None:
+        assert isinstance(decision, Admitted)
+    else:
+        assert decision.rule == rule
+        assert numbers(decision) == (1, 1, 3)
+
+
+def test_a_peer_that_must_name_its_user_is_rejected_by_the_provider_where_it_does_not():
+    peer = a_peer(must_identify_as=UserIdentity(user_name="ct1"))
+    assert isinstance(decide(peer, users=("ct1",)), Admitted)
+    assert numbers(decide(peer)) == (1, 2, 1)
+
+
+def test_of_two_peers_with_one_ae_title_and_address_the_one_that_can_be_proven_counts():
+    strict, lax = a_peer(name="strict", tls=PINNED), a_peer(name="lax", port=105)
+    assert decide(strict, lax) == Admitted(peer=lax)
+    assert decide(strict, lax, certificate="ab" * 32) == Admitted(peer=strict)
 
 
 def test_a_zone_is_no_part_of_an_address():

@@ -1,0 +1,53 @@
+"""A bell that a thread can wait for together with a connection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+
+
+class Bell:
+    """Any thread may ring, also after the end; one thread waits, and closes."""
+
+    def __init__(self) -> None:
+        self._ear, self._rope = os.pipe()
+        os.set_blocking(self._ear, False)
+        os.set_blocking(self._rope, False)
+        # The lock keeps a late ring from writing into whatever got the file descriptor next.
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def ring(self) -> None:
+        """End the present wait, or the next one at once."""
+        with self._lock:
+            if not self._is_closed:
+                with contextlib.suppress(BlockingIOError):  # it rings already
+                    os.write(self._rope, b"!")
+
+    def wait_beside(self, connection: socket.socket, timeout_s: float) -> bool:
+        """Whether `connection` can be read or is closed, as soon as it is, the bell rings, or the time is over.
+
+        Raises OSError or ValueError where it is closed on our side.
+        """
+        poller = select.poll()
+        poller.register(connection, select.POLLIN)
+        poller.register(self._ear, select.POLLIN)
+        found = {descriptor for descriptor, _ in poller.poll(timeout_s * 1000.0)}
+        if self._ear in found:
+            os.read(self._ear, 4096)
+        return bool(found - {self._ear})
+
+    def close(self) -> None:
+        """Nobody waits any more. Twice is once."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                os.close(self._ear)
+                os.close(self._rope)
+
+    def __del__(self) -> None:
+        # Where the association it was made for never began.
+        self.close()
