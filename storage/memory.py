@@ -103,6 +103,25 @@ class _Studies:
         tables.of_study[study] = (*tables.of_study.get(study, ()), record.sop_instance_uid)
         self._transaction.studies_needed.add(study)
 
+    def replace_instance(self, record: InstanceRecord) -> None:
+        tables = self._transaction.write(record.received_at)
+        known = tables.instances.get(record.sop_instance_uid)
+        if known is None or known.study_instance_uid != record.study_instance_uid:
+            return
+        if tables.files.get(record.file, record.sop_instance_uid) != record.sop_instance_uid:
+            self._transaction.conflict("this instance or its file is known already")
+        del tables.files[known.file]
+        tables.files[record.file] = record.sop_instance_uid
+        tables.instances[record.sop_instance_uid] = record
+
+    def remove_instances(self, study_instance_uid: str) -> int:
+        tables = self._transaction.write()
+        uids = tables.of_study.pop(study_instance_uid, ())
+        for uid in uids:
+            del tables.files[tables.instances.pop(uid).file]
+        tables.carriers.pop(study_instance_uid, None)
+        return len(uids)
+
     def instances(self, study_instance_uid: str) -> tuple[InstanceRecord, ...]:
         tables = self._transaction.read()
         return tuple(tables.instances[uid] for uid in tables.of_study.get(study_instance_uid, ()))

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import RowMapping, bindparam, delete, func, insert, select, update
 
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from storage.mapping import instance_from, instance_values, path_text, study_from, study_values
@@ -58,6 +58,7 @@ _FIND_INSTANCE = select(_instance).where(_instance.c.sop_instance_uid == bindpar
 _ADD_INSTANCE = insert(_instance)
 _INSTANCES = select(_instance).where(_instance.c.study_instance_uid == bindparam("uid")).order_by(_instance.c.id)
 _HAS_FILE = select(_instance.c.id).where(_instance.c.file == bindparam("path"))
+_IDENTITY = ("sop_instance_uid", "study_instance_uid")
 _CARRY = {name: upsert(_carried).on_conflict_do_nothing() for name, upsert in UPSERT.items()}
 _CLOSE = update(_association).where(_association.c.closed_at.is_(None))
 
@@ -107,6 +108,18 @@ class Studies:
         self._transaction.write(_ADD_INSTANCE, instance_values(record))
         if self._transaction.write(_COUNT_ONE_MORE, {"uid": record.study_instance_uid}).rowcount == 0:
             self._uncounted.add(record.study_instance_uid)
+
+    def replace_instance(self, record: InstanceRecord) -> None:
+        values = {name: value for name, value in instance_values(record).items() if name not in _IDENTITY}
+        this = _instance.c.sop_instance_uid == record.sop_instance_uid
+        of_study = _instance.c.study_instance_uid == record.study_instance_uid
+        self._transaction.write(update(_instance).where(this, of_study).values(values))
+
+    def remove_instances(self, study_instance_uid: str) -> int:
+        self._transaction.write(delete(_carried).where(_carried.c.study_instance_uid == study_instance_uid))
+        removed = self._transaction.write(delete(_instance).where(_instance.c.study_instance_uid == study_instance_uid))
+        self._count(study_instance_uid)
+        return removed.rowcount
 
     def instances(self, study_instance_uid: str) -> tuple[InstanceRecord, ...]:
         """In the order of arrival."""

@@ -46,6 +46,12 @@ def index_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str = NODE
     return Indexed.NEW
 
 
+def replace_held_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str) -> None:
+    """`record` stands in the place of the instance of its UID, in a new revision of its study. The caller commits."""
+    _receive_into_study(uow, record, actor, why=f"another content of instance {record.sop_instance_uid}")
+    uow.studies.replace_instance(record)
+
+
 def _is_same(known: InstanceRecord, record: InstanceRecord) -> bool:
     return known.digest == record.digest and known.study_instance_uid == record.study_instance_uid
 
@@ -55,19 +61,20 @@ def _carry(uow: UnitOfWork, record: InstanceRecord) -> None:
         uow.studies.carry(record.association_id, record.study_instance_uid)
 
 
-def _receive_into_study(uow: UnitOfWork, record: InstanceRecord, actor: str) -> None:
+def _receive_into_study(uow: UnitOfWork, record: InstanceRecord, actor: str, *, why: str = "") -> None:
     intake = uow.studies.get(record.study_instance_uid)
     if intake is None:
         _open_study(uow, record, actor)
         return
     reopened = intake.state is not StudyState.RECEIVING
+    why = why or f"a late image of modality {record.modality or 'unknown'}"
     changes: dict[str, object] = {"first_received_at": record.received_at} if reopened else {}
     move_study(
         uow,
         intake,
         StudyEvent.INSTANCE_STORED,
         at=record.received_at,
-        reason=f"a late image of modality {record.modality or 'unknown'} opens revision {intake.revision + 1}",
+        reason=f"{why} opens revision {intake.revision + 1}",
         actor=actor,
         last_received_at=max(record.received_at, intake.last_received_at),
         patient=_filled_up(intake.patient, record.patient),

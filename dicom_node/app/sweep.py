@@ -8,44 +8,25 @@ the same instance, and kept aside otherwise; nothing that might be the only copy
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from dicom_node.app.counting import NoCounters
+from dicom_node.app.found_instance import FoundInstance, FoundInstanceReader, is_complete, record_of
 from dicom_node.app.index_instance import Indexed, index_instance
-from dicom_node.app.receive_instance import InstanceHeader
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.set_aside import About, SetAside, about_conflict
 from dicom_node.core.errors import StorageConflict
-from dicom_node.core.identifiers import is_uid
 from dicom_node.core.quarantine import QuarantineReason
-from dicom_node.core.study import InstanceRecord
+from dicom_node.core.study import InstanceRecord, StudyState
 from dicom_node.ports import Clock, FileStore, UnitOfWorkFactory
 
 log = structlog.get_logger(__name__)
 
 TEMPORARY_SUFFIX = ".part"
 """The file store's suffix for a file that was being written: incomplete by definition."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundInstance:
-    """What a Part 10 file of ours says of itself; `digest` is the sha256 of its data set without the file meta."""
-
-    header: InstanceHeader
-    transfer_syntax_uid: str
-    digest: str
-    size_bytes: int
-    sop_class_uid: str = ""
-    calling_aet: str = ""
-    called_aet: str = ""
-
-
-FoundInstanceReader = Callable[[Path], FoundInstance | None]
-"""Reads an absolute file; None where it cannot be read as DICOM."""
 
 
 @dataclass(kw_only=True)
@@ -124,14 +105,19 @@ class Sweep:
             report.discarded.append(path)
             return
         found = self._read_found(self._files.absolute(path))
-        if found is None or not _is_complete(found):
+        if found is None or not is_complete(found):
             self._set_aside.file(path, self._about_leftover(path))
             report.set_aside.append(path)
             return
         self._index(path, found, report)
 
     def _index(self, path: Path, found: FoundInstance, report: SweepReport) -> None:
-        record = self._record(path, found)
+        record = record_of(found, file=path, at=self._clock.now())
+        if self._is_purged(record.study_instance_uid):
+            # Its row went with the study's others and a kill came before its file, or it was never acknowledged.
+            self._files.discard(path)
+            report.discarded.append(path)
+            return
         try:
             with self._uow() as uow:
                 indexed = index_instance(uow, record)
@@ -148,6 +134,11 @@ class Sweep:
             self._keep_conflict_aside(path, record)
             report.set_aside.append(path)
 
+    def _is_purged(self, study_instance_uid: str) -> bool:
+        with self._uow() as uow:
+            intake = uow.studies.get(study_instance_uid)
+        return intake is not None and intake.state is StudyState.PURGED
+
     def _keep_conflict_aside(self, path: Path, record: InstanceRecord) -> None:
         self._set_aside.file(path, about_conflict(record))
 
@@ -159,28 +150,3 @@ class Sweep:
             digest=hashlib.sha256(content).hexdigest(),
             size_bytes=len(content),
         )
-
-    def _record(self, path: Path, found: FoundInstance) -> InstanceRecord:
-        return InstanceRecord(
-            sop_instance_uid=found.header.sop_instance_uid,
-            sop_class_uid=found.sop_class_uid or found.header.sop_class_uid,
-            transfer_syntax_uid=found.transfer_syntax_uid,
-            series_instance_uid=found.header.series_instance_uid,
-            study_instance_uid=found.header.study_instance_uid,
-            calling_aet=found.calling_aet,
-            called_aet=found.called_aet,
-            association_id="",
-            received_at=self._clock.now(),
-            file=path,
-            digest=found.digest,
-            size_bytes=found.size_bytes,
-            modality=found.header.modality,
-            body_part_examined=found.header.body_part_examined,
-            station_name=found.header.station_name,
-            patient=found.header.patient,
-        )
-
-
-def _is_complete(found: FoundInstance) -> bool:
-    header = found.header
-    return all(is_uid(uid) for uid in (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid))

@@ -244,3 +244,50 @@ def test_a_restart_forgets_the_associations_that_were_open(database: Any) -> Non
         uow.commit()
     with database.reading() as uow:
         assert uow.studies.get(STUDY).open_associations == ()
+
+
+def test_a_replaced_instance_has_its_new_file_and_keeps_its_place_in_the_study(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.studies.save(intake())
+        for number in (1, 2):
+            uow.studies.add_instance(instance(number))
+        uow.commit()
+    new = instance(1, file=Path("received/other.dcm"), digest="f" * 64, size_bytes=7, received_at=at(99))
+    with database.unit_of_work() as uow:
+        uow.studies.replace_instance(new)
+        uow.studies.replace_instance(instance(2, uid="1.9", sop_instance_uid=instance(2).sop_instance_uid))
+        uow.commit()
+    with database.reading() as uow:
+        assert uow.studies.instances(STUDY) == (new, instance(2)), "one of another study is left alone"
+        assert uow.studies.has_file(new.file)
+        assert not uow.studies.has_file(instance(1).file)
+        held = uow.studies.get(STUDY)
+    assert held is not None
+    assert held.instance_count == 2
+
+
+def test_a_study_without_its_instances_is_still_there_and_may_have_them_again(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.studies.save(intake())
+        uow.studies.open_association("a-1", calling_aet="CT_SCANNER", address="::1", at=NOON)
+        uow.studies.add_instance(instance(1))
+        uow.studies.carry("a-1", STUDY)
+        uow.studies.save(intake("1.9"))
+        uow.studies.add_instance(instance(5, uid="1.9"))
+        uow.commit()
+    with database.unit_of_work() as uow:
+        assert uow.studies.remove_instances(STUDY) == 1
+        uow.commit()
+    with database.reading() as uow:
+        emptied = uow.studies.get(STUDY)
+        assert emptied is not None
+        assert (emptied.instance_count, emptied.open_associations) == (0, ())
+        assert uow.studies.find_instance(instance(1).sop_instance_uid) is None
+        assert uow.studies.instances("1.9") == (instance(5, uid="1.9"),)
+    with database.unit_of_work() as uow:
+        uow.studies.add_instance(instance(1))
+        uow.commit()
+    with database.reading() as uow:
+        again = uow.studies.get(STUDY)
+    assert again is not None
+    assert again.instance_count == 1

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.app.found_instance import FoundInstance
 from dicom_node.app.receive_instance import InstanceHeader
-from dicom_node.app.sweep import FoundInstance
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.job import JobState
 from dicom_node.core.study import StudyState
