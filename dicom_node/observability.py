@@ -166,6 +166,7 @@ METRICS: Mapping[str, Metric] = {
     "instances_not_kept_aside": Metric(
         help="Refused instances of which no copy was kept because quarantine is full.", labels=("reason",)
     ),
+    "studies_purged": Metric(help="Finished studies whose files were removed by [retention]."),
     "studies_closed": Metric(help="Studies closed, by what closed them.", labels=("event",)),
     "jobs_finished": Metric(help="Attempts at an analysis, by how they ended.", labels=("outcome",)),
     "deliveries_finished": Metric(help="Attempts at a delivery, by how they ended.", labels=("outcome", "peer")),

@@ -90,6 +90,27 @@ class _Studies:
         found.sort(key=lambda intake: intake.last_received_at, reverse=True)
         return tuple(self._with_derived(intake) for intake in found[offset : offset + limit])
 
+    def oldest(
+        self,
+        *,
+        states: Iterable[StudyState],
+        before: datetime,
+        after: StudyIntake | None = None,
+        limit: int = 100,
+    ) -> tuple[StudyIntake, ...]:
+        def place(intake: StudyIntake) -> tuple[datetime, str]:
+            return intake.last_received_at, intake.study_instance_uid
+
+        wanted = set(states)
+        found = [
+            intake
+            for intake in self._transaction.read().studies.values()
+            if intake.state in wanted
+            and intake.last_received_at < before
+            and (after is None or place(intake) > place(after))
+        ]
+        return tuple(self._with_derived(intake) for intake in sorted(found, key=place)[:limit])
+
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None:
         return self._transaction.read().instances.get(sop_instance_uid)
 

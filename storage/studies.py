@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, func, insert, select, update
+from sqlalchemy import RowMapping, and_, bindparam, delete, func, insert, or_, select, update
 
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from storage.mapping import instance_from, instance_values, path_text, study_from, study_values
@@ -98,6 +98,26 @@ class Studies:
         )
         if states is not None:
             statement = statement.where(_study.c.state.in_([state.value for state in states]))
+        return self._intakes(self._transaction.read(statement).mappings().all())
+
+    def oldest(
+        self,
+        *,
+        states: Iterable[StudyState],
+        before: datetime,
+        after: StudyIntake | None = None,
+        limit: int = 100,
+    ) -> tuple[StudyIntake, ...]:
+        order = (_study.c.last_received_at, _study.c.study_instance_uid)
+        wanted = [_study.c.state.in_([state.value for state in states]), _study.c.last_received_at < before]
+        if after is not None:
+            is_later = _study.c.last_received_at > after.last_received_at
+            is_next = and_(
+                _study.c.last_received_at == after.last_received_at,
+                _study.c.study_instance_uid > after.study_instance_uid,
+            )
+            wanted.append(or_(is_later, is_next))
+        statement = select(_study).where(*wanted).order_by(*order).limit(limit)
         return self._intakes(self._transaction.read(statement).mappings().all())
 
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None:

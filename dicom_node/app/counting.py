@@ -9,6 +9,7 @@ INSTANCES_REPEATED = "instances_repeated"  # identical re-sends
 INSTANCES_CONFLICTING = "instances_conflicting"  # same UID, other content
 INSTANCES_SET_ASIDE = "instances_set_aside"  # label: reason
 INSTANCES_NOT_KEPT_ASIDE = "instances_not_kept_aside"  # refused, and quarantine was full; label: reason
+STUDIES_PURGED = "studies_purged"
 STUDIES_CLOSED = "studies_closed"  # label: event
 JOBS_FINISHED = "jobs_finished"  # label: outcome (done, skipped, failed, retry_wait, lost)
 DELIVERIES_FINISHED = "deliveries_finished"  # labels: outcome (stored, failed, retry_wait, lost), peer

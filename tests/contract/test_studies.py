@@ -291,3 +291,15 @@ def test_a_study_without_its_instances_is_still_there_and_may_have_them_again(da
         again = uow.studies.get(STUDY)
     assert again is not None
     assert again.instance_count == 1
+
+
+def test_the_oldest_come_first_and_page_by_page(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        for uid, seconds in (("1.3", 5), ("1.1", 9), ("1.2", 5), ("1.4", 20)):
+            uow.studies.save(intake(uid, state=StudyState.CLOSED, last_received_at=at(seconds)))
+        uow.studies.save(intake("1.5"))
+        uow.commit()
+    with database.reading() as uow:
+        first = uow.studies.oldest(states=[StudyState.CLOSED], before=at(20), limit=2)
+        rest = uow.studies.oldest(states=[StudyState.CLOSED], before=at(20), after=first[-1], limit=2)
+    assert [study.study_instance_uid for study in (*first, *rest)] == ["1.2", "1.3", "1.1"]
