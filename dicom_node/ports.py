@@ -290,8 +290,11 @@ class FileStore(Protocol):
     def received(self) -> tuple[Path, ...]:
         """Every final file of any day."""
 
-    def job_folder(self, job_id: int) -> Path:
-        """An existing absolute folder for what the job's analysis and encoding leave."""
+    def job_folder(self, job_id: int, *inner: str) -> Path:
+        """An existing absolute folder for what the job's analysis and encoding leave, or one inside it.
+
+        Its name survives a power cut, so that a result in it that was synced can be found again.
+        """
 
     def job_folders(self) -> tuple[int, ...]:
         """The numbers of the jobs that have a folder."""

@@ -92,8 +92,7 @@ class ReportStatus:
 
     def _encoded(self, job: AnalysisJob, instances: tuple[InstanceRecord, ...]) -> tuple[tuple[ResultObject, ...], str]:
         """The status report, or why there is none."""
-        out_dir = self._files.job_folder(job.id) / f"status-{job.state.value.lower()}-{job.attempt}"
-        out_dir.mkdir(parents=True, exist_ok=True)
+        out_dir = self._files.job_folder(job.id, f"status-{job.state.value.lower()}-{job.attempt}")
         result = self._result(job, instances)
         try:
             made = self._encoder.encode(

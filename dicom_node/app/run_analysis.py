@@ -165,8 +165,8 @@ class RunAnalysis:
             )
 
     def _analyse(self, job: AnalysisJob, started_at: datetime, is_cancelled: Callable[[], bool]) -> _Answer:
-        work_dir = self._files.job_folder(job.id) / f"attempt-{job.attempt}"
-        work_dir.mkdir(parents=True, exist_ok=True)
+        attempt = f"attempt-{job.attempt}"
+        work_dir = self._files.job_folder(job.id, attempt)
         with self._uow() as uow:
             instances = uow.studies.instances(job.study_instance_uid)
             predecessor = predecessor_of(uow, job)
@@ -182,7 +182,9 @@ class RunAnalysis:
         analysed_at = self._clock.now()
         objects: tuple[ResultObject, ...] = ()
         if result.outcome is Outcome.ANALYSED:
-            objects = self._encode(job, result, started_at, work_dir / "objects", predecessor)
+            objects = self._encode(
+                job, result, started_at, self._files.job_folder(job.id, attempt, "objects"), predecessor
+            )
         ended_at = self._clock.now()
         report = result_json(
             result,
@@ -200,7 +202,6 @@ class RunAnalysis:
         out_dir: Path,
         predecessor: tuple[ResultObject, ...],
     ) -> tuple[ResultObject, ...]:
-        out_dir.mkdir(exist_ok=True)
         return self._encoder.encode(
             result, revision=job.revision, created_at=created_at, out_dir=out_dir, predecessor=predecessor
         )
