@@ -65,13 +65,16 @@ class StowEndpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class PeerTls:
-    """DICOM over TLS with a peer, both ways. `ca_file` is PEM, "" for the node's own authority or the system's.
+    """DICOM over TLS with a peer, both ways. `ca_file` is PEM, "" for the system's authorities.
 
-    `certificate_sha256` pins its certificate (64 hexadecimal digits in lower case); `server_name` is the name its
-    certificate must bear, "" for its host.
+    `own_certificate` with `own_key` is what we show to a peer that asks, "" for none. `certificate_sha256` pins its
+    certificate (64 hexadecimal digits in lower case); `server_name` is the name its certificate must bear, "" for its
+    host.
     """
 
     ca_file: str = ""
+    own_certificate: str = ""
+    own_key: str = ""
     certificate_sha256: str = ""
     server_name: str = ""
     checks_name: bool = True

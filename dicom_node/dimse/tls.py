@@ -138,22 +138,20 @@ class Handshake:
     failure: str = ""
 
 
-def connecting(peer: PeerTls, own: TlsFiles, *, host: str) -> Handshake:
+def connecting(peer: PeerTls, *, host: str) -> Handshake:
     """What a connection to `peer` at `host` is wrapped with. Raises ConfigurationError naming the file.
 
-    A pinned certificate is trusted for itself, with or without an authority; else the authority is the peer's, ours,
-    or the system's, and the certificate must name the host, or `server_name` where given.
+    A pinned certificate is trusted for itself; any other one must be signed by the peer's authority, or the system's
+    where it has none, and name the host, or `server_name` where given.
     """
     context = _profiled(ssl.PROTOCOL_TLS_CLIENT)
-    if own.certificate:
-        _load_own(context, own, "node.tls")
-    ca_file = peer.ca_file or own.ca_file
-    is_trusted_by_pin = bool(peer.certificate_sha256) and not peer.ca_file
-    context.check_hostname = peer.checks_name and not is_trusted_by_pin
-    if is_trusted_by_pin:
+    if peer.own_certificate:
+        _load_own(context, TlsFiles(certificate=peer.own_certificate, key=peer.own_key), "node.tls")
+    context.check_hostname = peer.checks_name and not peer.certificate_sha256
+    if peer.certificate_sha256:
         context.verify_mode = ssl.CERT_NONE
-    elif ca_file:
-        _load_authority(context, ca_file, "tls_ca_file")
+    elif peer.ca_file:
+        _load_authority(context, peer.ca_file, "tls_ca_file")
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     handshake = Handshake(context=context, server_name=peer.server_name or host)
@@ -172,7 +170,7 @@ def secured(connection: ssl.SSLSocket) -> Secured:
 def reason(error: OSError) -> str:
     """What went wrong in a handshake, in OpenSSL's words and without its file names and numbers."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is refused: {error.verify_message or error.reason or error}"
+        return f"the certificate is refused: {getattr(error, 'verify_message', '') or error.strerror}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return error.strerror or str(error) or type(error).__name__

@@ -63,7 +63,9 @@ def passcode(user: UserIdentity, environ: Mapping[str, str]) -> bytes:
     else:
         secret, where = _without_line_end(Path(user.passcode_file)), user.passcode_file
     if not secret:
-        raise ConfigurationError(f"the passcode of user {user.user_name!r} is empty or not set", source=where)
+        raise ConfigurationError(
+            f"the passcode of user {user.user_name!r} is empty or not set in {where}", source=where
+        )
     return secret
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
@@ -123,19 +124,26 @@ class Node:
 
 
 @contextmanager
-def running_node(peers: list[Peer] | None = None, limits: ReceiverLimits | None = None) -> Iterator[Node]:
+def running_node(
+    peers: list[Peer] | None = None,
+    limits: ReceiverLimits | None = None,
+    *,
+    host: str = "127.0.0.1",
+    **more: Any,
+) -> Iterator[Node]:
+    """`more` goes to DicomServer: `tls`, `environ`, `port`."""
     directory = Directory(peers) if peers is not None else Directory()
     receiving, associations, counts = Receiving(), Associations(), Counts()
     server = DicomServer(
         ae_title=OWN_AET,
-        host="127.0.0.1",
-        port=0,
+        host=host,
         peers=directory,
         receive=receiving,
         associations=associations,
         counters=counts,
         clock=Clock(),
         limits=limits or ReceiverLimits(acse_timeout_s=3.0, network_timeout_s=5.0),
+        **{"port": 0, **more},
     )
     server.start()
     try:

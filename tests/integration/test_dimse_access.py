@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+from ipaddress import ip_network
+
 import pytest
 from pynetdicom import AE
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import Verification
 
 from dicom_node.core.errors import StorageUnavailable
+from dicom_node.core.peer import UserIdentity
 from dicom_node.dimse import counted
+from dicom_node.dimse.echo import echo
 from dicom_node.dimse.server import ReceiverLimits
-from tests.integration.dimse_support import OWN_AET, peer, running_node
+from tests.integration.dimse_support import OWN_AET, instance, peer, running_node, write
+from tests.peers import DCMTK_ENVIRONMENT, require
 
 
 def associate(port: int, *, calling: str = "SCANNER", called: str = OWN_AET):
@@ -113,3 +120,64 @@ def test_an_end_that_cannot_be_recorded_at_once_is_recorded_later():
         association.release()
         node.wait_until_idle()
         assert node.associations.endings() == ["released"]
+
+
+def test_a_peer_of_a_network_gets_in_from_anywhere_in_it():
+    with running_node([peer(host="192.0.2.7", addresses=(ip_network("127.0.0.0/8"),))]) as node:
+        assert echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).ok
+        node.directory.entries[:] = [peer(addresses=(ip_network("10.0.0.0/8"),))]
+        assert not echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).ok
+
+
+CT1 = UserIdentity(user_name="ct1", passcode_variable="CT1_PASSCODE")
+
+
+@pytest.mark.parametrize(
+    ("user", "is_let_in"),
+    [
+        ([], False),
+        (["-usr", "ct1"], False),
+        (["-usr", "ct1", "-pwd", "wrong"], False),
+        (["-usr", "ct1", "-pwd", "secret"], True),
+        (["-usr", "ct1", "-pwd", "secret", "-rsp"], True),
+    ],
+)
+def test_storescu_of_dcmtk_is_let_in_with_the_user_and_passcode_that_are_configured(user, is_let_in, tmp_path):
+    file = write(tmp_path, instance(1))
+    with running_node([peer(must_identify_as=CT1)], environ={"CT1_PASSCODE": "secret"}) as node:
+        done = subprocess.run(
+            [require("storescu", "dcmtk"), "-d", "-aet", "SCANNER", "-aec", OWN_AET, *user, "127.0.0.1",
+             str(node.port), str(file)],
+            env=DCMTK_ENVIRONMENT, capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) is is_let_in, said
+        assert len(node.receiving.instances) == is_let_in
+        if not is_let_in:
+            assert node.counts.counted[(counted.ASSOCIATIONS_REJECTED, "user_identity")] == 1
+            assert "Rejected Permanent" in said
+        assert ("Server Response (not dumped) length: 0" in said) is ("-rsp" in user), said
+
+
+def test_we_name_ourselves_to_a_peer_that_wants_to_know(monkeypatch):
+    monkeypatch.setenv("OUR_PASSCODE", "secret")
+    us = UserIdentity(user_name="ct1", passcode_variable="OUR_PASSCODE")
+    with running_node([peer(must_identify_as=CT1)], environ={"CT1_PASSCODE": "secret"}) as node:
+        assert echo(peer(OWN_AET, port=node.port, identify_as=us), "SCANNER", 5.0).ok
+        monkeypatch.setenv("OUR_PASSCODE", "old")
+        assert not echo(peer(OWN_AET, port=node.port, identify_as=us), "SCANNER", 5.0).ok
+        monkeypatch.delenv("OUR_PASSCODE")
+        assert "OUR_PASSCODE" in echo(peer(OWN_AET, port=node.port, identify_as=us), "SCANNER", 5.0).why
+
+
+def test_where_a_passcode_cannot_be_read_nobody_gets_in_for_now():
+    with running_node([peer(must_identify_as=CT1)], environ={}) as node:
+        us = UserIdentity(user_name="ct1", passcode_file="/dev/null")
+        assert not echo(peer(OWN_AET, port=node.port, identify_as=us), "SCANNER", 5.0).ok
+        entity = AE("SCANNER")
+        entity.add_requested_context(Verification)
+        item = UserIdentityNegotiation()
+        item.user_identity_type, item.primary_field, item.secondary_field = 2, b"ct1", b"x"
+        association = entity.associate("127.0.0.1", node.port, ae_title=OWN_AET, ext_neg=[item])
+        assert rejection(association) == (2, 3, 1)
+        assert node.server.open_associations == 0
