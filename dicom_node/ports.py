@@ -7,7 +7,7 @@ that tests use, held to the same contract suite as the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,9 +45,28 @@ class StudyRepository(Protocol):
     ) -> tuple[StudyIntake, ...]:
         """Newest `last_received_at` first."""
 
+    def oldest(
+        self,
+        *,
+        states: Iterable[StudyState],
+        before: datetime,
+        after: StudyIntake | None = None,
+        limit: int = 100,
+    ) -> tuple[StudyIntake, ...]:
+        """Whose `last_received_at` is earlier than `before`, the oldest first, behind `after` in that order."""
+
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None: ...
     def add_instance(self, record: InstanceRecord) -> None:
         """Insert. The SOP Instance UID is unique; a second one raises `StorageConflict`."""
+
+    def replace_instance(self, record: InstanceRecord) -> None:
+        """The row of this SOP Instance UID says what `record` says; its study stays the same."""
+
+    def remove_instance(self, sop_instance_uid: str) -> None:
+        """The instance has no row; its study stays."""
+
+    def remove_instances(self, study_instance_uid: str) -> int:
+        """The rows of the study's instances and of what carried it are gone; returns how many instances there were."""
 
     def instances(self, study_instance_uid: str) -> tuple[InstanceRecord, ...]: ...
     def has_file(self, file: Path) -> bool:
@@ -58,6 +77,7 @@ class StudyRepository(Protocol):
         """Note that the open association carries the study. Twice is once."""
 
     def close_association(self, association_id: str, *, at: datetime, how: str) -> None: ...
+    def open_association_count(self) -> int: ...
     def forget_open_associations(self, *, at: datetime) -> int:
         """At start-up: no association survives a restart. Returns how many were open."""
 
@@ -358,6 +378,19 @@ class ResultSender(Protocol):
         on_plan: Callable[[Plan], None],
         on_answer: Callable[[ObjectStatus], None],
     ) -> None: ...
+
+
+class StorageCommitter(Protocol):
+    """Storage commitment with a peer (PS3.4 annex J), both ways."""
+
+    def request(self, peer: Peer, transaction_uid: str, references: tuple[Reference, ...]) -> CommitmentReport | None:
+        """The peer has taken the request. Its report, where it came on the same association; None: it comes later.
+
+        Raises PeerUnreachable, AssociationAborted, PeerBusy (transient), PeerRefused, SopClassNotAccepted (permanent).
+        """
+
+    def report(self, peer: Peer, report: CommitmentReport, classes: Mapping[str, str]) -> None:
+        """The peer has taken our report. `classes` are the SOP classes by SOP Instance UID. Raises as `request`."""
 
 
 class Notifier(Protocol):

@@ -8,6 +8,7 @@ the read ends and the child ends itself, so no orphan goes on computing beside a
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -22,6 +23,7 @@ EXIT_ORPHANED = 4
 
 def main(request_file: Path) -> int:
     """Analyse as the request says. Returns the exit status."""
+    faulthandler.enable()  # a crash in a decoder or a driver leaves the place where it happened
     threading.Thread(target=_end_with_parent, daemon=True).start()
     request = json.loads(request_file.read_text())
     work_dir = Path(request["work_dir"])
@@ -37,6 +39,7 @@ def main(request_file: Path) -> int:
 
 def _analyse(request: dict[str, Any], work_dir: Path) -> str:
     # Imported here so that the watch on the parent runs before torch loads.
+    from dicom_node.analysis.evidence import StageLog
     from dicom_node.analysis.localiser import configured_localiser
     from dicom_node.analysis.serial import to_json
     from dicom_node.analysis.study import analyse_study, open_study
@@ -44,13 +47,22 @@ def _analyse(request: dict[str, Any], work_dir: Path) -> str:
     from inference.bundle import load_bundle
     from inference.pipeline import Pipeline, overall_device
 
+    stage = StageLog(work_dir)
     _limit_memory(request["memory_limit_mb"])
+    stage("loading the bundle")
     device = overall_device(request["device"])
     localiser = configured_localiser(request["localiser"], work_dir)
     pipeline = Pipeline(load_bundle(request["bundle"], device), device, request["threads"], localiser)
+    stage("reading headers")
     study = open_study(request["study_instance_uid"], [Path(file) for file in request["files"]])
     result = analyse_study(
-        study, pipeline=pipeline, rules=SelectionRules(), device=device, work_dir=work_dir, localiser=localiser
+        study,
+        pipeline=pipeline,
+        rules=SelectionRules(),
+        device=device,
+        work_dir=work_dir,
+        progress=stage,
+        localiser=localiser,
     )
     return to_json(result)
 
@@ -70,8 +82,14 @@ def _limit_memory(limit_mb: int) -> None:
 
 
 def _described(error: Exception) -> dict[str, str]:
-    kind = "GpuOutOfMemory" if type(error).__name__ == "OutOfMemoryError" else type(error).__name__
-    return {"kind": kind, "message": str(error), "traceback": traceback.format_exc()}
+    kind = type(error).__name__
+    if kind == "OutOfMemoryError":
+        kind = "GpuOutOfMemory"
+    elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the second is torch's on the CPU
+        kind = "MemoryError"
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f"{Path(frame[0].filename).name}:{frame[0].lineno}" if frame else ""
+    return {"kind": kind, "where": where, "message": str(error), "traceback": traceback.format_exc()}
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from dicom_node.app.deliver_results import Carried
 from dicom_node.core.delivery import Delivery, ObjectStatus
 from dicom_node.core.errors import PeerRefused
 from dicom_node.core.notice import notice_id, notice_of
@@ -17,7 +18,7 @@ class NoticeCarrier:
         self._uow = uow_factory
         self._notifier = notifier
 
-    def carry(self, delivery: Delivery, answers: list[ObjectStatus]) -> str:
+    def carry(self, delivery: Delivery, answers: list[ObjectStatus]) -> Carried:
         """The receiver has acknowledged the notice. Raises what `ports.Notifier` raises."""
         with self._uow() as uow:
             job = uow.jobs.get(delivery.job_id)
@@ -31,4 +32,4 @@ class NoticeCarrier:
             patient=intake.patient,
             analysed_at=job.finished_at or delivery.created_at,
         )
-        return self._notifier.tell(notice)
+        return Carried(what=self._notifier.tell(notice))

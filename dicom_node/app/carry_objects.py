@@ -7,35 +7,59 @@ re-sends at most the object whose answer was lost, with the same UID, and a late
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
+from dicom_node.app.commitments import without_unkept
+from dicom_node.app.deliver_results import Carried
 from dicom_node.app.moves import NODE, note
+from dicom_node.core.commitment import CommitmentRequest, Reference, uncommitted
 from dicom_node.core.delivery import Delivery, ObjectStatus
+from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import PeerBusy, PeerRefused, PeerUnreachable, SopClassNotAccepted
 from dicom_node.core.finding import ResultObject
+from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.peer import Peer
 from dicom_node.core.routing import why_not_deliverable
 from dicom_node.core.shipment import Plan
 from dicom_node.core.store_status import Answer, meaning
-from dicom_node.ports import Clock, PeerDirectory, ResultSender, UnitOfWorkFactory
+from dicom_node.ports import Clock, PeerDirectory, ResultSender, StorageCommitter, UnitOfWorkFactory
 
 
 class ObjectCarrier:
     """`deliver_results.Carrier` for deliveries of objects."""
 
     def __init__(
-        self, *, uow_factory: UnitOfWorkFactory, sender: ResultSender, peers: PeerDirectory, clock: Clock
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        sender: ResultSender,
+        peers: PeerDirectory,
+        clock: Clock,
+        committer: StorageCommitter,
+        terms: DeliveryTerms,
     ) -> None:
+        """`committer` asks the peers that are to commit; `terms` are those of every peer that has none of its own."""
+        self._committer = committer
+        self._terms = terms
         self._uow = uow_factory
         self._sender = sender
         self._peers = peers
         self._clock = clock
 
-    def carry(self, delivery: Delivery, answers: list[ObjectStatus]) -> str:
-        """The peer holds what it takes; says so in a sentence. Answers are appended to `answers` as they come.
+    def carry(self, delivery: Delivery, answers: list[ObjectStatus]) -> Carried:
+        """The peer holds what it takes, and was asked to commit where it is to. Answers are appended as they come.
 
         Raises what `ports.ResultSender` raises, PeerRefused and PeerUnreachable for a peer that is gone or disabled.
         """
         peer = self._usable_peer(delivery)
+        if not peer.delivery.storage_commitment:
+            return Carried(what=self._send(peer, delivery, answers))
+        with self._uow() as uow:
+            requests = uow.commitments.requests_of(delivery.id)
+        what = self._send(peer, without_unkept(delivery, requests), answers)
+        return self._ask_to_commit(peer, delivery, what)
+
+    def _send(self, peer: Peer, delivery: Delivery, answers: list[ObjectStatus]) -> str:
         plan = self._expected(delivery, peer)
         if all(entry.sop_instance_uid in _stored(delivery) for entry in plan.objects):
             return _holds(peer, plan)
@@ -60,6 +84,32 @@ class ObjectCarrier:
         missing = (entry for entry in plans[-1].objects if entry.sop_instance_uid not in _stored(delivery))
         raise_for_answers(peer, missing, answers)
         return _holds(peer, plans[-1])
+
+    def _ask_to_commit(self, peer: Peer, delivery: Delivery, what: str) -> Carried:
+        """The request is a row before it goes out: the report may be here before the answer to it."""
+        now = self._clock.now()
+        by = now + timedelta(seconds=peer.delivery.over(self._terms).commitment.timeout_s)
+        with self._uow() as uow:
+            row = uow.deliveries.get(delivery.id) or delivery
+            missing = uncommitted(row, uow.commitments.requests_of(delivery.id), row.stored)
+            if not missing:
+                return Carried(what=what, commitment_by=by)
+            transaction_uid = derived_uid(
+                "storage-commitment", delivery.study_instance_uid, str(delivery.id), str(row.attempt), now.isoformat()
+            )
+            uow.commitments.ask(
+                CommitmentRequest(transaction_uid=transaction_uid, delivery_id=delivery.id, asked_at=now)
+            )
+            uow.commit()
+        references = tuple(
+            Reference(sop_class_uid=entry.sop_class_uid, sop_instance_uid=entry.sop_instance_uid) for entry in missing
+        )
+        report = self._committer.request(peer, transaction_uid, references)
+        if report is not None:
+            with self._uow() as uow:
+                uow.commitments.report(report, at=self._clock.now())
+                uow.commit()
+        return Carried(what=f"{what}; asked to commit to {len(references)} of them", commitment_by=by)
 
     def _usable_peer(self, delivery: Delivery) -> Peer:
         peer = self._peers.by_name(delivery.peer)

@@ -14,6 +14,7 @@ from types import TracebackType
 
 import structlog
 
+from dicom_node.core.delivery import Delivery
 from dicom_node.core.errors import TransientError
 from dicom_node.ports import Clock, UnitOfWork
 
@@ -72,6 +73,17 @@ class Heartbeat:
             self.beat()
             if self.is_lost:
                 return
+
+
+def waiting_since(uow: UnitOfWork, delivery: Delivery) -> datetime:
+    """Since when the delivery is to be made: since it was queued, or last started again by an operator."""
+    subject = f"delivery:{delivery.id}"
+    retried = [
+        entry.at
+        for entry in uow.history.of_study(delivery.study_instance_uid)
+        if entry.subject == subject and entry.event == "operator_retried"
+    ]
+    return max(retried, default=delivery.created_at)
 
 
 def failures_so_far(uow: UnitOfWork, subject: str, study_instance_uid: str, event: str) -> int:

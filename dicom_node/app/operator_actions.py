@@ -13,7 +13,7 @@ from dicom_node.app import counting
 from dicom_node.app.close_studies import close_study as close
 from dicom_node.app.index_instance import UNFINISHED
 from dicom_node.app.moves import move_delivery, move_job
-from dicom_node.core.delivery import Delivery, DeliveryState
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState
 from dicom_node.core.errors import NodeError
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.job import AnalysisJob, JobState
@@ -120,6 +120,26 @@ class OperatorActions:
         _log("retry_delivery", delivery.study_instance_uid, actor)
         return retried
 
+    def retry_peer(self, peer: str, *, actor: str) -> tuple[Delivery, ...]:
+        """Send everything again that failed at this receiver. What a newer result has replaced is left as it is."""
+        with self._uow() as uow:
+            failed = uow.deliveries.failed(peer)
+            retried = tuple(self._requeue_delivery(uow, each, actor) for each in failed if not _newer(uow, each))
+            if not retried:
+                raise ActionRefused(f"no delivery to {peer} has failed: nothing to retry")
+            uow.commit()
+        log.info("operator_action", action="retry_peer", peer=peer, deliveries=len(retried), actor=actor)
+        return retried
+
+    def reset_circuit(self, peer: str, *, actor: str) -> None:
+        """A receiver that could not be reached is tried again at once, as if it never had failed."""
+        with self._uow() as uow:
+            forgotten = [uow.circuits.forget(channel, peer) for channel in Channel]
+            if not any(forgotten):
+                raise ActionRefused(f"nothing keeps results from {peer}: it was reached when it was last tried")
+            uow.commit()
+        log.info("operator_action", action="reset_circuit", peer=peer, actor=actor)
+
     def _requeue_job(self, uow: UnitOfWork, job: AnalysisJob, actor: str) -> AnalysisJob:
         if job.state not in (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED):
             raise ActionRefused(
@@ -144,11 +164,7 @@ class OperatorActions:
     def _requeue_delivery(self, uow: UnitOfWork, delivery: Delivery, actor: str) -> Delivery:
         if delivery.state is not DeliveryState.FAILED:
             raise ActionRefused(f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry")
-        newer = [
-            job.revision
-            for job in uow.jobs.of_study(delivery.study_instance_uid)
-            if job.revision > delivery.revision and job.state is JobState.DONE
-        ]
+        newer = _newer(uow, delivery)
         if newer:
             raise ActionRefused(
                 f"delivery {delivery.id} is of revision {delivery.revision}, revision {max(newer)} has a result:"
@@ -167,6 +183,15 @@ class OperatorActions:
             next_attempt_at=None,
         )
         return _won(moved, f"delivery {delivery.id}")
+
+
+def _newer(uow: UnitOfWork, delivery: Delivery) -> list[int]:
+    """The revisions after the delivery's that have a result."""
+    return [
+        job.revision
+        for job in uow.jobs.of_study(delivery.study_instance_uid)
+        if job.revision > delivery.revision and job.state is JobState.DONE
+    ]
 
 
 def _study(uow: UnitOfWork, study_instance_uid: str) -> StudyIntake:

@@ -52,16 +52,17 @@ class Outbox:
         """The deliveries of an analysed study, and the notifications where it is positive."""
         replace_older_deliveries(uow, job, now, actor)
         known = {peer.name: peer for peer in self.peers.peers()}
+        is_positive = facts_of(result).result is ResultClass.POSITIVE
         for destination in to.destinations:
             peer = known.get(destination.peer)
             if peer is None or Shipment(objects=objects, choice=peer.objects).candidates:
-                add_delivery(uow, job, destination, objects, now)
+                add_delivery(uow, job, destination, objects, now, is_urgent=is_positive)
             else:
                 _note_nothing_for(uow, job, peer, now)
-        if facts_of(result).result is ResultClass.POSITIVE:
+        if is_positive:
             for channel in self.notifies:
                 told = Destination(peer=channel.value, why="the result is positive")
-                add_delivery(uow, job, told, (), now, channel=channel)
+                add_delivery(uow, job, told, (), now, channel=channel, is_urgent=True)
 
     def status_destinations(self, uow: UnitOfWork, job: AnalysisJob) -> tuple[Destination, ...]:
         """Who is told that this job ended without a result: of those who would get one, the peers that ask for it."""
@@ -141,6 +142,7 @@ def add_delivery(
     objects: tuple[ResultObject, ...],
     now: datetime,
     channel: Channel = Channel.OBJECTS,
+    is_urgent: bool = False,
 ) -> None:
     """A PENDING delivery of `objects` to this destination, with its history."""
     before = [
@@ -158,6 +160,7 @@ def add_delivery(
         channel=channel,
         route=to.route,
         round=max(before, default=0) + 1,
+        is_urgent=is_urgent,
     )
     note(
         uow,

@@ -267,7 +267,7 @@ class RunAnalysis:
             moved = move_job(
                 uow,
                 job,
-                JobEvent.LEASE_EXPIRED,
+                JobEvent.GIVEN_BACK,
                 at=now,
                 reason="the node stopped and gave its lease back",
                 actor=self._owner,

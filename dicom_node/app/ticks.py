@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 
 from dicom_node.app.close_studies import CloseStudies
+from dicom_node.app.commitment_duties import CommitmentDuties
 from dicom_node.app.deliver_results import DeliverResults
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
@@ -100,6 +101,7 @@ def node_ticks(
     deliver_results: DeliverResults,
     report_status: ReportStatus,
     notices: Mapping[str, DeliverResults],
+    commitment_duties: CommitmentDuties,
     is_stopping: Callable[[], bool],
     period_s: float = 1.0,
     analysis_workers: int = 1,
@@ -119,6 +121,12 @@ def node_ticks(
         Tick(
             name="report_status",
             call=report_status.tick,
+            period_s=period_s,
+            stale_after_s=stale_after_s + longest_delivery_s,
+        ),
+        Tick(
+            name="report_commitments",
+            call=commitment_duties.step,
             period_s=period_s,
             stale_after_s=stale_after_s + longest_delivery_s,
         ),

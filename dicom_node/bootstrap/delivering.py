@@ -11,19 +11,24 @@ from config.receivers import Hl7Settings, WebhookSettings
 from config.settings import DeliverySettings, Settings
 from dicom_node.app.carry_notices import NoticeCarrier
 from dicom_node.app.carry_objects import ObjectCarrier
+from dicom_node.app.commitment_duties import CommitmentDuties
+from dicom_node.app.commitments import TakeReports
 from dicom_node.app.deliver_results import Carrier, DeliverResults, DeliveryPolicy
 from dicom_node.app.outbox import Outbox
+from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.senders import ChosenSender
 from dicom_node.bootstrap.store import Store, to_rule
 from dicom_node.core.delivery import Channel
+from dicom_node.core.delivery_terms import CircuitPolicy, CommitmentTerms, DeliveryTerms
 from dicom_node.core.errors import ConfigurationError
 from dicom_node.core.retry import RetryPolicy
+from dicom_node.dimse.commitment import DimseCommitter
 from dicom_node.dimse.requestor import Timeouts
 from dicom_node.dimse.sender import DimseSender
 from dicom_node.notify.mllp import Hl7Notifier, Listener
 from dicom_node.notify.oru import Parties
 from dicom_node.notify.webhook import Receiver, WebhookNotifier
-from dicom_node.ports import Clock, Counters, Notifier, PeerDirectory
+from dicom_node.ports import Clock, Counters, Notifier, PeerDirectory, StorageCommitter
 from dicom_node.stow.sender import StowSender
 
 
@@ -46,8 +51,59 @@ def object_worker(
         dimse=DimseSender(own_aet=settings.node.ae_title, clock=store.clock, timeouts=Timeouts(answer_s=answer_s)),
         stow=StowSender(clock=store.clock, timeout_s=answer_s),
     )
-    carrier = ObjectCarrier(uow_factory=store.unit_of_work, sender=sender, peers=peers, clock=store.clock)
-    return _worker(settings, store, {Channel.OBJECTS: carrier}, counters=counters, owner=owner)
+    carrier = ObjectCarrier(
+        uow_factory=store.unit_of_work,
+        sender=sender,
+        peers=peers,
+        clock=store.clock,
+        committer=committer(settings),
+        terms=terms_of(settings.delivery),
+    )
+    return _worker(settings, store, {Channel.OBJECTS: carrier}, counters=counters, owner=owner, peers=peers)
+
+
+def committer(settings: Settings) -> StorageCommitter:
+    """Storage commitment with peers."""
+    return DimseCommitter(own_aet=settings.node.ae_title, timeouts=Timeouts(answer_s=settings.delivery.timeout_s))
+
+
+def take_reports(settings: Settings, store: Store, peers: PeerDirectory) -> TakeReports:
+    """Takes what peers report on our results."""
+    return TakeReports(
+        uow_factory=store.unit_of_work,
+        peers=peers,
+        clock=store.clock,
+        terms=terms_of(settings.delivery),
+        randomness=random.random,
+    )
+
+
+def commitment_duties(settings: Settings, store: Store, peers: PeerDirectory) -> CommitmentDuties:
+    """Answers those who ask whether we keep what they sent."""
+    return CommitmentDuties(
+        uow_factory=store.unit_of_work,
+        files=store.files,
+        peers=peers,
+        committer=committer(settings),
+        read_found=read_found_instance,
+        clock=store.clock,
+        terms=terms_of(settings.delivery),
+        randomness=random.random,
+    )
+
+
+def terms_of(settings: DeliverySettings) -> DeliveryTerms:
+    """How every peer is served that says nothing for itself."""
+    return DeliveryTerms(
+        retry=_retry(settings),
+        circuit=CircuitPolicy(
+            failures=settings.circuit_failures,
+            open_s=settings.circuit_open_s,
+            open_maximum_s=settings.circuit_open_maximum_s,
+        ),
+        give_up_after_s=settings.give_up_after_s,
+        commitment=CommitmentTerms(timeout_s=settings.commitment_timeout_s, attempts=settings.commitment_attempts),
+    )
 
 
 def notice_workers(settings: Settings, store: Store, *, counters: Counters, owner: str) -> dict[str, DeliverResults]:
@@ -68,16 +124,23 @@ def notice_workers(settings: Settings, store: Store, *, counters: Counters, owne
 
 
 def _worker(
-    settings: Settings, store: Store, carriers: Mapping[Channel, Carrier], *, counters: Counters, owner: str
+    settings: Settings,
+    store: Store,
+    carriers: Mapping[Channel, Carrier],
+    *,
+    counters: Counters,
+    owner: str,
+    peers: PeerDirectory | None = None,
 ) -> DeliverResults:
     return DeliverResults(
         uow_factory=store.unit_of_work,
         carriers=carriers,
         clock=store.clock,
         counters=counters,
-        policy=DeliveryPolicy(retry=_retry(settings.delivery), lease_s=settings.scheduler.lease_s),
+        policy=DeliveryPolicy(terms=terms_of(settings.delivery), lease_s=settings.scheduler.lease_s),
         owner=owner,
         randomness=random.random,
+        peers=peers,
     )
 
 

@@ -92,11 +92,31 @@ def uncommitted(
 
     Every report counts, also a late one to an earlier request: an object sent again needs a request after that.
     """
-    stored_at = {status.sop_instance_uid: status.answered_at for status in delivery.statuses if status.is_stored}
+    kept = {
+        uid for request in requests for uid in request.committed if _is_about_the_stored_one(delivery, uid, request)
+    }
+    return tuple(entry for entry in objects if entry.sop_instance_uid not in kept)
 
-    def is_sure(uid: str, request: CommitmentRequest) -> bool:
-        answered_at = stored_at.get(uid)
-        return uid in request.committed and answered_at is not None and answered_at <= request.asked_at
 
+def not_kept(delivery: Delivery, requests: Iterable[CommitmentRequest]) -> tuple[tuple[str, int], ...]:
+    """What the peer stored and then said it does not keep, with its reason: SOP Instance UIDs, each once."""
     asked = tuple(requests)
-    return tuple(entry for entry in objects if not any(is_sure(entry.sop_instance_uid, request) for request in asked))
+    still_missing = {entry.sop_instance_uid for entry in uncommitted(delivery, asked, delivery.objects)}
+    reasons = {
+        uid: reason
+        for request in asked
+        for uid, reason in request.failed
+        if uid in still_missing and _is_about_the_stored_one(delivery, uid, request)
+    }
+    return tuple(reasons.items())
+
+
+def _is_about_the_stored_one(delivery: Delivery, uid: str, request: CommitmentRequest) -> bool:
+    """Whether the request was made after the peer stored the object, as the row has it now."""
+    return any(
+        status.sop_instance_uid == uid
+        and status.is_stored
+        and status.answered_at is not None
+        and status.answered_at <= request.asked_at
+        for status in delivery.statuses
+    )

@@ -95,5 +95,8 @@ class OwnTerms:
         )
 
 
+AS_ALL_OTHERS = OwnTerms()
+
+
 def _with(general: Terms, **own: float | None) -> Terms:
     return replace(general, **{name: value for name, value in own.items() if value is not None})

@@ -87,9 +87,7 @@ def _delivery_status(deliveries: Sequence[Delivery]) -> WorklistStatus:
     failed = [d for d in deliveries if d.state is DeliveryState.FAILED]
     if failed:
         return _status(WorklistState.NEEDS_ATTENTION, "; ".join(f"to {d.peer}: {d.failure}" for d in failed))
-    moving = [
-        d for d in deliveries if d.state in (DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.RETRY_WAIT)
-    ]
+    moving = [d for d in deliveries if d.state is not DeliveryState.FAILED and not d.is_finished]
     tired = [d for d in moving if d.attempt >= ATTENTION_AFTER_ATTEMPTS and d.failure]
     if tired:
         why = "; ".join(f"to {d.peer}: attempt {d.attempt} failed, still trying: {d.failure}" for d in tired)
@@ -110,6 +108,11 @@ def _moving(delivery: Delivery) -> str:
         return f"sending to {delivery.peer}"
     if delivery.state is DeliveryState.RETRY_WAIT:
         return f"attempt {delivery.attempt} to {delivery.peer} failed and will be repeated: {delivery.failure}"
+    if delivery.state is DeliveryState.COMMIT_WAIT:
+        by = f" by {delivery.next_attempt_at:%Y-%m-%d %H:%M} UTC" if delivery.next_attempt_at else ""
+        return f"stored at {delivery.peer}, which is to say{by} whether it commits to keep it"
+    if delivery.failure:
+        return f"waits for {delivery.peer}, which could not be reached: {delivery.failure}"
     return f"waits to be sent to {delivery.peer}"
 
 

@@ -108,7 +108,7 @@ def admit(
     if not here:
         places = ", ".join(_places(peer) for peer in namesakes)
         return _calling("address", f"{calling!r} is configured at {places}, the connection comes from {origin}")
-    senders = [peer for peer in here if peer.may_send]
+    senders = [peer for peer in here if peer.may_send or peer.delivery.storage_commitment]
     if not senders:
         return _calling("may_send", f"peer {here[0].name!r} is configured with may_send = false")
     return _proven(senders, requestor, is_user)

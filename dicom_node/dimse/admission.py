@@ -11,7 +11,13 @@ from pynetdicom.association import Association
 
 from dicom_node.core.identifiers import AETitle
 from dicom_node.dimse import access, counted, user_identity
-from dicom_node.dimse.contexts import IMPLICIT_LITTLE, VERIFICATION, choose_transfer_syntax, is_storage_sop_class
+from dicom_node.dimse.contexts import (
+    IMPLICIT_LITTLE,
+    PUSH_MODEL,
+    VERIFICATION,
+    choose_transfer_syntax,
+    is_storage_sop_class,
+)
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.open_associations import OpenAssociations
 from dicom_node.dimse.upper_layer import NodeAssociation
@@ -84,6 +90,8 @@ class Admission:
             self._reject(association, refused)
             return
         self._log.opened(association.association_id, calling_aet=association.calling_aet, address=association.address)
+        if isinstance(decision, access.Admitted):
+            association.peer_name = decision.peer.name
         accept_proposals(association)
         if identity is not None and identity.positive_response_requested and _knows_users(decision):
             association.acceptor.add_negotiation_item(user_identity.positive_response())
@@ -130,13 +138,15 @@ def accept_proposals(association: Association) -> None:
     request: Any = association.requestor.primitive
     for proposal in request.presentation_context_definition_list:
         abstract_syntax = str(proposal.abstract_syntax)
-        if abstract_syntax != VERIFICATION and not is_storage_sop_class(abstract_syntax):
+        if abstract_syntax not in (VERIFICATION, PUSH_MODEL) and not is_storage_sop_class(abstract_syntax):
             continue
         accepted = supported.setdefault(abstract_syntax, [])
         chosen = choose_transfer_syntax(abstract_syntax, [str(uid) for uid in proposal.transfer_syntax])
         if chosen is not None:
             proposal.transfer_syntax = [chosen]
             accepted.append(chosen)
-    association.acceptor.supported_contexts = [
-        build_context(uid, syntaxes or [IMPLICIT_LITTLE]) for uid, syntaxes in supported.items()
-    ]
+    contexts = [build_context(uid, syntaxes or [IMPLICIT_LITTLE]) for uid, syntaxes in supported.items()]
+    for context in contexts:
+        if context.abstract_syntax == PUSH_MODEL:  # a PACS reports on an association of its own, as SCP
+            context.scu_role = context.scp_role = True
+    association.acceptor.supported_contexts = contexts

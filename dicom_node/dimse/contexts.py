@@ -17,6 +17,7 @@ from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES, _STORAGE_CLASSES
 from dicom_node.core.identifiers import is_uid
 
 VERIFICATION = "1.2.840.10008.1.1"
+PUSH_MODEL = "1.2.840.10008.1.20.1"  # storage commitment
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
@@ -82,8 +83,10 @@ def choose_transfer_syntax(abstract_syntax: str, proposed: Iterable[str]) -> str
 
     The first one proposed that we know: a requestor that lists several puts the one the instance is stored in, or
     the one it prefers, first (observed in the field; PS3.8 9.3.2.2 gives the order no meaning). For Verification
-    there is no data set, and an uncompressed syntax suffices.
+    there is no data set, and an uncompressed syntax suffices; storage commitment has small data sets of its own.
     """
+    if abstract_syntax == PUSH_MODEL:
+        return next((uid for uid in proposed if uid in (IMPLICIT_LITTLE, EXPLICIT_LITTLE)), None)
     if abstract_syntax == VERIFICATION:
         known = [uid for uid in proposed if uid in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG)]
         return known[0] if known else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,15 +10,16 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from pynetdicom import build_context, evt
+from pynetdicom import build_context, build_role, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, DIMSEPrimitive
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_node.core.errors import (
     AssociationAborted,
+    ConfigurationError,
     NodeError,
     PeerBusy,
     PeerRefused,
@@ -25,6 +27,7 @@ from dicom_node.core.errors import (
     SopClassNotAccepted,
 )
 from dicom_node.core.peer import Peer
+from dicom_node.dimse import tls, user_identity
 from dicom_node.dimse import upper_layer as _quiet  # noqa: F401 - silences pynetdicom's own log
 from dicom_node.dimse.access import Result
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
@@ -103,39 +106,61 @@ class Session:
 
     def echo(self) -> int:
         """C-ECHO (PS3.7 9.1.5); the status. Raises AssociationAborted."""
-        status = self._association.send_c_echo(self._next_message_id())
+        status = self._association.send_c_echo(self.next_message_id())
         if "Status" not in status:
-            raise self._lost("C-ECHO")
+            raise self.lost("C-ECHO")
         return int(status.Status)
 
     def store(self, *, context_id: int, sop_class_uid: str, sop_instance_uid: str, data_set: bytes) -> StoreAnswer:
         """C-STORE (PS3.7 9.1.1) of bytes that are encoded as the context says. Raises AssociationAborted."""
         request = C_STORE()
-        request.MessageID = self._next_message_id()
+        request.MessageID = self.next_message_id()
         request.AffectedSOPClassUID = sop_class_uid
         request.AffectedSOPInstanceUID = sop_instance_uid
         request.Priority = 0x0000
         request.DataSet = BytesIO(data_set)
         response = self._exchange(request, context_id)
         if not isinstance(response, C_STORE) or response.Status is None:
-            raise self._lost("C-STORE")
+            raise self.lost("C-STORE")
         if response.MessageIDBeingRespondedTo != request.MessageID:
             raise self._broken(f"answered message {response.MessageIDBeingRespondedTo}, not {request.MessageID}")
         return StoreAnswer(status=int(response.Status), comment=str(response.ErrorComment or ""))
 
-    def _exchange(self, request: C_STORE, context_id: int) -> object:
+    def _exchange(self, request: DIMSEPrimitive, context_id: int) -> object:
         """The response; None where the association ended or the time is up."""
         if not self._association.is_established:
             return None
-        self._association.dimse.send_msg(request, context_id)
-        _context_id, response = self._association.dimse.get_msg(block=True)
-        return response
+        self.send(request, context_id)
+        return self.receive()
 
-    def _next_message_id(self) -> int:
+    def send(self, message: DIMSEPrimitive, context_id: int) -> None:
+        """Hand one message to the association; nothing happens where that is over."""
+        if self._association.is_established:
+            self._association.dimse.send_msg(message, context_id)
+
+    def receive(self, timeout_s: float | None = None) -> object:
+        """The next message of the peer, a response or a request; None where the association ended or the time is up."""
+        dimse = self._association.dimse
+        usual = self._association.dimse_timeout
+        self._association.dimse_timeout = usual if timeout_s is None else timeout_s
+        try:
+            _context_id, message = dimse.get_msg(block=True)
+        finally:
+            self._association.dimse_timeout = usual
+        return message
+
+    def next_message_id(self) -> int:
+        """Another number for a request (PS3.7 E.1)."""
         self._message_id = self._message_id % 65_535 + 1
         return self._message_id
 
-    def _lost(self, what: str) -> AssociationAborted:
+    def acts_as_scp(self, abstract_syntax: str) -> bool:
+        """Whether the peer agreed that we are the SCP of this SOP class (PS3.7 D.3.3.4)."""
+        accepted = self._association.accepted_contexts
+        return any(context.abstract_syntax == abstract_syntax and context.as_scp for context in accepted)
+
+    def lost(self, what: str) -> AssociationAborted:
+        """What to raise where `what` got no answer; the association is aborted."""
         still_open = self._association.is_established and not self._association.acse.is_aborted()
         why = f"gave no answer in {self._timeouts.answer_s:g} s" if still_open else "ended the association"
         return self._broken(f"{why} ({what})")
@@ -146,13 +171,22 @@ class Session:
 
 
 @contextmanager
-def associated(peer: Peer, *, own_aet: str, proposals: Iterable[Proposal], timeouts: Timeouts) -> Iterator[Session]:
+def associated(
+    peer: Peer,
+    *,
+    own_aet: str,
+    proposals: Iterable[Proposal],
+    timeouts: Timeouts,
+    as_scp: Iterable[str] = (),
+) -> Iterator[Session]:
     """An established association that is released at the end of the block, or aborted where it raises.
+
+    Of the SOP classes `as_scp` we propose to be the SCP, though we request the association.
 
     Raises PeerUnreachable, PeerBusy (rejected for now), PeerRefused (rejected for good), SopClassNotAccepted (none
     of the proposals was accepted).
     """
-    association = _request(peer, own_aet, tuple(proposals), timeouts)
+    association = _request(peer, own_aet, tuple(proposals), timeouts, tuple(as_scp))
     try:
         yield Session(association, peer, timeouts)
     except BaseException:
@@ -166,7 +200,9 @@ def describe(peer: Peer) -> str:
     return f"peer {peer.name!r} ({peer.ae_title} at {peer.host}:{peer.port})"
 
 
-def _request(peer: Peer, own_aet: str, proposals: tuple[Proposal, ...], timeouts: Timeouts) -> Association:
+def _request(
+    peer: Peer, own_aet: str, proposals: tuple[Proposal, ...], timeouts: Timeouts, as_scp: tuple[str, ...]
+) -> Association:
     entity = ApplicationEntity(own_aet)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -175,6 +211,7 @@ def _request(peer: Peer, own_aet: str, proposals: tuple[Proposal, ...], timeouts
     entity.dimse_timeout = timeouts.answer_s
     entity.network_timeout = None  # between two objects we may read from a slow disk
     progress = _Progress(timeout_s=max(timeouts.answer_s, timeouts.associate_s))
+    handshake, identity = _proofs(peer)
     try:
         association = entity.associate(
             peer.host,
@@ -182,13 +219,27 @@ def _request(peer: Peer, own_aet: str, proposals: tuple[Proposal, ...], timeouts
             contexts=[build_context(abstract, transfer) for abstract, transfer in proposals],
             ae_title=peer.ae_title,
             max_pdu=_OUR_MAXIMUM_PDU,
+            ext_neg=[*identity, *(build_role(sop_class_uid, scp_role=True) for sop_class_uid in as_scp)],
+            tls_args=(handshake.context, handshake.server_name) if handshake else None,
             evt_handlers=[(evt.EVT_CONN_OPEN, progress.note_connection)],
         )
     except OSError as error:
         raise PeerUnreachable(f"{describe(peer)} cannot be resolved: {error}") from error
+    if handshake is not None and handshake.failure:
+        raise PeerUnreachable(f"{describe(peer)} gave no TLS connection: {handshake.failure}")
     if not association.is_established:
         raise _failure(association, peer, progress, timeouts)
     return association
+
+
+def _proofs(peer: Peer) -> tuple[tls.Handshake | None, list[Any]]:
+    """How the connection is encrypted, and the user we name. A file that is missing now may be there next time."""
+    try:
+        handshake = tls.connecting(peer.tls, host=peer.host) if peer.tls else None
+        identity = [user_identity.request_item(peer.identify_as, os.environ)] if peer.identify_as else []
+    except ConfigurationError as error:
+        raise PeerUnreachable(f"{describe(peer)} cannot be connected to: {error}") from error
+    return handshake, identity
 
 
 def _failure(association: Association, peer: Peer, progress: _Progress, timeouts: Timeouts) -> NodeError:

@@ -11,13 +11,14 @@ from typing import Any
 import structlog
 from pynetdicom import build_context, evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.core.identifiers import AETitle
 from dicom_node.dimse import counted
 from dicom_node.dimse.addresses import HostAddresses
 from dicom_node.dimse.admission import Admission, AssociationLog
+from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained, data_set_of
@@ -52,12 +53,15 @@ class DicomServer:
         addresses_of: Callable[[str], frozenset[str]] | None = None,
         tls: TlsPort | None = None,
         environ: Mapping[str, str] | None = None,
+        commitment: CommitmentService | None = None,
     ) -> None:
         """`port` None: no plain port, `tls` None: no TLS port. `environ` (the process's) holds passcodes of users.
+        Without `commitment` a request about storage commitment ends its association.
 
         Raises ConfigurationError where a file of `tls` cannot be used.
         """
         self._ae_title = AETitle(ae_title)
+        self._commitment = commitment
         self._host = host
         self._plain_port = port
         self._tls_port = tls
@@ -213,6 +217,17 @@ class DicomServer:
                 association_id=association.association_id,
             )
         )
+
+    def commitment(
+        self, association: NodeAssociation, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext
+    ) -> None:
+        if self._commitment is None:
+            association.abort()
+        elif isinstance(request, N_EVENT_REPORT):
+            self._commitment.told(association, request, context)
+        else:
+            may_ask = self._admission.may_store(association.calling_aet)
+            self._commitment.asked(association, request, context, may_ask=may_ask)
 
     def ended(self, association: NodeAssociation) -> None:
         self._tell_trouble(association)

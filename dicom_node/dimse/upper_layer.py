@@ -43,13 +43,14 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.dimse.bell import Bell
+from dicom_node.dimse.contexts import PUSH_MODEL
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.tls import Secured
 
@@ -85,6 +86,11 @@ class AssociationHost(Protocol):
 
     def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
         """The status and the Error Comment to answer a C-STORE-RQ with. Never raises."""
+
+    def commitment(
+        self, association: NodeAssociation, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext
+    ) -> None:
+        """Answer a request about storage commitment. Never raises."""
 
     def ended(self, association: NodeAssociation) -> None:
         """The association and its connection are over; called once for every connection."""
@@ -323,7 +329,9 @@ class NodeDimse(DIMSEServiceProvider):
 
 
 class NodeAssociation(Association):
-    """An association we accepted. `association_id` is empty until it is admitted; `secured` is None without TLS."""
+    """An association we accepted. `association_id` and `peer_name` are empty until it is admitted; `secured` is None
+    without TLS.
+    """
 
     dul: NodeUpperLayer
 
@@ -338,6 +346,9 @@ class NodeAssociation(Association):
         self.association_id = ""
         self.calling_aet = ""
         self.called_aet = ""
+        self.peer_name = ""
+        self.is_reporting = False
+        self._message_id = 0
         self.secured: Secured | None = None
         self.must_end = threading.Event()
 
@@ -380,8 +391,27 @@ class NodeAssociation(Association):
             self.abort()
         elif isinstance(msg, C_STORE) and msg.MessageIDBeingRespondedTo is None:
             self._serve_store(msg, context_id)
+        elif isinstance(msg, N_ACTION | N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is None:
+            self._serve_commitment(msg, context_id)
         else:
             super()._serve_request(msg, context_id)
+
+    def serve(self, message: Any, context_id: int) -> None:
+        """Serve what came while an answer was awaited; only from the association's own thread."""
+        self._serve_request(message, context_id)
+
+    def next_message_id(self) -> int:
+        """Another number for a request of ours (PS3.7 E.1)."""
+        self._message_id = self._message_id % 65_535 + 1
+        return self._message_id
+
+    def _serve_commitment(self, request: N_ACTION | N_EVENT_REPORT, context_id: int) -> None:
+        context = self._accepted_cx.get(context_id)
+        if context is None or context.abstract_syntax != PUSH_MODEL or not request.is_valid_request:
+            self.dul.note("invalid_message", f"{type(request).__name__}-RQ under presentation context {context_id}")
+            self.abort()
+            return
+        self.host.commitment(self, request, context)
 
     def _serve_store(self, request: C_STORE, context_id: int) -> None:
         context = self._accepted_cx.get(context_id)

@@ -118,9 +118,8 @@ def test_two_requests_with_one_transaction_uid_are_a_conflict(database: Any) -> 
     with database.unit_of_work() as uow:
         uow.commitments.ask(request)
         uow.commit()
-    with pytest.raises(StorageConflict), database.unit_of_work() as uow:
+    with database.unit_of_work() as uow, pytest.raises(StorageConflict):
         uow.commitments.ask(request)
-        uow.commit()
 
 
 def test_a_duty_is_due_until_it_is_finished_and_begins_anew_when_asked_again(database: Any) -> None:

@@ -4,7 +4,7 @@ an analyzer, an encoder and PACS that do as they are told, and `restart` for a l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,10 @@ import structlog
 from dicom_node.app.carry_notices import NoticeCarrier
 from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.close_studies import CloseStudies
+from dicom_node.app.commitment_duties import CommitmentDuties
+from dicom_node.app.commitments import TakeReports
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
+from dicom_node.app.found_instance import FoundInstance, FoundInstanceReader
 from dicom_node.app.index_instance import Indexed
 from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.outbox import Outbox
@@ -25,10 +28,12 @@ from dicom_node.app.receive_instance import IncomingInstance, InstanceHeader, Re
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
-from dicom_node.app.sweep import FoundInstance, FoundInstanceReader, Sweep, SweepReport
+from dicom_node.app.sweep import Sweep, SweepReport
+from dicom_node.core.commitment import CommitmentReport, Reference
 from dicom_node.core.completeness import ClosePolicy
 from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
-from dicom_node.core.errors import AssociationAborted
+from dicom_node.core.delivery_terms import DeliveryTerms
+from dicom_node.core.errors import AssociationAborted, PeerUnreachable
 from dicom_node.core.finding import (
     LEVELS,
     AnalysisResult,
@@ -175,6 +180,9 @@ class FakePacs:
     before_answer: Callable[[], None] = lambda: None
     calls: list[tuple[str, int]] = field(default_factory=list)
     refusals: dict[str, dict[ResultKind, str]] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
+    asked: list[tuple[str, str, tuple[Reference, ...]]] = field(default_factory=list)
+    reports: list[Exception | Callable[[CommitmentReport], CommitmentReport | None]] = field(default_factory=list)
 
     def send(
         self,
@@ -184,6 +192,8 @@ class FakePacs:
         on_plan: Callable[[Plan], None],
         on_answer: Callable[[ObjectStatus], None],
     ) -> None:
+        if peer.name in self.away:
+            raise PeerUnreachable(f"{peer.name} does not take a TCP connection")
         refusals = self.refusals.get(peer.name, {})
         plan = shipment.plan(lambda entry: refusals.get(entry.kind, ""))
         objects = [entry for entry in plan.objects if entry.sop_instance_uid not in shipment.stored]
@@ -203,6 +213,26 @@ class FakePacs:
             on_answer(
                 ObjectStatus(sop_instance_uid=entry.sop_instance_uid, status=status, answered_at=self.clock.now())
             )
+
+    def request(self, peer: Peer, transaction_uid: str, references: tuple[Reference, ...]) -> CommitmentReport | None:
+        """Does the next thing of `reports` with what a peer that keeps everything would say; else says it later."""
+        if peer.name in self.away:
+            raise PeerUnreachable(f"{peer.name} does not take a TCP connection")
+        self.asked.append((peer.name, transaction_uid, references))
+        step = self.reports.pop(0) if self.reports else None
+        if isinstance(step, Exception):
+            raise step
+        return None if step is None else step(self.keeps_all())
+
+    def keeps_all(self) -> CommitmentReport:
+        """What a peer that keeps everything says to the last request."""
+        _, transaction_uid, references = self.asked[-1]
+        return CommitmentReport(
+            transaction_uid=transaction_uid, committed=tuple(entry.sop_instance_uid for entry in references)
+        )
+
+    def report(self, peer: Peer, report: CommitmentReport, classes: Mapping[str, str]) -> None:
+        raise AssertionError("this PACS asks nothing of the node")
 
 
 def analysed(study_instance_uid: str = STUDY, probability: float = 0.9) -> AnalysisResult:
@@ -283,13 +313,12 @@ class Node:
         database: Any = None,
         files: Callable[[Path, FakeClock], Any] = lambda root, clock: MemoryFileStore(root, clock=clock),
         read_found: FoundInstanceReader | None = None,
-        pacs: Callable[[FakeClock], FakePacs] = lambda clock: FakePacs(clock),
     ) -> None:
         self.clock = FakeClock()
         self.database = database or MemoryDatabase()
         self.files = files(root, self.clock)
         self.peers = FakePeers(*peers)
-        self.pacs = pacs(self.clock)
+        self.pacs = FakePacs(self.clock)
         self.analyzer = FakeAnalyzer()
         self.encoder = FakeEncoder()
         self.counters = RecordingCounters()
@@ -308,7 +337,7 @@ class Node:
         work = {**basis, "counters": self.counters, "owner": owner, "randomness": lambda: 0.0}
         self.receive = ReceiveInstance(**basis, files=self.files, counters=self.counters, min_free_bytes=1000)
         self.closing = CloseStudies(**basis, counters=self.counters, policy=ClosePolicy())
-        self.requeue = Requeue(**basis)
+        self.requeue = Requeue(**basis, terms_of=self.terms_of)
         self.analysis = RunAnalysis(
             **work,
             files=self.files,
@@ -317,8 +346,14 @@ class Node:
             outbox=Outbox(peers=self.peers, rules=self.rules, notifies=tuple(self.notifiers)),
             policy=AnalysisPolicy(),
         )
-        objects = ObjectCarrier(**basis, sender=self.pacs, peers=self.peers)
-        self.delivery = DeliverResults(**work, carriers={Channel.OBJECTS: objects}, policy=DeliveryPolicy())
+        objects = ObjectCarrier(**basis, sender=self.pacs, peers=self.peers, committer=self.pacs, terms=DeliveryTerms())
+        self.delivery = DeliverResults(
+            **work,
+            carriers={Channel.OBJECTS: objects},
+            policy=DeliveryPolicy(),
+            peers=self.peers,
+            local_time=lambda at: at,
+        )
         self.status = ReportStatus(
             **basis, files=self.files, encoder=self.encoder, outbox=Outbox(peers=self.peers, rules=self.rules)
         )
@@ -330,6 +365,16 @@ class Node:
             )
             for channel, notifier in self.notifiers.items()
         }
+        self.duties = CommitmentDuties(
+            **basis,
+            files=self.files,
+            peers=self.peers,
+            committer=self.pacs,
+            read_found=lambda file: self.read_found(file),
+            terms=DeliveryTerms(),
+            randomness=lambda: 0.0,
+        )
+        self.reports = TakeReports(**basis, peers=self.peers, terms=DeliveryTerms(), randomness=lambda: 0.0)
         self.operator = OperatorActions(**basis, counters=self.counters)
         sweep = Sweep(
             **basis,
@@ -340,6 +385,10 @@ class Node:
             owner_prefix="node/",
         )
         return sweep.run()
+
+    def terms_of(self, name: str) -> DeliveryTerms:
+        peer = self.peers.by_name(name)
+        return peer.delivery.over(DeliveryTerms()) if peer is not None else DeliveryTerms()
 
     def uow(self) -> UnitOfWork:
         return self.database.unit_of_work()

@@ -120,18 +120,18 @@ def test_an_unreachable_peer_is_tried_again_with_growing_waits_and_shows_after_a
         waits.append((delivery.next_attempt_at - ready.clock.now()).total_seconds())
         ready.clock.advance(waits[-1])
         ready.requeue.tick()
-    assert waits == [5, 10, 20, 40, 80, 160]
+    assert waits == [5, 10, 30, 60, 120, 240], "its own backoff, and from the third failure on an open circuit's"
     assert ready.state() is WorklistState.NEEDS_ATTENTION
     ready.delivery.step()
     assert ready.state() is WorklistState.DELIVERED
 
 
 def test_a_delivery_that_used_up_its_attempts_fails_and_an_operator_starts_it_again(ready):
-    ready.pacs.failures = [PeerUnreachable("no answer")] * 30
+    ready.pacs.failures = [PeerBusy("out of resources")] * 30
     ready.settle(turns=40, seconds=901)
     (delivery,) = ready.deliveries()
     assert (delivery.state, delivery.attempt) == (DeliveryState.FAILED, 30)
-    assert delivery.failure == "PeerUnreachable: no answer; gave up after 30 attempts"
+    assert delivery.failure == "PeerBusy: out of resources; gave up after 30 attempts"
     ready.operator.retry_delivery(delivery.id, actor="operator")
     ready.turn()
     assert ready.deliveries()[0].state is DeliveryState.STORED
@@ -164,7 +164,8 @@ def test_a_peer_taken_out_of_the_configuration_fails_with_that_reason(ready):
 def test_a_disabled_peer_gets_its_results_once_it_is_enabled(ready):
     ready.peers.known = [pacs(enabled=False)]
     ready.delivery.step()
-    assert ready.deliveries()[0].state is DeliveryState.RETRY_WAIT
+    assert ready.deliveries()[0].state is DeliveryState.PENDING
+    assert "disabled" in ready.detail().status.why
     ready.peers.known = [pacs()]
     ready.settle(turns=2)
     assert ready.deliveries()[0].state is DeliveryState.STORED

@@ -63,7 +63,7 @@ def test_a_dead_receiver_keeps_nothing_else_waiting(telling):
     telling.notifiers[Channel.HL7].failures = [PeerUnreachable("nobody listens")] * 2
     node = through(telling)
     node.turn()
-    assert notices(node) == {Channel.HL7: DeliveryState.RETRY_WAIT, Channel.WEBHOOK: DeliveryState.STORED}
+    assert notices(node) == {Channel.HL7: DeliveryState.PENDING, Channel.WEBHOOK: DeliveryState.STORED}
     assert [d.state for d in node.deliveries() if d.channel is Channel.OBJECTS] == [DeliveryState.STORED]
     node.settle(turns=4)
     assert notices(node)[Channel.HL7] is DeliveryState.STORED

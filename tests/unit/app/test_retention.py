@@ -11,7 +11,14 @@ import pytest
 
 from dicom_node.app.retention import ApplyRetention, RetentionPolicy
 from dicom_node.core.commitment import CommitmentDuty, Reference
-from dicom_node.core.errors import GeometryUnsupported, PeerRefused, PeerUnreachable, RejectedInput, StorageUnavailable
+from dicom_node.core.errors import (
+    GeometryUnsupported,
+    PeerBusy,
+    PeerRefused,
+    PeerUnreachable,
+    RejectedInput,
+    StorageUnavailable,
+)
 from dicom_node.core.study import StudyState
 from tests.unit.app.node import CT, STUDY, Node, incoming, not_applicable, pacs
 
@@ -62,7 +69,7 @@ def test_without_a_rule_nothing_is_removed(node: Node) -> None:
 
 
 def test_age_counts_from_the_last_delivery_and_not_from_the_images(node: Node) -> None:
-    node.pacs.failures = [PeerUnreachable("away")] * 3
+    node.pacs.failures = [PeerBusy("away")] * 3
     node.receive_study(2)
     node.settle(3, seconds=31)
     node.clock.advance(29 * DAY)
