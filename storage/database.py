@@ -11,7 +11,9 @@ On PostgreSQL writers run beside each other at READ COMMITTED: claims and update
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,12 @@ def open_database(url: str, *, data_dir: Path) -> Database:
     return database
 
 
+def sqlite_path(url: str, *, data_dir: Path) -> Path | None:
+    """The file of an SQLite database; None for PostgreSQL. Raises ConfigurationError as `open_database`."""
+    parsed = _parsed(url, data_dir)
+    return Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
+
+
 class Database:
     """Connections to one database, shared by all threads. `unit_of_work` is the factory the use cases want."""
 
@@ -65,7 +73,7 @@ class Database:
         self._group: GroupSync | None = None
         if self._dialect == "sqlite":
             self._queue = WriterQueue(_WAIT_S)
-            self._group = GroupSync(partial(sync_log_of, Path(str(engine.url.database))))
+            self._group = GroupSync(partial(sync_log_of, Path(str(engine.url.database)), set()))
 
     def unit_of_work(self) -> SqlUnitOfWork:
         """A transaction that may write; on SQLite the only one in this process from its first statement on."""
@@ -92,6 +100,48 @@ class Database:
             transaction.read(text("SELECT 1 FROM study LIMIT 1")).all()
         finally:
             transaction.close()
+
+    def empty_log(self) -> None:
+        """What earlier lives committed lies in the database itself, synced; for the start of the one node that serves.
+
+        A life that ended with a failed sync leaves a log of which nobody knows what the disk holds. To append to it
+        would put new commits behind frames that may be gone after a power cut. Raises StorageUnavailable.
+        """
+        if self._queue is None:
+            return
+        try:
+            with self.engine.connect() as connection:
+                raw = connection.connection.cursor()
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                raw.close()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StorageUnavailable(f"the database's log cannot be written into the database: {error}") from error
+
+    @property
+    def failure(self) -> str:
+        """Why nothing is committed any more until the node is started again; empty while all is well."""
+        try:
+            if self._group is not None:
+                self._group.check()
+        except StorageUnavailable as error:
+            return str(error)
+        return ""
+
+    def integrity(self, *, deep: bool) -> str:
+        """What SQLite finds wrong with its file, empty where nothing is; `deep` compares indexes too."""
+        if self._queue is None:
+            return ""
+        try:
+            with self.engine.connect() as connection:
+                raw = connection.connection.cursor()
+                (answer,) = raw.execute(f"PRAGMA {'integrity_check' if deep else 'quick_check'}(1)").fetchone()
+                orphans = raw.execute("PRAGMA foreign_key_check").fetchall()
+                raw.close()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            return str(error).split("\n", 1)[0]
+        if answer != "ok":
+            return str(answer)
+        return f"{len(orphans)} rows point at rows that are not there" if orphans else ""
 
     def close(self) -> None:
         self.engine.dispose()
@@ -126,7 +176,7 @@ def _sqlite_file(parsed: URL, url: str) -> URL:
 def _engine(url: URL) -> Engine:
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite:
-        _make_folder(Path(str(url.database)).parent)
+        _make_file(Path(str(url.database)))
     try:
         # Parameters are hidden because they hold patient data and errors are logged.
         engine = create_engine(
@@ -181,11 +231,17 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
 
-def _make_folder(folder: Path) -> None:
+def _make_file(file: Path) -> None:
+    """The file is there, for its owner alone; SQLite gives its log the same permissions.
+
+    One that is there already is not opened: closing it would drop SQLite's locks on it in this process.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StorageUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from error
+        raise StorageUnavailable(f"the database's file {file} cannot be made: {error.strerror}") from error
 
 
 def _refused(url: str, why: str) -> ConfigurationError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 Bytes = bytes | memoryview
@@ -16,13 +17,24 @@ Bytes = bytes | memoryview
 class Disk:
     """The real one. Every method may raise OSError."""
 
+    def make_root(self, root: Path) -> None:
+        """Exists afterwards, and its name and those of its parents survive a power cut.
+
+        Whoever made them, this process or another, may not have synced them. A parent that we may not read was made by
+        somebody who may, and not now.
+        """
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in root.parents:
+            with suppress(PermissionError):
+                Disk.sync_folder(self, folder)
+
     def make_folder(self, folder: Path) -> None:
         """Exists afterwards; its parent must exist."""
-        folder.mkdir(mode=0o750, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
     def open_new(self, path: Path) -> int:
         """A descriptor for writing; FileExistsError where the name is taken."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, descriptor: int, parts: Sequence[Bytes]) -> None:
         """All bytes of all parts, in order, however many calls that takes."""

@@ -153,8 +153,10 @@ class DiskFileStore:
             found += day.glob("*/*.dcm")
         return tuple(sorted(path.relative_to(self._root) for path in found))
 
-    def job_folder(self, job_id: int) -> Path:
-        folder = _JOBS / str(job_id)
+    def job_folder(self, job_id: int, *inner: str) -> Path:
+        folder = _JOBS.joinpath(str(job_id), *inner)
+        if not self.absolute(folder).is_dir():
+            self._forget(_JOBS / str(job_id))
         try:
             self._ensure_folder(folder)
         except OSError as error:
@@ -177,8 +179,7 @@ class DiskFileStore:
                 folder.rmdir()
         except OSError as error:
             raise self._unavailable("removed", _JOBS / str(job_id), error) from error
-        with self._guard:
-            self._durable.discard(_JOBS / str(job_id))
+        self._forget(_JOBS / str(job_id))
 
     def _note(self, reason: str, detail: dict[str, str], was_at: str) -> bytes:
         note = {"reason": reason, "detail": detail, "at": self._clock.now().isoformat(), "from": was_at}
@@ -229,13 +230,18 @@ class DiskFileStore:
         if folder in self._durable:
             return
         if folder == Path():
-            self._root.mkdir(parents=True, exist_ok=True)
+            self._disk.make_root(self._root)
         else:
             self._ensure_folder(folder.parent)
             self._disk.make_folder(self.absolute(folder))
             self._disk.sync_folder(self.absolute(folder.parent))
         with self._guard:
             self._durable.add(folder)
+
+    def _forget(self, removed: Path) -> None:
+        """`removed` and what was in it may be gone."""
+        with self._guard:
+            self._durable -= {folder for folder in self._durable if folder.is_relative_to(removed)}
 
     def _remove_quietly(self, path: Path) -> None:
         """For a file that is being given up anyway; what stays is found by the sweep."""

@@ -9,10 +9,13 @@ the log is synced after the commit, outside the write lock, and whoever commits 
 - A checkpoint syncs the log before it copies frames into the database, and the database before the log is reused
   (both in NORMAL), so frames that left the log before my sync are durable in the database.
 - The log's file goes away with the last connection, after such a checkpoint; a missing log has nothing to sync.
+- A new log has a new name in its folder, which SQLite syncs at its first checkpoint only; here it is synced with the
+  first commit that the log holds.
 - Others see my rows before my sync is over. Whoever decides on them in a writing unit of work and commits it, even one
   that wrote nothing, waits for a sync that began later, so it never answers for rows that could vanish.
 - After a failed sync the kernel may call lost pages clean, and a second sync would lie; hence no commit succeeds
-  any more until the node has been started again.
+  any more until the node has been started again. The new start must not go on with that log either: `empty_log` in
+  `database` has it copied into the database and synced there before anything is answered for.
 
 The log is opened by path for each sync: SQLite holds no POSIX lock on it that closing another descriptor would drop
 (its locks are on the database and the -shm file; never open those here).
@@ -79,11 +82,27 @@ class GroupSync:
             self._changed.notify_all()
 
 
-def sync_log_of(database: Path) -> None:
-    """The write-ahead log of an SQLite database is on the disk. Raises OSError."""
+def sync_log_of(database: Path, durable_names: set[int]) -> None:
+    """The write-ahead log of an SQLite database is on the disk, under its name. Raises OSError.
+
+    `durable_names` are the inode numbers of logs whose name is durable; it is kept from call to call.
+    """
     with suppress(FileNotFoundError):
         descriptor = os.open(f"{database}-wal", os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fdatasync(descriptor)
+            number = os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
+        if number not in durable_names:
+            _sync_folder(database.parent)
+            durable_names.clear()
+            durable_names.add(number)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -89,8 +89,8 @@ class MemoryFileStore:
     def unfinished(self) -> tuple[Path, ...]:
         return tuple(sorted(path for path in self.contents if path.parts[0] in ("received", "incoming")))
 
-    def job_folder(self, job_id: int) -> Path:
-        folder = self._root / "jobs" / str(job_id)
+    def job_folder(self, job_id: int, *inner: str) -> Path:
+        folder = self._root.joinpath("jobs", str(job_id), *inner)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -92,7 +92,7 @@ def test_a_committed_row_is_in_the_log_as_it_was_when_a_sync_began(
     platter = tmp_path / "platter"
     complete: list[Path] = []
 
-    def sync(database: Path) -> None:
+    def sync(database: Path, _durable_names: set[int]) -> None:
         found = platter / str(len(complete))
         found.mkdir(parents=True)
         for name in (database.name, f"{database.name}-wal"):
@@ -135,7 +135,7 @@ def _instances_on(disk: Path, scratch: Path) -> set[str]:
 def test_when_the_log_cannot_be_synced_nothing_is_committed_and_ping_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(database: Path) -> None:
+    def fail(_database: Path, _durable_names: set[int]) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(database_module, "sync_log_of", fail)
@@ -261,7 +261,7 @@ def test_the_log_that_is_synced_is_the_one_sqlite_writes_even_through_links(
     (tmp_path / "linked.sqlite3").symlink_to(real / SQLITE_FILE)
     synced: list[bool] = []
     monkeypatch.setattr(
-        database_module, "sync_log_of", lambda path: synced.append(Path(f"{path}-wal").stat().st_size > 0)
+        database_module, "sync_log_of", lambda path, _names: synced.append(Path(f"{path}-wal").stat().st_size > 0)
     )
     monkeypatch.chdir(tmp_path)
     database = open_database("sqlite:///linked.sqlite3", data_dir=tmp_path)
@@ -271,3 +271,29 @@ def test_the_log_that_is_synced_is_the_one_sqlite_writes_even_through_links(
         uow.commit()
     database.close()
     assert synced == [True]
+
+
+def test_a_start_after_a_failed_sync_empties_the_log_before_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_database: Path, _durable_names: set[int]) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(database_module, "sync_log_of", fail)
+    failed = open_database("sqlite", data_dir=tmp_path)
+    with failed.unit_of_work() as uow:
+        uow.studies.save(intake())
+        with pytest.raises(StorageUnavailable):
+            uow.commit()
+    assert "Input/output error" in failed.failure
+    monkeypatch.undo()
+    log = tmp_path / f"{SQLITE_FILE}-wal"
+    assert log.stat().st_size > 0
+    next_life = open_database("sqlite", data_dir=tmp_path)
+    next_life.empty_log()
+    assert log.stat().st_size == 0
+    assert next_life.failure == ""
+    with next_life.reading() as uow:
+        assert uow.studies.get(STUDY) is not None
+    next_life.close()
+    failed.close()

@@ -200,3 +200,22 @@ def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(StorageUnavailable, match="ENOTDIR"):
             attempt()
+
+
+def test_a_folder_inside_a_jobs_folder_is_durable_also_where_it_was_removed_meanwhile(tmp_path: Path) -> None:
+    disk = FailingDisk(0, at_step=99)
+    files = store(tmp_path, disk)
+    inner = files.job_folder(7, "attempt-1", "objects")
+    assert inner == tmp_path / "jobs" / "7" / "attempt-1" / "objects"
+    assert disk.steps == ["make_folder", "sync_folder"] * 4
+    files.discard_job_folder(7)
+    assert files.job_folder(7, "attempt-1").is_dir()
+
+
+def test_the_data_folders_own_name_and_those_above_it_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    store(tmp_path / "new" / "var").write("key", HEAD, DATA_SET)
+    assert {str(tmp_path), str(tmp_path / "new"), str(tmp_path / "new" / "var")} <= set(synced)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from dicom_node.core.errors import StorageUnavailable
-from storage.group_commit import GroupSync
+from storage.group_commit import GroupSync, sync_log_of
 
 TIMEOUT_S = 10
 
@@ -94,3 +96,22 @@ def _wait_until_blocked(group: GroupSync, count: int) -> None:
                 return
         turn.wait(0.001)
     raise AssertionError("the callers did not come")
+
+
+def test_a_new_log_is_durable_by_name_with_its_first_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    note = lambda descriptor: synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)  # noqa: E731
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "fdatasync", note)
+    database, durable_names = tmp_path / "node.sqlite3", set[int]()
+    sync_log_of(database, durable_names)
+    assert synced == []
+    log = tmp_path / "node.sqlite3-wal"
+    log.write_bytes(b"frames")
+    sync_log_of(database, durable_names)
+    sync_log_of(database, durable_names)
+    assert synced == [log.name, tmp_path.name, log.name]
+    log.rename(tmp_path / "kept open, so that its number is not given again")
+    log.write_bytes(b"frames")
+    sync_log_of(database, durable_names)
+    assert synced[3:] == [log.name, tmp_path.name]
