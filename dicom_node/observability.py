@@ -30,6 +30,7 @@ from prometheus_client.registry import Collector
 
 from dicom_node.app.ticks import TickReport
 from dicom_node.core.errors import NodeError
+from dicom_node.core.quarantine import QuarantineTotals
 
 PATIENT_KEYS = re.compile(r"patient|birth|accession|(^|_)(pn|mrn|data_?set|ds)$|referring|physician", re.IGNORECASE)
 MASKED = "(withheld)"
@@ -206,6 +207,10 @@ class PrometheusCounters:
         """Shows the ticks' health on the metrics page, as it is when the page is read."""
         self.registry.register(_TickCollector(reports))
 
+    def watch_quarantine(self, totals: Callable[[], QuarantineTotals | None]) -> None:
+        """Shows what quarantine holds when the page is read; nothing of it where that cannot be said."""
+        self.registry.register(_QuarantineCollector(totals))
+
     def _declare(self, name: str, metric: Metric) -> Any:
         full = f"{PREFIX}_{name}"
         if metric.buckets:
@@ -229,3 +234,17 @@ class _TickCollector(Collector):
             if report.last_success_at is not None:
                 latest.add_metric([report.name], report.last_success_at.timestamp())
         return healthy, latest
+
+
+class _QuarantineCollector(Collector):
+    def __init__(self, totals: Callable[[], QuarantineTotals | None]) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        totals = self._totals()
+        if totals is None:
+            return ()
+        return (
+            GaugeMetricFamily(f"{PREFIX}_quarantine_files", "Files that wait in quarantine.", value=totals.files),
+            GaugeMetricFamily(f"{PREFIX}_quarantine_bytes", "Their size, bytes.", value=totals.size_bytes),
+        )

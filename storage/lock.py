@@ -1,4 +1,4 @@
-"""One node for one data folder."""
+"""One node for one data folder; and no file is removed by retention while a backup copies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from dicom_node.core.errors import ConfigurationError
 
 LOCK_FILE = "node.lock"
+REMOVAL_LOCK_FILE = "removal.lock"
 
 
 @contextmanager
@@ -23,8 +24,8 @@ def hold_data_dir(data_dir: Path) -> Iterator[Path]:
     """
     path = data_dir / LOCK_FILE
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(
             f"node.data_dir {data_dir} cannot be written: {error.strerror}",
@@ -45,6 +46,35 @@ def hold_data_dir(data_dir: Path) -> Iterator[Path]:
         if descriptor in _HELD:
             _HELD.discard(descriptor)
             os.close(descriptor)
+
+
+@contextmanager
+def removal(data_dir: Path) -> Iterator[bool]:
+    """Yields whether files of finished studies may be removed now; while the block runs, no backup begins."""
+    with _removal_lock(data_dir) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def no_removal(data_dir: Path) -> Iterator[None]:
+    """While the block runs, `removal` yields False; waits for one that has begun."""
+    with _removal_lock(data_dir) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _removal_lock(data_dir: Path) -> Iterator[int]:
+    descriptor = os.open(data_dir / REMOVAL_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 # A forked child shares the lock until it closes its copy of the descriptor.

@@ -135,6 +135,14 @@ class _Studies:
         tables.files[record.file] = record.sop_instance_uid
         tables.instances[record.sop_instance_uid] = record
 
+    def remove_instance(self, sop_instance_uid: str) -> None:
+        tables = self._transaction.write()
+        known = tables.instances.pop(sop_instance_uid, None)
+        if known is not None:
+            del tables.files[known.file]
+            of_study = tables.of_study[known.study_instance_uid]
+            tables.of_study[known.study_instance_uid] = tuple(uid for uid in of_study if uid != sop_instance_uid)
+
     def remove_instances(self, study_instance_uid: str) -> int:
         tables = self._transaction.write()
         uids = tables.of_study.pop(study_instance_uid, ())
@@ -166,6 +174,10 @@ class _Studies:
         tables = self._transaction.write(at)
         if association_id in tables.opened:
             tables.closed.setdefault(association_id, at)
+
+    def open_association_count(self) -> int:
+        tables = self._transaction.read()
+        return len(tables.opened.keys() - tables.closed.keys())
 
     def forget_open_associations(self, *, at: datetime) -> int:
         tables = self._transaction.write(at)

@@ -135,6 +135,12 @@ class Studies:
         of_study = _instance.c.study_instance_uid == record.study_instance_uid
         self._transaction.write(update(_instance).where(this, of_study).values(values))
 
+    def remove_instance(self, sop_instance_uid: str) -> None:
+        known = self.find_instance(sop_instance_uid)
+        if known is not None:
+            self._transaction.write(delete(_instance).where(_instance.c.sop_instance_uid == sop_instance_uid))
+            self._count(known.study_instance_uid)
+
     def remove_instances(self, study_instance_uid: str) -> int:
         self._transaction.write(delete(_carried).where(_carried.c.study_instance_uid == study_instance_uid))
         removed = self._transaction.write(delete(_instance).where(_instance.c.study_instance_uid == study_instance_uid))
@@ -171,6 +177,10 @@ class Studies:
     def close_association(self, association_id: str, *, at: datetime, how: str) -> None:
         one = _CLOSE.where(_association.c.association_id == association_id)
         self._transaction.write(one, {"closed_at": at, "how": how})
+
+    def open_association_count(self) -> int:
+        count = select(func.count()).select_from(_association).where(_association.c.closed_at.is_(None))
+        return int(self._transaction.read(count).scalar_one())
 
     def forget_open_associations(self, *, at: datetime) -> int:
         return self._transaction.write(_CLOSE, {"closed_at": at, "how": "forgotten at start-up"}).rowcount

@@ -11,6 +11,7 @@ from typing import Any
 from dicom_node.core.delivery import Delivery
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
+from dicom_node.core.quarantine import QuarantinedFile
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.core.worklist import WorklistStatus, summarise
 from dicom_node.ports import UnitOfWork
@@ -213,6 +214,27 @@ def history_json(entry: HistoryEntry) -> dict[str, Any]:
         "to_state": entry.to_state,
         "reason": entry.reason,
         "actor": entry.actor,
+    }
+
+
+def quarantine_json(entry: QuarantinedFile) -> dict[str, Any]:
+    """A file in quarantine as JSON."""
+    return {
+        "id": entry.id,
+        "state": entry.state.value,
+        "reason": entry.reason.value,
+        "why": entry.why,
+        "set_aside_at": _iso(entry.set_aside_at),
+        "file": str(entry.file),
+        "size_bytes": entry.size_bytes,
+        "sha256": entry.digest,
+        "sop_instance_uid": entry.sop_instance_uid,
+        "sop_class_uid": entry.sop_class_uid,
+        "study_instance_uid": entry.study_instance_uid,
+        "calling_aet": entry.calling_aet,
+        "settled_at": _iso(entry.settled_at),
+        "settled_by": entry.settled_by,
+        "settled_why": entry.settled_why,
     }
 
 

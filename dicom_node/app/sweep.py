@@ -1,32 +1,24 @@
 """What a start does before the first association: put right what the previous life left half done.
 
 No association survives a restart, no worker of an earlier life still holds its lease, and a file whose row was never
-committed was never acknowledged. Such a file is indexed where it can be read and is new, dropped where the node holds
-the same instance, and kept aside otherwise; nothing that might be the only copy is deleted.
+committed was never acknowledged: `stray_files` decides what becomes of it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from dicom_node.app.counting import NoCounters
-from dicom_node.app.found_instance import FoundInstance, FoundInstanceReader, is_complete, record_of
-from dicom_node.app.index_instance import Indexed, index_instance
+from dicom_node.app.found_instance import FoundInstanceReader
 from dicom_node.app.requeue import Requeue
-from dicom_node.app.set_aside import About, SetAside, about_conflict
-from dicom_node.core.errors import StorageConflict
-from dicom_node.core.quarantine import QuarantineReason
-from dicom_node.core.study import InstanceRecord, StudyState
+from dicom_node.app.set_aside import SetAside
+from dicom_node.app.stray_files import Became, StrayFiles
 from dicom_node.ports import Clock, FileStore, UnitOfWorkFactory
 
 log = structlog.get_logger(__name__)
-
-TEMPORARY_SUFFIX = ".part"
-"""The file store's suffix for a file that was being written: incomplete by definition."""
 
 
 @dataclass(kw_only=True)
@@ -60,7 +52,7 @@ class Sweep:
         self._files = files
         self._clock = clock
         self._requeue = requeue
-        self._read_found = read_found
+        self._strays = StrayFiles(uow_factory=uow_factory, files=files, clock=clock, read_found=read_found)
         self._set_aside = SetAside(uow_factory=uow_factory, files=files, clock=clock, counters=NoCounters())
         self._owner = owner
         self._owner_prefix = owner_prefix
@@ -75,8 +67,9 @@ class Sweep:
             report.forgotten_associations = uow.studies.forget_open_associations(at=self._clock.now())
             uow.commit()
         report.taken_back = self._requeue.take_back(self._owner, owner_prefix=self._owner_prefix)
+        lists = {Became.DISCARDED: report.discarded, Became.INDEXED: report.indexed, Became.ASIDE: report.set_aside}
         for path in self._files_without_row():
-            self._put_right(path, report)
+            lists[self._strays.put_right(path)].append(path)
         report.adopted = len(self._set_aside.adopt())
         log.info(
             "start_up_sweep",
@@ -98,55 +91,3 @@ class Sweep:
                 # One that was replaced by another stays where it is, and quarantine's row names it.
                 if not uow.studies.has_file(path) and uow.quarantine.of_file(path) is None
             )
-
-    def _put_right(self, path: Path, report: SweepReport) -> None:
-        if path.suffix == TEMPORARY_SUFFIX:
-            self._files.discard(path)
-            report.discarded.append(path)
-            return
-        found = self._read_found(self._files.absolute(path))
-        if found is None or not is_complete(found):
-            self._set_aside.file(path, self._about_leftover(path))
-            report.set_aside.append(path)
-            return
-        self._index(path, found, report)
-
-    def _index(self, path: Path, found: FoundInstance, report: SweepReport) -> None:
-        record = record_of(found, file=path, at=self._clock.now())
-        if self._is_purged(record.study_instance_uid):
-            # Its row went with the study's others and a kill came before its file, or it was never acknowledged.
-            self._files.discard(path)
-            report.discarded.append(path)
-            return
-        try:
-            with self._uow() as uow:
-                indexed = index_instance(uow, record)
-                if indexed is Indexed.NEW:
-                    uow.commit()
-        except StorageConflict:
-            indexed = Indexed.CONFLICTING
-        if indexed is Indexed.NEW:
-            report.indexed.append(path)
-        elif indexed is Indexed.IDENTICAL:
-            self._files.discard(path)
-            report.discarded.append(path)
-        else:
-            self._keep_conflict_aside(path, record)
-            report.set_aside.append(path)
-
-    def _is_purged(self, study_instance_uid: str) -> bool:
-        with self._uow() as uow:
-            intake = uow.studies.get(study_instance_uid)
-        return intake is not None and intake.state is StudyState.PURGED
-
-    def _keep_conflict_aside(self, path: Path, record: InstanceRecord) -> None:
-        self._set_aside.file(path, about_conflict(record))
-
-    def _about_leftover(self, path: Path) -> About:
-        content = self._files.absolute(path).read_bytes()
-        return About(
-            reason=QuarantineReason.UNREADABLE_LEFTOVER,
-            why=f"{path} was found without a row and cannot be read; it was never acknowledged",
-            digest=hashlib.sha256(content).hexdigest(),
-            size_bytes=len(content),
-        )

@@ -13,8 +13,21 @@ from collections.abc import Sequence
 import typer
 
 from config.errors import ConfigError
-from dicom_node.cli import analysis, data, deliveries, model, network, peers, service, studies
+from dicom_node.cli import (
+    analysis,
+    backup,
+    data,
+    deliveries,
+    doctor,
+    model,
+    network,
+    peers,
+    quarantine,
+    service,
+    studies,
+)
 from dicom_node.core.errors import ConfigurationError, NodeError
+from storage.permissions import keep_to_ourselves
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -26,15 +39,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (service, analysis, network, model, data):
+for group in (service, doctor, backup, analysis, network, model, data):
     group.register(app)
 app.add_typer(peers.app, name="peers")
 app.add_typer(studies.app, name="studies")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def main() -> None:
-    """Runs the command in sys.argv and ends the process with its exit status."""
+    """Runs the command in sys.argv and ends the process with its exit status. What it writes is for its user alone."""
+    keep_to_ourselves()
     sys.exit(run(sys.argv[1:]))
 
 

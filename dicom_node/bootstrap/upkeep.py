@@ -1,0 +1,72 @@
+"""What keeps the store in order, as the settings say: quarantine, retention."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from config.settings import Settings
+from dicom_node.app.quarantine import Quarantine
+from dicom_node.app.retention import ApplyRetention, RetentionPolicy
+from dicom_node.app.set_aside import QuarantineLimits
+from dicom_node.app.ticks import STALE_AFTER_PERIODS, Tick
+from dicom_node.bootstrap.leftovers import read_found_instance
+from dicom_node.bootstrap.store import Store
+from dicom_node.core.errors import NodeError
+from dicom_node.core.quarantine import QuarantineTotals
+from dicom_node.ports import Counters
+from storage.lock import removal
+
+
+def quarantine_limits(settings: Settings) -> QuarantineLimits:
+    """How much is kept of what is refused."""
+    return QuarantineLimits(
+        maximum_files=settings.quarantine.maximum_files, maximum_bytes=settings.quarantine.maximum_bytes
+    )
+
+
+def quarantine_of(store: Store) -> Quarantine:
+    """What an operator may do with files in quarantine."""
+    return Quarantine(
+        uow_factory=store.unit_of_work, files=store.files, clock=store.clock, read_found=read_found_instance
+    )
+
+
+def held_in_quarantine(store: Store) -> QuarantineTotals | None:
+    """What waits there; None where the database cannot be asked now."""
+    try:
+        with store.reading() as uow:
+            return uow.quarantine.totals()
+    except NodeError:
+        return None
+
+
+def upkeep_tick(settings: Settings, store: Store, counters: Counters) -> Tick:
+    """Retention and the age of quarantine, now and then."""
+    retention = ApplyRetention(
+        uow_factory=store.unit_of_work,
+        files=store.files,
+        clock=store.clock,
+        counters=counters,
+        policy=retention_policy(settings),
+        hold=partial(removal, settings.node.data_dir),
+    )
+    quarantine, age_days = quarantine_of(store), settings.quarantine.maximum_age_days
+
+    def look() -> None:
+        if age_days:
+            quarantine.expire(timedelta(days=age_days))
+        retention.tick()
+
+    period_s = settings.retention.period_s
+    return Tick(name="upkeep", call=look, period_s=period_s, stale_after_s=STALE_AFTER_PERIODS * period_s)
+
+
+def retention_policy(settings: Settings) -> RetentionPolicy:
+    """0 in the settings switches a rule off."""
+    chosen = settings.retention
+    return RetentionPolicy(
+        maximum_age=timedelta(days=chosen.maximum_age_days) if chosen.maximum_age_days else None,
+        minimum_free_bytes=chosen.minimum_free_bytes or None,
+        minimum_age=timedelta(days=chosen.minimum_age_days),
+    )
