@@ -23,7 +23,7 @@ _TAIL_BYTES = 65_536
 
 _PLACE = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+),? in (?P<function>[\w.<>]+)')
 _FATAL = re.compile(r"Fatal Python error: (?P<what>[A-Za-z ]+)")
-_RAISED = re.compile(r"(?P<name>(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))\b")
+_RAISED = re.compile(r"(?P<name>(?:\w+\.)*_?[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))(?=:|$)")
 
 
 class StageLog:

@@ -1,8 +1,10 @@
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from dicom_node.app.requeue import Requeue
 from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.errors import (
     BundleMismatch,
@@ -254,6 +256,35 @@ def test_the_worker_of_a_job_that_kills_every_worker_is_not_fed_for_ever(closed)
     assert closed.job().state is JobState.FAILED
     assert "gave up after 20 lost workers" in closed.job().failure
     assert closed.events(f"job:{closed.job().id}").count("lease_expired") == 19
+
+
+def test_a_job_that_takes_the_node_down_with_it_three_times_is_set_aside_with_its_last_stage(node):
+    node.receive_study(1, study="1.7")
+    node.receive_study(1, study="1.8")
+    node.clock.advance(31)
+    node.closing.tick()
+    for life in range(3):
+        with node.uow() as uow:
+            taken = uow.jobs.claim(
+                owner=f"node/{life}", now=node.clock.now(), lease_until=node.clock.now() + timedelta(seconds=60)
+            )
+            assert taken.study_instance_uid == "1.7"
+            uow.commit()
+        node.requeue = Requeue(
+            uow_factory=node.uow,
+            clock=node.clock,
+            lost_jobs_limit=3,
+            evidence_of=lambda job: f"its last stage in attempt {job.attempt} was localise",
+        )
+        assert node.requeue.take_back("node/now", owner_prefix="node/") == 1
+        node.requeue.tick()
+    job = node.job("1.7")
+    assert (job.state, job.attempt) == (JobState.FAILED, 3)
+    assert "its last stage in attempt 3 was localise" in job.failure
+    assert "gave up after 3 lost workers" in job.failure
+    assert node.state("1.7") is WorklistState.NEEDS_ATTENTION
+    node.settle(turns=2)
+    assert node.state("1.8") is WorklistState.DELIVERED
 
 
 def test_studies_are_analysed_in_the_order_in_which_they_closed(node):
