@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
-from dicom_node.app.queries import delivery_json, list_worklist, study_detail
+from dicom_node.app.queries import delivery_json, list_worklist, quarantine_json, study_detail
+from dicom_node.core.quarantine import QuarantineState
 from dicom_node.core.worklist import WorklistState
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ def deliveries(request: Request, limit: Limit = 100, offset: Offset = 0) -> list
     """Each delivery with the peer's answer to each object."""
     with _sources(request).unit_of_work() as uow:
         return [delivery_json(delivery) for delivery in uow.deliveries.list(limit=limit, offset=offset)]
+
+
+@router.get("/quarantine", summary="What was set aside and why, newest first")
+def quarantine(
+    request: Request, state: QuarantineState | None = None, limit: Limit = 100, offset: Offset = 0
+) -> list[dict[str, Any]]:
+    """Each file with its reason, and with what became of it; `state` narrows to those that wait or are settled."""
+    states = None if state is None else [state]
+    with _sources(request).unit_of_work() as uow:
+        return [quarantine_json(entry) for entry in uow.quarantine.list(states=states, limit=limit, offset=offset)]
 
 
 @router.get("/peers", summary="The configured peers as they are now")

@@ -1,4 +1,4 @@
-"""The pages: node worklist, study, peers. Server-rendered; a script refreshes the worklist and is not needed."""
+"""The pages: node worklist, study, quarantine, peers. Server-rendered; a script refreshes the worklist, unneeded."""
 
 from __future__ import annotations
 
@@ -92,6 +92,24 @@ def report(request: Request, study_instance_uid: str) -> Response:
     if file is None:
         raise HTTPException(404, "no report")
     return FileResponse(file, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+@router.get("/quarantine")
+def quarantine(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> Response:
+    """What was set aside, why, and what became of it."""
+    with _sources(request).unit_of_work() as uow:
+        found = uow.quarantine.list(limit=PAGE_LENGTH + 1, offset=(page - 1) * PAGE_LENGTH)
+        totals = uow.quarantine.totals()
+        named = {entry.study_instance_uid for entry in found}
+        known = {uid for uid in named if uid and uow.studies.get(uid) is not None}
+    context = {
+        "entries": found[:PAGE_LENGTH],
+        "totals": totals,
+        "known": known,
+        "page": page,
+        "has_more": len(found) > PAGE_LENGTH,
+    }
+    return _page(request, "quarantine.html", context)
 
 
 @router.get("/peers")

@@ -192,7 +192,7 @@ def test_markup_in_a_header_stays_text(node: Node) -> None:
         assert "&lt;script&gt;alert" in page
 
 
-@pytest.mark.parametrize("path", ["/", "/peers", "/studies/1.2.1"])
+@pytest.mark.parametrize("path", ["/", "/quarantine", "/peers", "/studies/1.2.1"])
 def test_every_page_has_one_heading_a_language_and_labels(node: Node, path: str) -> None:
     analyse(node, "1.2.1", 0.93)
     leave_pictures(node, 1)
