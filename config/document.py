@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -48,7 +49,7 @@ def _summary(model: type[Section]) -> str:
 
 
 def _table(model: type[Section]) -> list[str]:
-    rows = [_row(name, field) for name, field in model.model_fields.items()]
+    rows = [_row(name, model.model_fields[name]) for name in model.own_keys()]
     return ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
 
 
@@ -57,6 +58,9 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _type(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is UnionType or get_origin(field.annotation) is Union:
+        (inner, *_none) = get_args(field.annotation)
+        return _type(FieldInfo.from_annotation(inner))
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     if get_origin(field.annotation) is tuple:
@@ -86,6 +90,8 @@ def _bounds(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
+    if field.default is None:
+        return "as in `[delivery]`"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
     if isinstance(field.default, tuple):

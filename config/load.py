@@ -95,7 +95,7 @@ def read_text(file: Path) -> str:
 
 def setting_keys() -> tuple[str, ...]:
     """Every dotted key outside `peers`, in the file's order."""
-    return tuple(f"{name}.{field}" for name, section in sections().items() for field in section.model_fields)
+    return tuple(f"{name}.{field}" for name, section in sections().items() for field in section.own_keys())
 
 
 def check_port_free(host: str, port: int, *, key: str = "node.port", source: str = "") -> None:
@@ -148,15 +148,17 @@ def _flat(document: dict[str, Any], origin: Any, prefix: str = "") -> Iterator[t
         name = prefix + key
         if name in _LISTS:
             continue
-        is_group = any(section.startswith(f"{name}.") for section in known)
-        if name not in known and not is_group:
+        if not _is_table(name):
             raise ConfigError(name, None, origin(name), f"unknown section; known are {', '.join([*known, *_LISTS])}")
         if not isinstance(table, dict):
             raise ConfigError(name, table, origin(name), f"is a section: write [{name}]")
-        if is_group:
-            yield from _flat(table, origin, f"{name}.")
-        else:
-            yield from ((f"{name}.{inner}", value) for inner, value in table.items())
+        inside = {inner: value for inner, value in table.items() if _is_table(f"{name}.{inner}") or name not in known}
+        yield from _flat(inside, origin, f"{name}.")
+        yield from ((f"{name}.{inner}", value) for inner, value in table.items() if inner not in inside)
+
+
+def _is_table(name: str) -> bool:
+    return any(f"{section}.".startswith(f"{name}.") for section in sections())
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]:
@@ -209,7 +211,11 @@ def _nested(tables: Mapping[str, Section]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for name, table in tables.items():
         group, _, inner = name.rpartition(".")
-        (nested.setdefault(group, {}) if group else nested)[inner] = table
+        around = nested.setdefault(group, {}) if group else nested
+        if isinstance(around, Section):  # its keys came before its tables
+            nested[group] = around.model_copy(update={inner: table})
+        else:
+            around[inner] = table
     return nested
 
 
@@ -222,6 +228,15 @@ def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
             study.hard_limit_s,
             source,
             f"is shorter than study.quiet_period_s = {study.quiet_period_s}; a study would never close by quiet",
+        )
+    free, refused_below = settings.retention.minimum_free_bytes, settings.node.min_free_bytes
+    if 0 < free <= refused_below:
+        key = "retention.minimum_free_bytes"
+        raise ConfigError(
+            key,
+            free,
+            given[key].source if key in given else "default",
+            f"is not more than node.min_free_bytes = {refused_below}: images would be refused before one is removed",
         )
     inference = settings.inference
     if inference.localiser == "totalsegmentator" and inference.totalsegmentator_timeout_s >= inference.timeout_s:

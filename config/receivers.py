@@ -9,18 +9,26 @@ from pydantic import Field, model_validator
 from config.words import (
     AbsolutePath,
     HostText,
+    HoursText,
     Levels,
+    Networks,
     ObjectWords,
     OptionalAETitle,
+    OptionalCount,
+    OptionalFactor,
     OptionalHost,
     OptionalPort,
+    OptionalPositive,
+    OptionalShare,
     PeerName,
     Port,
     Positive,
     Results,
     Section,
+    Sha256Text,
     Texts,
     UrlText,
+    UserText,
     VariableName,
     WrongTogether,
     is_secure,
@@ -38,6 +46,47 @@ class PeerSettings(Section):
     )
     host: OptionalHost = Field(default="", description="Its address or host name.")
     port: OptionalPort = Field(default=0, description="Its TCP port for C-ECHO and C-STORE.")
+    addresses: Networks = Field(
+        default=(),
+        description='Where its associations come from, in place of host: addresses and networks, as in "10.1.0.0/16".',
+    )
+    tls: bool = Field(
+        default=False,
+        description="DICOM over TLS both ways: we connect to it so, and its associations are accepted only so.",
+    )
+    tls_ca_file: AbsolutePath = Field(
+        default="",
+        description="PEM file of the authority that signed its certificate, or that certificate itself, for connecting "
+        "to it; empty: node.tls.ca_file, or the system's.",
+    )
+    tls_certificate_sha256: Sha256Text = Field(
+        default="",
+        description="Its certificate, pinned by SHA-256 fingerprint: trusted without an authority where we connect to "
+        "it, and its associations must show it.",
+    )
+    tls_server_name: OptionalHost = Field(
+        default="", description="Name that its certificate must bear where we connect to it; empty: its host."
+    )
+    tls_check_name: bool = Field(
+        default=True, description="false: any name will do, if its authority signed the certificate."
+    )
+    user_name: UserText = Field(
+        default="",
+        description="User that its association requests must name (user identity negotiation, PS3.7 D.3.3.7).",
+    )
+    user_passcode_env: VariableName = Field(
+        default="", description="Environment variable that holds that user's passcode; read at each association."
+    )
+    user_passcode_file: AbsolutePath = Field(
+        default="", description="Or the file that holds it and nothing else; read at each association."
+    )
+    our_user_name: UserText = Field(default="", description="User that we name where we connect to it.")
+    our_user_passcode_env: VariableName = Field(
+        default="", description="Environment variable that holds our passcode there; read at each association."
+    )
+    our_user_passcode_file: AbsolutePath = Field(
+        default="", description="Or the file that holds it and nothing else; read at each association."
+    )
     may_send: bool = Field(default=False, description="Its associations are accepted.")
     receives_results: bool = Field(default=False, description="Results are delivered to it.")
     enabled: bool = Field(default=True, description="false keeps the entry and treats it as if it were not there.")
@@ -65,6 +114,35 @@ class PeerSettings(Section):
         default="",
         description="Environment variable that holds the bearer token; read at each attempt, never stored.",
     )
+    storage_commitment: bool = Field(
+        default=False,
+        description="It is asked to commit to keep what it stored (PS3.4 annex J); its associations that report on that "
+        "are accepted also without may_send. The results are kept here until it did.",
+    )
+    delivery_hours: HoursText = Field(
+        default="",
+        description='When it takes deliveries, local time, as in "22:00-06:00"; empty: always.',
+    )
+    urgent_at_any_hour: bool = Field(
+        default=True, description="A positive result does not wait for delivery_hours."
+    )
+    attempts: OptionalCount = Field(default=None, description="As in [delivery], for this peer.")
+    backoff_initial_s: OptionalPositive = Field(default=None, description="As in [delivery], for this peer.")
+    backoff_factor: OptionalFactor = Field(default=None, description="As in [delivery], for this peer.")
+    backoff_maximum_s: OptionalPositive = Field(default=None, description="As in [delivery], for this peer.")
+    backoff_jitter: OptionalShare = Field(default=None, description="As in [delivery], for this peer.")
+    circuit_failures: OptionalCount = Field(default=None, description="As in [delivery], for this peer.")
+    circuit_open_s: OptionalPositive = Field(default=None, description="As in [delivery], for this peer.")
+    circuit_open_maximum_s: OptionalPositive = Field(default=None, description="As in [delivery], for this peer.")
+    give_up_after_s: OptionalPositive = Field(default=None, description="As in [delivery], for this peer.")
+    commitment_timeout_s: OptionalPositive = Field(default=None, description="As in [delivery], for this peer.")
+    commitment_attempts: OptionalCount = Field(default=None, description="As in [delivery], for this peer.")
+
+    @model_validator(mode="after")
+    def _can_be_asked_to_commit(self) -> Self:
+        if self.storage_commitment and self.stow_url:
+            raise WrongTogether("storage_commitment", "is DICOM's own: a peer that takes results by STOW-RS has none")
+        return self
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
@@ -73,6 +151,26 @@ class PeerSettings(Section):
         for key in ("ae_title", "host", "port"):
             if not getattr(self, key):
                 raise WrongTogether(key, "is required and not given")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_fits_together(self) -> Self:
+        for key in ("tls_ca_file", "tls_certificate_sha256", "tls_server_name"):
+            if getattr(self, key) and not self.tls:
+                raise WrongTogether(key, "means nothing without tls = true")
+        if not self.tls_check_name and not self.tls:
+            raise WrongTogether("tls_check_name", "means nothing without tls = true")
+        return self
+
+    @model_validator(mode="after")
+    def _users_fit_together(self) -> Self:
+        for user in ("user", "our_user"):
+            in_environment, in_file = f"{user}_passcode_env", f"{user}_passcode_file"
+            for key in (in_environment, in_file):
+                if getattr(self, key) and not getattr(self, f"{user}_name"):
+                    raise WrongTogether(key, f"means nothing without {user}_name")
+            if getattr(self, in_environment) and getattr(self, in_file):
+                raise WrongTogether(in_file, f"and {in_environment} are two places for one passcode: give one")
         return self
 
     @model_validator(mode="after")

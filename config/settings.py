@@ -8,12 +8,56 @@ Suffixes carry the unit: `_s` seconds, `_mb` mebibytes, `_bytes` bytes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from config.receivers import NotifySettings, PeerSettings, RouteSettings
-from config.words import AETitleText, HostText, ListeningPort, Positive, Section
+from config.upkeep import AuditSettings, QuarantineSettings, RetentionSettings
+from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Positive, Section, WrongTogether
+
+
+class NodeTlsSettings(Section):
+    """DICOM over TLS 1.2 and 1.3 (PS3.15 B.10 and B.12). The files are PEM; changed ones are in use with the next
+    connection, without a restart.
+    """
+
+    mode: Literal["off", "beside", "instead"] = Field(
+        default="off",
+        description="Whether the receiver speaks TLS: not at all, on tls.port beside the plain node.port, or on "
+        "tls.port instead of it.",
+    )
+    port: ListeningPort = Field(default=2762, description="TCP port of the receiver's TLS; 0 takes a free one.")
+    certificate: AbsolutePath = Field(
+        default="",
+        description="Our certificate with its chain; also shown to peers with tls = true that ask for one.",
+    )
+    key: AbsolutePath = Field(default="", description="Its key, without a passphrase; for the node's user alone.")
+    ca_file: AbsolutePath = Field(
+        default="",
+        description="Authority of those who connect to us, and of those we connect to where a peer has none of its "
+        "own; a self-signed certificate may stand here itself.",
+    )
+    client_certificates: Literal["required", "optional", "none"] = Field(
+        default="required", description="Whether who connects must show a certificate that ca_file signed."
+    )
+    handshake_timeout_s: Positive = Field(
+        default=5.0, description="A connection whose TLS handshake is not finished by then is closed."
+    )
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> Self:
+        if bool(self.certificate) != bool(self.key):
+            raise WrongTogether("key", "goes with certificate: give both or none")
+        if self.mode == "off":
+            return self
+        if not self.certificate:
+            raise WrongTogether("certificate", f'is needed where mode = "{self.mode}"')
+        if self.client_certificates != "none" and not self.ca_file:
+            raise WrongTogether(
+                "ca_file", f'is needed to check clients: client_certificates = "{self.client_certificates}"'
+            )
+        return self
 
 
 class NodeSettings(Section):
@@ -42,14 +86,34 @@ class NodeSettings(Section):
         le=4096,
         description="Of these, how many one address may hold, so that a broken peer cannot take all.",
     )
+    maximum_waiting: int = Field(
+        default=256,
+        ge=1,
+        le=65536,
+        description="Connections that have not asked for an association yet; they cost no thread. One more, and the "
+        "address that has the most loses the one that waits longest.",
+    )
+    maximum_waiting_per_address: int = Field(
+        default=32, ge=1, le=65536, description="Of these, how many one address may hold."
+    )
+    requests_per_second_per_address: Positive = Field(
+        default=25.0,
+        description="Association requests of one address that are looked at in a second; twice as many at once, and "
+        "more wait for their turn.",
+    )
+    request_timeout_s: Positive = Field(
+        default=15.0, description="A connection that has not asked for an association by then is closed (ARTIM)."
+    )
     network_timeout_s: Positive = Field(
-        default=60.0, description="An association that stays silent this long is aborted (also: connecting to a peer)."
+        default=60.0,
+        description="An association that stays silent this long is aborted, and one in which a PDU takes this long.",
     )
     min_free_bytes: int = Field(
         default=2_000_000_000,
         ge=0,
         description="Below this much free space in data_dir, C-STORE is answered with A700 (out of resources).",
     )
+    tls: NodeTlsSettings = NodeTlsSettings()
 
 
 class DatabaseSettings(Section):
@@ -153,6 +217,31 @@ class DeliverySettings(Section):
         description="Share by which each wait is varied, so that many deliveries do not come at once.",
     )
     timeout_s: Positive = Field(default=60.0, description="How long the peer may take to answer one C-STORE.")
+    circuit_failures: int = Field(
+        default=3,
+        ge=1,
+        le=10_000,
+        description="So many failures to reach a receiver in a row open its circuit: one delivery then probes it now and "
+        "then, and no attempt is counted.",
+    )
+    circuit_open_s: Positive = Field(
+        default=30.0, description="Wait before the first probe; after each failed one twice as long."
+    )
+    circuit_open_maximum_s: Positive = Field(default=300.0, description="No wait for a probe is longer than this.")
+    give_up_after_s: Positive = Field(
+        default=604_800.0,
+        description="A delivery whose receiver could not be reached for this long is FAILED and needs attention.",
+    )
+    commitment_timeout_s: Positive = Field(
+        default=3600.0,
+        description="How long a peer with storage_commitment may take to report before it is asked again.",
+    )
+    commitment_attempts: int = Field(
+        default=5,
+        ge=1,
+        le=10_000,
+        description="How often it is asked before the delivery is FAILED and needs attention.",
+    )
 
 
 class SchedulerSettings(Section):
@@ -202,6 +291,9 @@ class Settings(BaseModel):
     delivery: DeliverySettings = DeliverySettings()
     notify: NotifySettings = NotifySettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
+    retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
     peers: tuple[PeerSettings, ...] = ()
@@ -211,11 +303,12 @@ class Settings(BaseModel):
 def sections(of: type[BaseModel] = Settings, prefix: str = "") -> dict[str, type[Section]]:
     """The tables of the file by dotted name, in the file's order; `peers` and `routes` are not among them.
 
-    A table of tables (`notify`) is not there itself: it has no keys of its own.
+    A table of nothing but tables (`notify`) is not there itself: it has no keys of its own.
     """
     found: dict[str, type[Section]] = {}
     for name, field in of.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
-            found |= sections(kind, f"{prefix}{name}.") or {f"{prefix}{name}": kind}
+            found |= {f"{prefix}{name}": kind} if kind.own_keys() else {}
+            found |= sections(kind, f"{prefix}{name}.")
     return found

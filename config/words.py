@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -14,6 +15,15 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and a key it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def own_keys(cls) -> tuple[str, ...]:
+        """The names of its settings; tables inside it are sections of their own."""
+        return tuple(name for name, field in cls.model_fields.items() if not _is_section(field.annotation))
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _ae_title(value: str) -> str:
@@ -85,10 +95,39 @@ def _variable(value: str) -> str:
     return value
 
 
+def _user(value: str) -> str:
+    if value and (value != value.strip() or not value.isprintable()):
+        raise ValueError("a user name is printable text without outer spaces")
+    return value
+
+
+def _hours(value: str) -> str:
+    moment = r"([01]\d|2[0-3]):[0-5]\d"
+    if value and not re.fullmatch(f"{moment}-{moment}", value):
+        raise ValueError('hours are written like "22:00-06:00", or "" for always')
+    return value
+
+
 def _absolute(value: str) -> str:
     if value and not Path(value).is_absolute():
         raise ValueError("is an absolute path")
     return value
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError as error:
+            raise ValueError(f'an address or a network, as in "10.1.0.0/16" or "fd00::/8": {error}') from None
+    return _distinct(values)
+
+
+def _sha256(value: str) -> str:
+    text = value.replace(":", "").replace(" ", "").lower()
+    if text and not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError("is a certificate's SHA-256 fingerprint: 64 hexadecimal digits, with colons or without")
+    return text
 
 
 def is_secure(url: str) -> bool:
@@ -124,9 +163,13 @@ ObjectWords = Annotated[tuple[ObjectWord, ...], BeforeValidator(_one_or_listed),
 Results = Annotated[tuple[ResultWord, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
 Levels = Annotated[tuple[LevelWord, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
 PeerName = Annotated[str, AfterValidator(_peer_name), Field(min_length=1, max_length=64)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(_one_or_listed), AfterValidator(_networks)]
+Sha256Text = Annotated[str, AfterValidator(_sha256), Field(max_length=128)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+UserText = Annotated[str, AfterValidator(_user), Field(max_length=128)]
 UrlText = Annotated[str, AfterValidator(_url), Field(max_length=2048)]
 VariableName = Annotated[str, AfterValidator(_variable), Field(max_length=128)]
+HoursText = Annotated[str, AfterValidator(_hours)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute), Field(max_length=4096)]
 AETitleText = Annotated[str, AfterValidator(_ae_title)]
 HostText = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=255)]
@@ -136,3 +179,7 @@ OptionalPort = Annotated[int, Field(ge=0, le=65535)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ListeningPort = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+OptionalPositive = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+OptionalFactor = Annotated[float, Field(ge=1, le=100)] | None
+OptionalShare = Annotated[float, Field(ge=0, le=1)] | None
+OptionalCount = Annotated[int, Field(ge=1, le=10_000)] | None

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from config.errors import ConfigError
 from config.load import LoadedSettings, check_port_free
 from config.receivers import PeerSettings
-from config.settings import Settings
+from config.settings import NodeTlsSettings, Settings
 from dicom_node.bootstrap.localiser import totalsegmentator
+from dicom_node.bootstrap.receiver_tls import ports, tls_port
 from dicom_node.bootstrap.store import open_store, to_peer
 from dicom_node.core.errors import ConfigurationError, NodeError, PeerUnreachable
 
@@ -37,10 +38,11 @@ def run_checks(loaded: LoadedSettings) -> list[Check]:
     """Everything that can be looked at without starting the node. Never raises for a check that fails."""
     settings = loaded.settings
     is_running = _is_served(settings)
-    checks = [
-        Check(name="configuration", ok=True, detail=str(loaded.path)),
-        _port("receiver port", settings.node.host, settings.node.port, is_running),
-    ]
+    checks = [Check(name="configuration", ok=True, detail=str(loaded.path))]
+    names = {"node.port": "receiver port", "node.tls.port": "receiver TLS port"}
+    for key, port in ports(settings.node).items():
+        checks.append(_port(names[key], settings.node.host, port, is_running))
+    checks += _receiver_tls(settings)
     if settings.web.enabled:
         checks.append(_port("web port", settings.web.host, settings.web.port, is_running))
     checks += _storage(settings)
@@ -57,7 +59,7 @@ def echo_peer(settings: Settings, name: str) -> float:
     """C-ECHO to the configured peer; returns milliseconds. Raises ConfigurationError, PeerUnreachable."""
     from dicom_node.dimse.echo import echo
 
-    answer = echo(to_peer(_configured(settings, name)), settings.node.ae_title)
+    answer = echo(to_peer(_configured(settings, name), settings.node.tls), settings.node.ae_title)
     if not answer.ok:
         raise PeerUnreachable(f"peer {name}: {answer.why}")
     return answer.ms
@@ -77,7 +79,9 @@ def send_path(settings: Settings, path: Path, name: str, progress: Progress | No
         if progress is not None:
             progress(SENDING, done / len(files))
 
-    return send_files(to_peer(_configured(settings, name)), files, report, own_aet=settings.node.ae_title)
+    return send_files(
+        to_peer(_configured(settings, name), settings.node.tls), files, report, own_aet=settings.node.ae_title
+    )
 
 
 def _configured(settings: Settings, name: str) -> PeerSettings:
@@ -109,6 +113,20 @@ def _port(name: str, host: str, port: int, is_running: bool) -> Check:
             return Check(name=name, ok=True, detail=f"{host}:{port} is in use by the running node")
         return Check(name=name, ok=False, detail=str(error))
     return Check(name=name, ok=True, detail=f"{host}:{port} is free")
+
+
+def _receiver_tls(settings: Settings) -> list[Check]:
+    from dicom_node.dimse.tls import server_context
+
+    receiver = tls_port(settings.node.tls)
+    if receiver is None:
+        return []
+    try:
+        server_context(receiver)
+    except ConfigurationError as error:
+        return [Check(name="receiver TLS", ok=False, detail=str(error))]
+    detail = f"{receiver.files.certificate}, client certificates {receiver.client_certificates.value}"
+    return [Check(name="receiver TLS", ok=True, detail=detail)]
 
 
 def _storage(settings: Settings) -> list[Check]:
@@ -159,7 +177,7 @@ def _localiser(settings: Settings) -> list[Check]:
 def _peer(peer: PeerSettings, settings: Settings) -> Check:
     name = f"peer {peer.name}"
     if peer.stow_url and peer.receives_results:
-        return _stow(name, peer)
+        return _stow(name, peer, settings.node.tls)
     if not peer.receives_results:
         return Check(name=name, ok=True, detail=f"{peer.ae_title} only sends; not called")
     try:
@@ -169,11 +187,11 @@ def _peer(peer: PeerSettings, settings: Settings) -> Check:
     return Check(name=name, ok=True, detail=f"{peer.ae_title} answered C-ECHO in {elapsed_ms:.0f} ms")
 
 
-def _stow(name: str, peer: PeerSettings) -> Check:
+def _stow(name: str, peer: PeerSettings, tls: NodeTlsSettings) -> Check:
     from dicom_node.stow.probe import probe
 
     try:
-        elapsed_ms, status = probe(to_peer(peer))
+        elapsed_ms, status = probe(to_peer(peer, tls))
     except NodeError as error:
         return Check(name=name, ok=False, detail=str(error))
     return Check(name=name, ok=True, detail=f"{peer.stow_url} answered {status} in {elapsed_ms:.0f} ms")

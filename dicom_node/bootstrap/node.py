@@ -21,23 +21,36 @@ from config.load import LoadedSettings
 from config.settings import AnalysisSettings
 from config.watch import LivePeers
 from dicom_node.analysis.analyzer import ChildAnalyzer
+from dicom_node.analysis.evidence import last_stage
 from dicom_node.app.associations import RecordAssociations
 from dicom_node.app.close_studies import CloseStudies
+from dicom_node.app.commitment_duties import CommitmentDuties
 from dicom_node.app.receive_instance import ReceiveInstance
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
-from dicom_node.bootstrap.delivering import make_outbox, notice_workers, object_worker
+from dicom_node.bootstrap.delivering import (
+    commitment_duties,
+    make_outbox,
+    notice_workers,
+    object_worker,
+    take_reports,
+    terms_of,
+)
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
+from dicom_node.bootstrap.receiver_tls import plain_port, ports, tls_port
 from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
+from dicom_node.bootstrap.upkeep import held_in_quarantine, quarantine_limits, upkeep_tick
 from dicom_node.core.completeness import ClosePolicy
+from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 from dicom_node.core.peer import kinds_on_request
 from dicom_node.core.retry import RetryPolicy
+from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
 from dicom_node.observability import PrometheusCounters, configure_logging
 from dicom_node.ports import Clock, ResultEncoder
@@ -45,6 +58,7 @@ from dicom_node.scheduling import TickScheduler
 from dicom_node.web.app import WebSources, create_app, hosts_for
 from dicom_node.web.server import WebServer
 from storage.lock import hold_data_dir
+from storage.permissions import keep_to_ourselves
 
 log = structlog.get_logger(__name__)
 
@@ -66,9 +80,9 @@ class Node:
         self._owner = f"{self._owner_prefix}{uuid.uuid4().hex[:12]}"
         self._live_peers = LivePeers(loaded.path, self._settings.peers) if loaded.path else None
         self._peers = (
-            ConfiguredPeers.following(self._live_peers)
+            ConfiguredPeers.following(self._live_peers, self._settings.node.tls)
             if self._live_peers
-            else ConfiguredPeers.fixed(self._settings.peers)
+            else ConfiguredPeers.fixed(self._settings.peers, self._settings.node.tls)
         )
         self._counters = PrometheusCounters()
         self._exit = contextlib.ExitStack()
@@ -82,6 +96,11 @@ class Node:
         if self._server is None:
             raise RuntimeError("the node has not been started")
         return self._server.port
+
+    @property
+    def dicom_tls_port(self) -> int:
+        """The receiver's port with TLS; 0 where there is none."""
+        return self._server.tls_port if self._server else 0
 
     @property
     def web_port(self) -> int:
@@ -111,14 +130,16 @@ class Node:
 
     def _start(self, starting: contextlib.ExitStack) -> None:
         settings = self._settings
+        keep_to_ourselves()
         configure_logging(settings.log.level, settings.log.format)
         starting.enter_context(hold_data_dir(settings.node.data_dir))
         store = open_store(settings, self._clock)
         starting.callback(store.close)
-        requeue = Requeue(uow_factory=store.unit_of_work, clock=self._clock)
+        requeue = self._requeue(store)
+        duties = commitment_duties(settings, store, self._peers)
         self._sweep(store, requeue).run()
-        scheduler, health = self._scheduler(store, requeue)
-        self._server = self._receiver(store)
+        scheduler, health = self._scheduler(store, requeue, duties)
+        self._server = self._receiver(store, duties)
         self._listen(starting)
         scheduler.start()
         starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)
@@ -140,8 +161,11 @@ class Node:
             self._server.start()
         except OSError as error:
             node = self._settings.node
+            wanted = ports(node)
             raise ConfigurationError(
-                f"cannot listen on {node.host}:{node.port}: {error.strerror}", key="node.port", value=node.port
+                f"cannot listen on {node.host}:{' and '.join(map(str, wanted.values()))}: {error.strerror}",
+                key=next(iter(wanted)),
+                value=node.port,
             ) from error
         starting.callback(self._server.stop, STOP_TIMEOUT_S)
 
@@ -156,12 +180,27 @@ class Node:
             owner_prefix=self._owner_prefix,
         )
 
-    def _receiver(self, store: Store) -> DicomServer:
+    def _requeue(self, store: Store) -> Requeue:
+        general = terms_of(self._settings.delivery)
+
+        def terms(name: str) -> DeliveryTerms:
+            peer = self._peers.by_name(name)
+            return general if peer is None else peer.delivery.over(general)
+
+        return Requeue(
+            uow_factory=store.unit_of_work,
+            clock=self._clock,
+            lost_jobs_limit=self._settings.analysis.attempts,
+            terms_of=terms,
+            evidence_of=lambda job: last_stage(store.files.job_folder(job.id) / f"attempt-{job.attempt}"),
+        )
+
+    def _receiver(self, store: Store, duties: CommitmentDuties) -> DicomServer:
         node = self._settings.node
         return DicomServer(
             ae_title=node.ae_title,
             host=node.host,
-            port=node.port,
+            port=plain_port(node),
             peers=self._peers,
             receive=ReceiveInstance(
                 uow_factory=store.unit_of_work,
@@ -169,18 +208,28 @@ class Node:
                 clock=self._clock,
                 counters=self._counters,
                 min_free_bytes=node.min_free_bytes,
+                quarantine=quarantine_limits(self._settings),
             ),
             associations=RecordAssociations(uow_factory=store.unit_of_work, clock=self._clock),
+            commitment=CommitmentService(duties=duties, take_report=take_reports(self._settings, store, self._peers)),
             counters=self._counters,
             clock=self._clock,
             limits=ReceiverLimits(
                 maximum_associations=node.maximum_associations,
                 maximum_associations_per_address=node.maximum_associations_per_address,
+                maximum_waiting=node.maximum_waiting,
+                maximum_waiting_per_address=node.maximum_waiting_per_address,
+                requests_per_second_per_address=node.requests_per_second_per_address,
+                handshake_timeout_s=node.tls.handshake_timeout_s,
+                acse_timeout_s=node.request_timeout_s,
                 network_timeout_s=node.network_timeout_s,
             ),
+            tls=tls_port(node.tls),
         )
 
-    def _scheduler(self, store: Store, requeue: Requeue) -> tuple[TickScheduler, TickHealth]:
+    def _scheduler(
+        self, store: Store, requeue: Requeue, duties: CommitmentDuties
+    ) -> tuple[TickScheduler, TickHealth]:
         settings = self._settings
         stopping = _Stopping()
         ticks = node_ticks(
@@ -204,6 +253,7 @@ class Node:
                 outbox=make_outbox(settings, self._peers),
                 clock=self._clock,
             ),
+            commitment_duties=duties,
             notices=notice_workers(settings, store, counters=self._counters, owner=self._owner),
             is_stopping=stopping,
             period_s=settings.scheduler.tick_s,
@@ -211,6 +261,7 @@ class Node:
             delivery_workers=settings.delivery.workers,
             longest_analysis_s=settings.inference.timeout_s,
         )
+        ticks += (upkeep_tick(settings, store, self._counters),)
         health = TickHealth(ticks, clock=self._clock)
         scheduler = TickScheduler(ticks, health=health)
         stopping.ask = scheduler.is_stopping
@@ -245,6 +296,7 @@ class Node:
         web = self._settings.web
         live = self._live_peers
         self._counters.watch_ticks(health.reports)
+        self._counters.watch_quarantine(lambda: held_in_quarantine(store))
         sources = WebSources(
             unit_of_work=store.reading,
             clock=self._clock,

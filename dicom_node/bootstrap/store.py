@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import cast
 from urllib.parse import urlsplit
 
 from config.receivers import PeerSettings, RouteSettings
-from config.settings import Settings
+from config.settings import NodeTlsSettings, Settings
 from config.watch import LivePeers
+from dicom_node.core.delivery_terms import OwnTerms
+from dicom_node.core.hours import parse_hours
 from dicom_node.core.identifiers import AETitle
-from dicom_node.core.peer import Peer, StowEndpoint, object_choice
+from dicom_node.core.peer import Peer, PeerTls, StowEndpoint, UserIdentity, object_choice
 from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.ports import Clock, UnitOfWorkFactory
 from storage.database import Database, open_database
@@ -61,8 +64,11 @@ def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     )
 
 
-def to_peer(settings: PeerSettings) -> Peer:
-    """The configured peer in the node's own type. One that is a DICOMweb service alone is at that service's address."""
+def to_peer(settings: PeerSettings, tls: NodeTlsSettings) -> Peer:
+    """The configured peer in the node's own type; `tls` has what we show to it and whom we trust.
+
+    One that is a DICOMweb service alone is at that service's address.
+    """
     service = urlsplit(settings.stow_url)
     default_port = 443 if service.scheme == "https" else 80
     return Peer(
@@ -76,6 +82,45 @@ def to_peer(settings: PeerSettings) -> Peer:
         objects=object_choice(settings.objects),
         status_reports=settings.status_reports,
         stow=_stow(settings),
+        delivery=_own_terms(settings),
+        addresses=tuple(ip_network(word) for word in settings.addresses),
+        tls=_tls(settings, tls) if settings.tls else None,
+        must_identify_as=_user(settings.user_name, settings.user_passcode_env, settings.user_passcode_file),
+        identify_as=_user(settings.our_user_name, settings.our_user_passcode_env, settings.our_user_passcode_file),
+    )
+
+
+def _tls(settings: PeerSettings, own: NodeTlsSettings) -> PeerTls:
+    return PeerTls(
+        ca_file=settings.tls_ca_file or own.ca_file,
+        own_certificate=own.certificate,
+        own_key=own.key,
+        certificate_sha256=settings.tls_certificate_sha256,
+        server_name=settings.tls_server_name,
+        checks_name=settings.tls_check_name,
+    )
+
+
+def _user(name: str, variable: str, file: str) -> UserIdentity | None:
+    return UserIdentity(user_name=name, passcode_variable=variable, passcode_file=file) if name else None
+
+
+def _own_terms(settings: PeerSettings) -> OwnTerms:
+    return OwnTerms(
+        attempts=settings.attempts,
+        backoff_initial_s=settings.backoff_initial_s,
+        backoff_factor=settings.backoff_factor,
+        backoff_maximum_s=settings.backoff_maximum_s,
+        backoff_jitter=settings.backoff_jitter,
+        circuit_failures=settings.circuit_failures,
+        circuit_open_s=settings.circuit_open_s,
+        circuit_open_maximum_s=settings.circuit_open_maximum_s,
+        give_up_after_s=settings.give_up_after_s,
+        hours=parse_hours(settings.delivery_hours),
+        urgent_at_any_hour=settings.urgent_at_any_hour,
+        storage_commitment=settings.storage_commitment,
+        commitment_timeout_s=settings.commitment_timeout_s,
+        commitment_attempts=settings.commitment_attempts,
     )
 
 
@@ -110,22 +155,23 @@ def to_rule(settings: RouteSettings) -> RoutingRule:
 class ConfiguredPeers:
     """The PeerDirectory behind the configuration file; an accepted edit shows at the next call."""
 
-    def __init__(self, source: Callable[[], tuple[PeerSettings, ...]]) -> None:
+    def __init__(self, source: Callable[[], tuple[PeerSettings, ...]], tls: NodeTlsSettings) -> None:
         self._source = source
+        self._tls = tls
 
     @classmethod
-    def following(cls, live: LivePeers) -> ConfiguredPeers:
+    def following(cls, live: LivePeers, tls: NodeTlsSettings) -> ConfiguredPeers:
         """Peers that follow the file."""
-        return cls(live.peers)
+        return cls(live.peers, tls)
 
     @classmethod
-    def fixed(cls, peers: tuple[PeerSettings, ...]) -> ConfiguredPeers:
+    def fixed(cls, peers: tuple[PeerSettings, ...], tls: NodeTlsSettings) -> ConfiguredPeers:
         """Peers that never change: where there is no file."""
-        return cls(lambda: peers)
+        return cls(lambda: peers, tls)
 
     def peers(self) -> tuple[Peer, ...]:
         """All peers, disabled ones too."""
-        return tuple(to_peer(peer) for peer in self._source())
+        return tuple(to_peer(peer, self._tls) for peer in self._source())
 
     def by_name(self, name: str) -> Peer | None:
         """The peer of that name; None where there is none."""

@@ -1,4 +1,4 @@
-"""`cspine-node serve`, `check`, `migrate`, `doctor`, `conformance`: running a node and looking after it."""
+"""`cspine-node serve`, `check`, `migrate`, `conformance`: running a node and looking after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RED = 1
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
-    for command in (serve, check, migrate, doctor, conformance):
+    for command in (serve, check, migrate, conformance):
         app.command()(command)
 
 
@@ -25,10 +25,12 @@ def serve(
 ) -> None:
     """The node: receiver, scheduler, analysis, delivery, web page. Stops cleanly on SIGTERM."""
     from config.load import check_port_free
+    from dicom_node.bootstrap.receiver_tls import ports
 
     loaded = load(config, {"node.port": port, "web.port": web_port})
     settings, origin = loaded.settings, loaded.provenance
-    check_port_free(settings.node.host, settings.node.port, key="node.port", source=origin["node.port"])
+    for key, port in ports(settings.node).items():
+        check_port_free(settings.node.host, port, key=key, source=origin[key])
     if settings.web.enabled:
         check_port_free(settings.web.host, settings.web.port, key="web.port", source=origin["web.port"])
     from dicom_node import bootstrap
@@ -36,6 +38,8 @@ def serve(
     node = bootstrap.build_node(loaded)
     node.start()
     note(f"receiver: {settings.node.ae_title} at {settings.node.host}:{node.dicom_port}")
+    if node.dicom_tls_port:
+        note(f"receiver with TLS: {settings.node.ae_title} at {settings.node.host}:{node.dicom_tls_port}")
     if settings.web.enabled:
         note(f"worklist: http://{settings.web.host}:{node.web_port}/")
     node.run_until_signal()
@@ -64,31 +68,6 @@ def migrate(config: ConfigFile = None) -> None:
 
     bootstrap.open_store(settings).close()
     say("the database has the schema of this version")
-
-
-def doctor(
-    config: ConfigFile = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every file and compare its digest.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Compare files with rows: what is missing, damaged or known to no row. Changes nothing."""
-    settings = load(config).settings
-    from dicom_node import bootstrap
-    from dicom_node.cli.doctor import examine
-
-    store = bootstrap.open_store(settings)
-    try:
-        report = examine(store, deep=deep)
-    finally:
-        store.close()
-    if as_json:
-        answer_json({"studies": report.studies, "instances": report.instances, "complaints": report.complaints})
-    else:
-        say(f"{report.studies} studies, {report.instances} instances")
-        rows = [(c.what, c.file, c.detail) for c in report.complaints]
-        table(("what", "file", "detail"), rows, empty="files and rows agree")
-    if report.complaints:
-        raise typer.Exit(RED)
 
 
 def conformance(config: ConfigFile = None) -> None:

@@ -21,13 +21,14 @@ from dicom_node.dimse.admission import Admission, AssociationLog
 from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.dimse.guests import RoomLimits
 from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained, data_set_of
 from dicom_node.dimse.listener import Listener
 from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
 from dicom_node.dimse.refusals import Refusals
 from dicom_node.dimse.tls import ServerContext, TlsPort
 from dicom_node.dimse.upper_layer import Ending, NodeAssociation
-from dicom_node.dimse.waiting_room import RoomLimits, WaitingRoom
+from dicom_node.dimse.waiting_room import WaitingRoom
 from dicom_node.ports import Clock, Counters, PeerDirectory
 
 __all__ = ["AssociationLog", "DicomServer", "ReceiverLimits"]

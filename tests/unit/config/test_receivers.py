@@ -9,7 +9,7 @@ import pytest
 
 from config.errors import ConfigError
 from config.load import load_settings
-from config.settings import Settings
+from config.settings import NodeTlsSettings, Settings
 from config.words import LevelWord, ObjectWord, ResultWord
 from dicom_node.bootstrap.checks import echo_peer
 from dicom_node.bootstrap.store import to_peer
@@ -71,7 +71,7 @@ def test_a_service_alone_needs_no_ae_title(tmp_path):
     assert (peer.ae_title, peer.host, peer.port) == ("", "", 0)
     with pytest.raises(ConfigurationError, match="DICOMweb service alone"):
         echo_peer(Settings(peers=(peer,)), "cloud")
-    known = to_peer(peer)
+    known = to_peer(peer, NodeTlsSettings())
     assert (known.ae_title, known.host, known.port) == ("STOW-RS", "cloud.example", 8443)
 
 
