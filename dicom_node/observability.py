@@ -167,6 +167,9 @@ METRICS: Mapping[str, Metric] = {
     "instances_not_kept_aside": Metric(
         help="Refused instances of which no copy was kept because quarantine is full.", labels=("reason",)
     ),
+    "audit_messages": Metric(help="Audit messages recorded, by event.", labels=("event",)),
+    "audit_failures": Metric(help="Audit messages that could not be written or sent at once.", labels=("sink",)),
+    "audit_lost": Metric(help="Audit messages given up because too many wait.", labels=("sink",)),
     "studies_purged": Metric(help="Finished studies whose files were removed by [retention]."),
     "studies_closed": Metric(help="Studies closed, by what closed them.", labels=("event",)),
     "jobs_finished": Metric(help="Attempts at an analysis, by how they ended.", labels=("outcome",)),

@@ -1,0 +1,164 @@
+"""What happens on this node, as events of the audit trail (PS3.15 A.5.3). Pure: times and names are given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+
+from dicom_node.core.audit import (
+    Action,
+    AuditedPatient,
+    AuditedStudy,
+    AuditedThing,
+    AuditEvent,
+    Code,
+    Outcome,
+    Participant,
+)
+from dicom_node.core.study import PatientSummary
+
+
+class NoAudit:
+    """Records nothing: where the trail is switched off."""
+
+    def record(self, event: AuditEvent) -> None:
+        """Nothing."""
+
+
+def application_activity(*, started: bool, ae_title: str, launched_by: str, at: datetime) -> AuditEvent:
+    """The node has started, or is about to end (A.5.3.1)."""
+    return AuditEvent(
+        event=Code.APPLICATION_ACTIVITY,
+        event_type=Code.APPLICATION_START if started else Code.APPLICATION_STOP,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        participants=(
+            Participant(user_id="cspine-node", ae_titles=(ae_title,), is_requestor=False, role=Code.APPLICATION),
+            Participant(user_id=launched_by, is_requestor=True, role=Code.APPLICATION_LAUNCHER),
+        ),
+    )
+
+
+def begin_transfer(
+    *, source: Participant, destination: Participant, study: AuditedStudy, patient: PatientSummary, at: datetime
+) -> AuditEvent:
+    """The first instance of a study came on an association (A.5.3.3)."""
+    return AuditEvent(
+        event=Code.BEGIN_TRANSFERRING,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        participants=(source, destination),
+        objects=(study, _patient(patient)),
+    )
+
+
+def transferred(
+    *,
+    source: Participant,
+    destination: Participant,
+    study: AuditedStudy,
+    patient: PatientSummary,
+    at: datetime,
+    failure: str = "",
+) -> AuditEvent:
+    """Instances of a study were transferred, all of them where there is no `failure` (A.5.3.7)."""
+    return AuditEvent(
+        event=Code.INSTANCES_TRANSFERRED,
+        at=at,
+        action=Action.CREATE,
+        outcome=Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS,
+        outcome_description=failure,
+        participants=(source, destination),
+        objects=(study, _patient(patient)),
+    )
+
+
+def accessed(
+    *, user_id: str, address: str, study_instance_uid: str, patient: PatientSummary, at: datetime
+) -> AuditEvent:
+    """Somebody was shown a study and its results (A.5.3.6)."""
+    return AuditEvent(
+        event=Code.INSTANCES_ACCESSED,
+        at=at,
+        action=Action.READ,
+        outcome=Outcome.SUCCESS,
+        participants=(Participant(user_id=user_id, is_requestor=True, address=address),),
+        objects=(AuditedStudy(study_instance_uid=study_instance_uid), _patient(patient)),
+    )
+
+
+def queried(*, user_id: str, address: str, query: str, ae_title: str, at: datetime) -> AuditEvent:
+    """Somebody was shown a list of studies or deliveries (A.5.3.10)."""
+    return AuditEvent(
+        event=Code.QUERY,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        participants=(
+            Participant(user_id=user_id, is_requestor=True, role=Code.SOURCE, address=address),
+            Participant(user_id="cspine-node", is_requestor=False, role=Code.DESTINATION, ae_titles=(ae_title,)),
+        ),
+        objects=(AuditedThing(thing_id="worklist", id_type=Code.SEARCH_CRITERIA, query=query),),
+    )
+
+
+def study_deleted(*, study: AuditedStudy, patient: PatientSummary, ae_title: str, at: datetime) -> AuditEvent:
+    """The images of a study were removed by retention (A.5.3.8)."""
+    return AuditEvent(
+        event=Code.STUDY_DELETED,
+        at=at,
+        action=Action.DELETE,
+        outcome=Outcome.SUCCESS,
+        participants=(Participant(user_id="cspine-node", is_requestor=True, ae_titles=(ae_title,)),),
+        objects=(study, _patient(patient)),
+    )
+
+
+def contact_refused(*, calling_aet: str, address: str, ae_title: str, rule: str, why: str, at: datetime) -> AuditEvent:
+    """Somebody was not let in (A.5.3.11, Node Authentication)."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.NODE_AUTHENTICATION,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.MINOR_FAILURE,
+        outcome_description=rule,
+        participants=(
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+            Participant(
+                user_id=calling_aet or address, is_requestor=True, ae_titles=_titles(calling_aet), address=address
+            ),
+        ),
+        objects=(AuditedThing(thing_id=address or "unknown", id_type=Code.NODE_ID, detail=why),),
+    )
+
+
+def peers_changed(*, names: Iterable[str], source: str, ae_title: str, at: datetime) -> AuditEvent:
+    """The peers in use are others than before (A.5.3.11, Network Configuration)."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.NETWORK_CONFIGURATION,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        participants=(Participant(user_id="cspine-node", is_requestor=True, ae_titles=(ae_title,)),),
+        objects=(
+            AuditedThing(thing_id=source or "peers", id_type=Code.URI, detail=f"peers in use: {', '.join(names)}"),
+        ),
+    )
+
+
+def of_classes(sop_class_uids: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """How many instances of each SOP class."""
+    return tuple(sorted(Counter(sop_class_uids).items()))
+
+
+def _patient(patient: PatientSummary) -> AuditedPatient:
+    return AuditedPatient(patient_id=patient.patient_id, patient_name=patient.patient_name)
+
+
+def _titles(*ae_titles: str) -> tuple[str, ...]:
+    return tuple(title for title in ae_titles if title)
