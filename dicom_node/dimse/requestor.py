@@ -80,7 +80,10 @@ class _Progress:
 
     def note_connection(self, event: evt.Event) -> None:
         self.connected = True
-        event.assoc.dimse = _Answers(event.assoc)
+        association = event.assoc
+        association.dimse = answers = _Answers(association)
+        # pynetdicom serves an N-EVENT-REPORT in a thread of its own; here it waits for the one who asked for it.
+        association._serve_request = lambda message, context_id: answers.msg_queue.put((context_id, message))
         connection: Any = event.assoc.dul.socket
         connection = connection.socket
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -387,7 +387,10 @@ class NodeAssociation(Association):
             self.host.ended(self)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
-        if not self.association_id or self.must_end.is_set():
+        if threading.current_thread() is not self:
+            # pynetdicom begins a thread for each N-EVENT-REPORT, which a peer could do to us without end.
+            self.dimse.msg_queue.put((context_id, msg))
+        elif not self.association_id or self.must_end.is_set():
             self.abort()
         elif isinstance(msg, C_STORE) and msg.MessageIDBeingRespondedTo is None:
             self._serve_store(msg, context_id)

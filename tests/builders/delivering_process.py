@@ -11,8 +11,10 @@ from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.counting import NoCounters
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
 from dicom_node.core.delivery import Channel
+from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.identifiers import AETitle
 from dicom_node.core.peer import Peer
+from dicom_node.dimse.commitment import DimseCommitter
 from dicom_node.dimse.requestor import Timeouts
 from dicom_node.dimse.sender import DimseSender
 from storage.database import open_database
@@ -37,7 +39,14 @@ class _OnePeer:
 def worker(database: Any, port: int, *, life: int) -> DeliverResults:
     """A delivery worker of the node's `life`, to the PACS on this port."""
     sender = DimseSender(own_aet="CSPINE_AI", clock=_Clock(), timeouts=Timeouts(answer_s=10.0))
-    carrier = ObjectCarrier(uow_factory=database.unit_of_work, sender=sender, peers=_OnePeer(port), clock=_Clock())
+    carrier = ObjectCarrier(
+        uow_factory=database.unit_of_work,
+        sender=sender,
+        peers=_OnePeer(port),
+        clock=_Clock(),
+        committer=DimseCommitter(own_aet="CSPINE_AI"),
+        terms=DeliveryTerms(),
+    )
     return DeliverResults(
         uow_factory=database.unit_of_work,
         carriers={Channel.OBJECTS: carrier},

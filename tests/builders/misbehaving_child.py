@@ -51,7 +51,8 @@ def take_all_memory(request: dict[str, Any]) -> None:
 
 
 def quote_the_patient(request: dict[str, Any]) -> None:
-    print(f"reading {PATIENT}", flush=True)
+    sys.stdout.write(f"reading {PATIENT}\n")
+    sys.stdout.flush()
     raise KeyError(PATIENT)
 
 

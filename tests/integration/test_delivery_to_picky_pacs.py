@@ -14,6 +14,7 @@ from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.deliver_results import DeliverResults, DeliveryPolicy
 from dicom_node.cli.conformance_objects import CREATED
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState
+from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.finding import ResultKind as K
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.identifiers import AETitle
@@ -78,7 +79,14 @@ class DeliveringNode(Node):
     def restart(self):
         report = super().restart()
         sender = DimseSender(own_aet="CSPINE_AI", clock=self.clock, timeouts=QUICK)
-        carrier = ObjectCarrier(uow_factory=self.uow, sender=sender, peers=self.peers, clock=self.clock)
+        carrier = ObjectCarrier(
+            uow_factory=self.uow,
+            sender=sender,
+            peers=self.peers,
+            clock=self.clock,
+            committer=self.pacs,
+            terms=DeliveryTerms(),
+        )
         self.delivery = DeliverResults(
             uow_factory=self.uow,
             carriers={Channel.OBJECTS: carrier},
