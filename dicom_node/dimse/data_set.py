@@ -6,12 +6,15 @@ whose last element claims more bytes than there are was cut on its way and must 
 microseconds, because pixel data are stepped over, not read.
 
 Leniency, observed in the field: group lengths, odd lengths, elements out of order, an implicit element among explicit
-ones, a stray delimiter, trailing zeros. To edit safely: every loop advances or raises, and nesting has a limit.
+ones, a stray delimiter, trailing zeros. To edit safely: every loop advances or raises, nesting has a limit, and so has
+the number of elements looked at, because bytes can be read in two ways (`_after_unknown`) again and again. Whoever
+sends a data set chooses its bytes, and everybody else's threads wait for the walk.
 """
 
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,6 +69,8 @@ _SHORT_VRS = frozenset({
 # fmt: on
 _TEXT_DELIMITERS = {ord("\\"), ord("^"), ord("=")}  # where a code extension ends (PS3.5 6.1.2.5.3)
 _MAXIMUM_DEPTH = 64
+_MAXIMUM_ELEMENTS = 4_000_000  # looked at; those inside of what has a length are not
+_SCANNED_AT_ONCE = 65_536
 _MAXIMUM_VALUE = 65_536  # a wanted value longer than this is not one
 
 
@@ -87,11 +92,17 @@ class Head:
 def read_head(data_set: Buffer, encoding: Encoding, *, maximum_inflated_bytes: int = 1 << 30) -> Head:
     """The wanted attributes of a whole data set. Raises DataSetUnreadable."""
     if encoding.is_deflated:
-        data_set = _inflated(data_set, maximum_inflated_bytes)
-    raw, count = _Walk(memoryview(data_set), encoding).top_level()
+        with _inflating:
+            raw, count = _Walk(memoryview(_inflated(data_set, maximum_inflated_bytes)), encoding).top_level()
+    else:
+        raw, count = _Walk(memoryview(data_set), encoding).top_level()
     if count == 0:
         raise DataSetUnreadable("the data set has no elements")
     return Head(values=_decoded(raw), element_count=count)
+
+
+_inflating = threading.Lock()
+"""A megabyte can inflate to a gigabyte: one at a time."""
 
 
 def _inflated(data_set: Buffer, maximum: int) -> bytes:
@@ -115,6 +126,9 @@ class _Walk:
         order = "<" if encoding.is_little_endian else ">"
         self._view = view
         self._end = len(view)
+        self._content_end: int | None = None
+        # A whole data set has one element in eight bytes at most; twice that is for what is read in two ways.
+        self._left_to_look_at = min(self._end // 4 + 64, _MAXIMUM_ELEMENTS)
         self._is_implicit = encoding.is_implicit_vr
         self._tag = struct.Struct(order + "HH").unpack_from
         self._short = struct.Struct(order + "H").unpack_from
@@ -136,10 +150,16 @@ class _Walk:
 
     def _is_padding(self, position: int) -> bool:
         """Zeros to the end, after the last element (observed in the field)."""
-        rest = self._view[position : position + 8]
-        return position > 0 and not any(rest) and not any(self._view[position:])
+        if position == 0 or any(self._view[position : position + 8]):
+            return False
+        if self._content_end is None:
+            self._content_end = _end_of_content(self._view)
+        return position >= self._content_end
 
     def _element(self, position: int, is_implicit: bool) -> tuple[int, int, int, bytes]:
+        self._left_to_look_at -= 1
+        if self._left_to_look_at < 0:
+            raise DataSetUnreadable("the data set has more elements, or more ways to read them, than it has room for")
         if position + 8 > self._end:
             raise DataSetUnreadable(f"the data set ends inside an element's header at byte {position}")
         group, element = self._tag(self._view, position)
@@ -194,6 +214,14 @@ class _Walk:
             if inner == _SEQUENCE_END:
                 raise DataSetUnreadable(f"{_name(tag)} ends inside an item")
             position = self._after(inner, start, length, vr, is_implicit, depth)
+
+
+def _end_of_content(view: memoryview) -> int:
+    """Where nothing but zeros follows."""
+    end = len(view)
+    while end and not (part := bytes(view[max(0, end - _SCANNED_AT_ONCE) : end])).strip(b"\0"):
+        end -= len(part)
+    return end - (len(part) - len(part.rstrip(b"\0"))) if end else 0
 
 
 def _name(tag: int) -> str:

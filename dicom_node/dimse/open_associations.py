@@ -28,6 +28,7 @@ class ReceiverLimits:
     requests_per_second_per_address: float = 25.0
     maximum_pdu_bytes: int = 131_072
     maximum_instance_bytes: int = 2 << 30
+    maximum_inflated_bytes: int = 512 << 20
     handshake_timeout_s: float = 5.0
     acse_timeout_s: float = 15.0
     network_timeout_s: float = 60.0

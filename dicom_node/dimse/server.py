@@ -25,7 +25,7 @@ from dicom_node.dimse.guests import RoomLimits
 from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained, data_set_of
 from dicom_node.dimse.listener import Listener
 from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
-from dicom_node.dimse.refusals import Refusals
+from dicom_node.dimse.refusals import OnRefused, Refusals, nobody
 from dicom_node.dimse.tls import ServerContext, TlsPort
 from dicom_node.dimse.upper_layer import Ending, NodeAssociation
 from dicom_node.dimse.waiting_room import WaitingRoom
@@ -55,6 +55,7 @@ class DicomServer:
         tls: TlsPort | None = None,
         environ: Mapping[str, str] | None = None,
         commitment: CommitmentService | None = None,
+        on_refused: OnRefused = nobody,
     ) -> None:
         """`port` None: no plain port, `tls` None: no TLS port. `environ` (the process's) holds passcodes of users.
         Without `commitment` a request about storage commitment ends its association.
@@ -79,14 +80,15 @@ class DicomServer:
             recorded_in=associations,
             counters=counters,
             environ=os.environ if environ is None else environ,
+            on_refused=on_refused,
         )
-        self._refusals = Refusals(counters)
+        self._refusals = Refusals(counters, on_told=on_refused)
         self._room = WaitingRoom(_room_limits(self.limits), self)
         self._handler = StoreHandler(
             receive=receive,
             may_store=self._admission.may_store,
             counters=counters,
-            maximum_inflated_bytes=self.limits.maximum_instance_bytes,
+            maximum_inflated_bytes=self.limits.maximum_inflated_bytes,
         )
         self._listener: Listener | None = None
         self._tls_listener: Listener | None = None

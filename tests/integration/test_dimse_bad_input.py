@@ -322,7 +322,7 @@ def test_an_address_with_too_many_silent_connections_loses_the_one_that_waits_lo
 
 
 def test_a_request_beyond_what_may_have_threads_is_rejected_for_now():
-    limits = ReceiverLimits(maximum_associations_per_address=1, acse_timeout_s=1.0, network_timeout_s=5.0)
+    limits = ReceiverLimits(maximum_associations_per_address=1, acse_timeout_s=5.0, network_timeout_s=5.0)
     with running_node(limits=limits) as node:
         held = [associated(node)]
         node.server.may_associate = lambda address: False

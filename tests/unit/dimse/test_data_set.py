@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import time
 import zlib
 
 import pytest
@@ -179,3 +180,30 @@ def test_a_data_set_that_inflates_without_end_is_refused():
 
 def test_a_buffer_need_not_be_copied():
     assert read_head(io.BytesIO(UID).getbuffer(), EXPLICIT)[ds.SOP_INSTANCE_UID] == "1.2.3"
+
+
+def element(tag: tuple[int, int], vr: bytes, value: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<HH2s2xL", *tag, vr, len(value) if length is None else length) + value
+
+
+def test_a_data_set_of_empty_elements_is_walked_once_and_not_once_for_each_of_them():
+    zeros = bytes(8 * 50_000)
+    begun = time.perf_counter()
+    with pytest.raises(DataSetUnreadable):
+        read_head(zeros + b"\1\0\0\0\xff\xff\0\0", IMPLICIT)
+    # Fifty thousand looks at four hundred thousand bytes took ten minutes.
+    assert time.perf_counter() - begun < 20.0
+
+
+def test_a_data_set_that_can_be_read_in_two_ways_again_and_again_is_given_up():
+    # Each UN can be entered as implicit items, which come to no end, and as explicit ones, which hold the next UN.
+    start = element((0x0009, 0x1001), b"UN", b"", 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    begun = time.perf_counter()
+    with pytest.raises(DataSetUnreadable):
+        read_head(start * 60 + struct.pack("<HHL", 0x0009, 0x1002, 0) * 30_000, EXPLICIT)
+    assert time.perf_counter() - begun < 20.0
+
+
+def test_zeros_after_the_last_element_are_no_elements_however_many():
+    whole = encoded(a_data_set())
+    assert read_head(whole + bytes(200_001), EXPLICIT).element_count == read_head(whole, EXPLICIT).element_count
