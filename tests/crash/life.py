@@ -211,6 +211,7 @@ class Life:
     def __init__(self, root: Path, world: World, *, at: datetime = T0) -> None:
         self.root = root
         self.world = world
+        self._unclosed: list[str] = []
         self.database = _opened(root)
         self.node = DiskNode(root, world, database=self.database, at=at)
 
@@ -234,8 +235,15 @@ class Life:
         with suppress(StorageUnavailable):
             self.node.open_association(name)
         yield
+        self._unclosed.append(name)
+        self._close_associations()
+
+    def _close_associations(self) -> None:
+        """As the receiver: an end that could not be recorded is recorded a little later."""
         with suppress(StorageUnavailable):
-            self.node.close_association(name)
+            while self._unclosed:
+                self.node.close_association(self._unclosed[0])
+                self._unclosed.pop(0)
 
     def tick(self, call: Callable[[], Any]) -> None:
         """As the scheduler: what fails is tried again at the next tick."""
@@ -257,6 +265,7 @@ class Life:
     def settle(self) -> None:
         """Everything is sent and the node has had time for everything that waits."""
         for _ in range(14):
+            self._close_associations()
             self.send_what_is_missing()
             node = self.node
             for call in (

@@ -5,9 +5,10 @@ fsync, the names a folder had at its last fsync. `Tap` stands between Python and
 below one folder, whoever calls (the file store, pydicom, pathlib, the sync of the database's log), notes the syncs
 instead of waiting for them, and calls `before(step, path)` ahead of every open, write, sync, rename, unlink and mkdir.
 
-SQLite is real and writes from C, where nothing of this reaches; `watch_database` adds its statements that write and
-its commits. The model is right for it only while no checkpoint copies the log into the database, because the syncs of a
-checkpoint are SQLite's own; the tests see to it that none did.
+SQLite is real and writes from C, where nothing of this reaches; `watch_database` adds the begin of its write
+transactions and both sides of its commits, where it writes to its log. The model is right for it only while no
+checkpoint copies the log into the database, because the syncs of a checkpoint are SQLite's own; the tests see to it
+that none did.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Tree = dict[str, bytes | None]
 
 Before = Callable[[str, Path], None]
 
-_WRITES = ("INSERT", "UPDATE", "DELETE", "BEGIN IMMEDIATE")
+_TAKES_THE_PEN = "BEGIN IMMEDIATE"
 
 
 def tree_of(root: Path) -> Tree:
@@ -66,6 +67,7 @@ class Tap:
         self._names: dict[int, dict[str, int]] = {}
         self._pins: dict[int, int] = {}
         self._is_inside = False
+        self._half_written: set[str] = set()
         self._saved: list[tuple[Any, str, Any]] = []
 
     # -- what is left -------------------------------------------------------------------------------------------
@@ -194,9 +196,11 @@ class Tap:
         real = getattr(os, name)
 
         def call(descriptor: int, data: Any) -> Any:
-            self.tell(name, _path_of(descriptor))
+            path = _path_of(descriptor)
+            self.tell(name, path)
             # Half of it: a disk that fills up, or dies, in the middle of a file. Whoever writes goes on with the rest.
-            if name == "writev" and not self._is_inside and _path_of(descriptor).startswith(self._root + os.sep):
+            if name == "writev" and path not in self._half_written and path.startswith(self._root + os.sep):
+                self._half_written.add(path)
                 data = [data[0][: (len(data[0]) + 1) // 2]]
             return real(descriptor, data)
 
@@ -250,19 +254,19 @@ class Tap:
 
 @contextmanager
 def watch_database(engine: Engine, tap: Tap) -> Iterator[None]:
-    """Statements that write and both sides of each commit are steps of `tap`, named by the database's file."""
+    """The begin and both sides of the commit of write transactions are steps of `tap`, named by the database's file."""
     dialect: Any = engine.dialect
     file = str(engine.url.database)
     execute, plain, commit = dialect.do_execute, dialect.do_execute_no_params, dialect.do_commit
 
     def on_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-        if statement.startswith(_WRITES):
-            tap.tell("statement", file)
+        if statement == _TAKES_THE_PEN:
+            tap.tell("begin", file)
         execute(cursor, statement, parameters, context)
 
     def on_plain(cursor: Any, statement: str, context: Any = None) -> None:
-        if statement.startswith(_WRITES):
-            tap.tell("statement", file)
+        if statement == _TAKES_THE_PEN:
+            tap.tell("begin", file)
         plain(cursor, statement, context)
 
     def on_commit(connection: Any) -> None:

@@ -14,13 +14,14 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from dicom_node.core.errors import StorageUnavailable
 from storage.database import SQLITE_FILE, open_database
-from tests.crash.life import STORY, Life, World, begin_with, check
+from tests.crash.life import STORY, Action, Life, World, begin_with, check
 from tests.crash.platter import Tap, Tree, tree_of, watch_database
 from tests.unit.app.node import T0, silenced
 
@@ -54,6 +55,7 @@ class Moment:
 
     def __init__(self, number: int, step: str, path: Path, action: str, world: World, at: datetime) -> None:
         self.label = f"point {number} ({action}: {step} {path})"
+        self.action = action
         self.world = world.copy()
         self.at = at
         self.left: dict[str, Tree] = {}
@@ -132,62 +134,61 @@ def test_a_node_that_ends_at_any_point_loses_nothing(moments: tuple[Path, list[M
 
 
 class FailingDisk:
-    """Raises `code` at point `at`, and where `is_full` at every later one of the action but removals."""
+    """Raises `code` at point `at`, and where `is_full` at every later one of the action but removals.
+
+    Nothing fails and nothing is counted while it `is_sound`.
+    """
 
     def __init__(self, at: int, code: int, *, is_full: bool) -> None:
         self.points = 0
         self.failed_at = ""
-        self.space_is_back = False
+        self.is_sound = False
         self._at, self._code, self._is_full = at, code, is_full
 
     def before(self, step: str, path: Path) -> None:
+        if self.is_sound:
+            return
         number, self.points = self.points, self.points + 1
-        goes_on = self._is_full and number > self._at and not self.space_is_back and not _gives_back(step)
+        goes_on = self._is_full and number > self._at and not _gives_back(step)
         if number != self._at and not goes_on:
             return
         self.failed_at = self.failed_at or f"{step} {path}"
-        if step in ("statement", "commit", "committed"):
+        if step in ("begin", "commit", "committed"):
             words = "database or disk is full" if self._is_full else "disk I/O error"
             raise sqlite3.OperationalError(words)
         raise OSError(self._code, os.strerror(self._code), str(path))
-
-    def end_of_action(self) -> None:
-        self.space_is_back = bool(self.failed_at)
 
 
 def _gives_back(step: str) -> bool:
     return step in ("unlink", "remove", "rmdir")
 
 
-def live_with(disk: FailingDisk, root: Path, empty_store: Tree) -> str:
-    """A life in which the disk fails once, or is full for one action; returns the action. Ends as if it had not."""
-    begin_with(empty_store, root)
-    world, failed_in = World(), ""
+def live_on_with(disk: FailingDisk, root: Path, moment: Moment, act: Action) -> None:
+    """A life that begins at `moment`, in whose next action the disk fails once, or is full to its end."""
+    begin_with(moment.left[KILLED], root)
+    world = moment.world.copy()
     with Tap(root, disk.before) as tap:
-        life = started(root, world, disk)
+        disk.is_sound = moment.action != STORY[0][0]  # the start is gone through once
+        life = started(root, world, moment.at, disk)
+        disk.is_sound = False
         with watch_database(life.database.engine, tap):
-            for action, act in STORY:
-                act(life)
-                if disk.failed_at and not disk.space_is_back:
-                    failed_in = action
-                    disk.end_of_action()
-                if life.database.failure:
-                    life = started_again(life)
+            act(life)
+            disk.is_sound = True
+            if life.database.failure:
+                life = started_again(life)
             life.settle()
-    started_again(life).settle()
     life = started_again(life)
     check(life)
     life.end()
-    return failed_in
 
 
-def started(root: Path, world: World, disk: FailingDisk) -> Life:
-    """The first start that succeeds; a service manager starts a node that could not."""
+def started(root: Path, world: World, at: datetime, disk: FailingDisk) -> Life:
+    """The first start that succeeds; a service manager starts a node again that could not."""
     try:
-        return Life(root, world)
+        return Life(root, world, at=at)
     except StorageUnavailable:
-        disk.end_of_action()
-        return Life(root, world)
+        disk.is_sound = True
+        return Life(root, world, at=at)
 
 
 def started_again(life: Life) -> Life:
@@ -196,21 +197,20 @@ def started_again(life: Life) -> Life:
     return Life(life.root, life.world, at=life.node.clock.at)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.xdist_group("crash-faults")
+@pytest.mark.parametrize(("action", "act"), STORY, ids=[action for action, _act in STORY])
 @pytest.mark.parametrize(("code", "is_full"), [(errno.EIO, False), (errno.ENOSPC, True)], ids=["EIO", "ENOSPC"])
 def test_a_disk_that_fails_or_is_full_at_any_point_loses_nothing(
-    folder: Path, empty_store: Tree, code: int, is_full: bool, part: int
+    moments: tuple[Path, list[Moment]], action: str, act: Action, code: int, is_full: bool
 ) -> None:
-    at, parts = part, 4
-    while True:
+    root, lived = moments
+    beginning = next(moment for moment in lived if moment.action == action)
+    for at in count():
         disk = FailingDisk(at, code, is_full=is_full)
-        action = ""
         try:
-            action = live_with(disk, folder / "failing", empty_store)
+            live_on_with(disk, root, beginning, act)
         except Exception as error:
             error.add_note(f"{errno.errorcode[code]} at point {at} ({action}: {disk.failed_at})")
             raise
         if not disk.failed_at:
             break
-        at += parts
-    assert at > 200, "the life was shorter than it should be"
