@@ -88,6 +88,7 @@ class Node:
         self._exit = contextlib.ExitStack()
         self._stop_asked = threading.Event()
         self._server: DicomServer | None = None
+        self._why_broken: Callable[[], str] = lambda: ""
         self._web: WebServer | None = None
 
     @property
@@ -120,13 +121,20 @@ class Node:
         log.info("node_stopped", ae_title=self._settings.node.ae_title)
 
     def run_until_signal(self) -> None:
-        """Serve until SIGTERM or SIGINT, then stop."""
+        """Serve until SIGTERM or SIGINT, then stop.
+
+        Raises StorageUnavailable, stopped as well, where the database can be trusted again only after a new start:
+        whoever watches over the process gives it one.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop_asked.set())
         # A wait without a timeout would keep Python from running the signal handler on some platforms.
-        while not self._stop_asked.wait(1.0):
-            pass
+        why_broken = ""
+        while not why_broken and not self._stop_asked.wait(1.0):
+            why_broken = self._why_broken()
         self.stop()
+        if why_broken:
+            raise StorageUnavailable(why_broken)
 
     def _start(self, starting: contextlib.ExitStack) -> None:
         settings = self._settings
@@ -137,6 +145,8 @@ class Node:
         starting.callback(store.close)
         requeue = self._requeue(store)
         duties = commitment_duties(settings, store, self._peers)
+        store.database.empty_log()
+        self._why_broken = lambda: store.database.failure
         self._sweep(store, requeue).run()
         scheduler, health = self._scheduler(store, requeue, duties)
         self._server = self._receiver(store, duties)
