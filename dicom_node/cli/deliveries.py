@@ -13,6 +13,7 @@ from dicom_node.cli.studies import opened_store, operator_actions
 from dicom_node.core.delivery import DeliveryState
 
 if TYPE_CHECKING:
+    from dicom_node.core.commitment import CommitmentRequest
     from dicom_node.core.delivery import Delivery, ObjectStatus
     from dicom_node.core.history import HistoryEntry
 
@@ -52,7 +53,7 @@ def show(
 ) -> None:
     """One delivery in full: the answer to each object, what was sent instead of what and why, its history."""
     from dicom_node.app.operator_actions import UnknownDelivery
-    from dicom_node.app.queries import delivery_json, history_json
+    from dicom_node.app.queries import delivery_json, history_json, request_json
 
     with opened_store(config) as store, store.reading() as uow:
         found = uow.deliveries.get(delivery)
@@ -60,37 +61,133 @@ def show(
             raise UnknownDelivery(f"there is no delivery {delivery}; `deliveries list` shows those there are")
         subject = f"delivery:{delivery}"
         history = [entry for entry in uow.history.of_study(found.study_instance_uid) if entry.subject == subject]
+        requests = uow.commitments.requests_of(delivery)
     if as_json:
-        answer_json({**delivery_json(found), "history": [history_json(entry) for entry in history]})
+        asked = [request_json(request) for request in requests]
+        answer_json(
+            {**delivery_json(found), "commitments": asked, "history": [history_json(entry) for entry in history]}
+        )
         return
-    _show(found, history)
+    _show(found, requests, history)
 
 
 @app.command()
 def retry(
-    delivery: Annotated[int, typer.Argument(metavar="ID", help="A delivery from `deliveries list`.")],
+    delivery: Annotated[int | None, typer.Argument(metavar="[ID]", help="A delivery from `deliveries list`.")] = None,
+    peer: Annotated[
+        str | None, typer.Option("--peer", help="Instead: everything that failed at this receiver.")
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a failed delivery again; what the peer holds already is not sent twice."""
+    """Send a failed delivery again, or all that failed at one receiver; what it holds already is not sent twice."""
     from dicom_node.app.queries import delivery_json
 
+    if (delivery is None) == (peer is None):
+        raise typer.BadParameter("give the number of a delivery, or --peer with a receiver's name.")
     with opened_store(config) as store:
-        retried = operator_actions(store).retry_delivery(delivery, actor=operator())
+        actions = operator_actions(store)
+        if peer is not None:
+            retried = actions.retry_peer(peer, actor=operator())
+        else:
+            assert delivery is not None
+            retried = (actions.retry_delivery(delivery, actor=operator()),)
     if as_json:
-        answer_json(delivery_json(retried))
+        found = [delivery_json(each) for each in retried]
+        answer_json(found if peer is not None else found[0])
+        return
+    for each in retried:
+        say(f"delivery {each.id} to {each.peer} is {each.state.value}")
+
+
+@app.command()
+def receivers(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """What waits for each receiver, and which ones could not be reached when they were last tried."""
+    from dicom_node.app.queries import list_receivers
+
+    with opened_store(config) as store, store.reading() as uow:
+        found = list_receivers(uow)
+    if as_json:
+        answer_json([receiver.as_json() for receiver in found])
+        return
+    table(
+        ("receiver", "channel", "state", "waiting", "failures", "since", "next probe", "why"),
+        [
+            (
+                receiver.peer,
+                receiver.channel.value,
+                receiver.state,
+                receiver.waiting,
+                receiver.circuit.failures if receiver.circuit else 0,
+                when(receiver.circuit.failing_since if receiver.circuit else None),
+                when(receiver.circuit.probe_at if receiver.circuit else None),
+                receiver.circuit.why if receiver.circuit else "",
+            )
+            for receiver in found
+        ],
+        empty="nothing waits, and every receiver was reached when it was last tried",
+    )
+
+
+@app.command()
+def reset(
+    receiver: Annotated[str, typer.Argument(help="A receiver from `deliveries receivers`.")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try a receiver again at once that could not be reached; a running node does so at its next tick."""
+    with opened_store(config) as store:
+        operator_actions(store).reset_circuit(receiver, actor=operator())
+    if as_json:
+        answer_json({"receiver": receiver})
     else:
-        say(f"delivery {retried.id} to {retried.peer} is {retried.state.value}")
+        say(f"{receiver} is tried again at once")
 
 
-def _show(delivery: Delivery, history: Sequence[HistoryEntry]) -> None:
+@app.command()
+def commitments(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many, the newest first.")] = 50,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What scanners asked this node to commit to, and what they were told."""
+    from dicom_node.app.queries import duty_json
+
+    with opened_store(config) as store, store.reading() as uow:
+        found = uow.commitments.duties(limit=limit)
+    if as_json:
+        answer_json([duty_json(duty) for duty in found])
+        return
+    table(
+        ("asked at", "by", "instances", "attempts", "next attempt", "finished", "outcome"),
+        [
+            (
+                when(duty.asked_at),
+                duty.peer,
+                len(duty.references),
+                duty.attempt,
+                when(duty.next_attempt_at),
+                when(duty.finished_at),
+                duty.outcome,
+            )
+            for duty in found
+        ],
+        empty="nobody has asked",
+    )
+
+
+def _show(delivery: Delivery, requests: Sequence[CommitmentRequest], history: Sequence[HistoryEntry]) -> None:
     by_route = f", by route {delivery.route}" if delivery.route else ""
     say(f"delivery {delivery.id} ({delivery.channel.value}) to {delivery.peer}{by_route}: {delivery.state.value}")
-    say(f"  study {delivery.study_instance_uid}, revision {delivery.revision}; attempt {delivery.attempt}")
+    urgent = "; urgent" if delivery.is_urgent else ""
+    say(f"  study {delivery.study_instance_uid}, revision {delivery.revision}; attempt {delivery.attempt}{urgent}")
     if delivery.failure:
         say(f"  {delivery.failure}")
     for entry in delivery.substitutions:
         say(f"  {entry}")
+    for request in requests:
+        said = f"{len(request.committed)} kept, {len(request.failed)} not" if request.reported_at else "no report yet"
+        say(f"  asked to commit at {when(request.asked_at)}: {said}")
     answers = {status.sop_instance_uid: status for status in delivery.statuses}
     table(
         ("kind", "SOP Instance UID", "answer", "answered at"),

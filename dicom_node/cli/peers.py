@@ -36,6 +36,12 @@ StowUrl = Annotated[str | None, typer.Option("--stow-url", help="Results go by S
 StowToken = Annotated[
     str | None, typer.Option("--stow-token-env", help="The environment variable that holds its bearer token.")
 ]
+Commits = Annotated[
+    bool | None, typer.Option("--storage-commitment/--no-storage-commitment", help="Is it asked to commit to results?")
+]
+Hours = Annotated[
+    str | None, typer.Option("--delivery-hours", help='When it takes results, as in "22:00-06:00"; empty: always.')
+]
 Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Is the entry in use?")]
 
 
@@ -78,6 +84,8 @@ def add(
     status_reports: StatusReports = None,
     stow_url: StowUrl = None,
     stow_token_env: StowToken = None,
+    storage_commitment: Commits = None,
+    delivery_hours: Hours = None,
     enabled: Enabled = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -93,6 +101,8 @@ def add(
         "status_reports": status_reports,
         "stow_url": stow_url,
         "stow_token_env": stow_token_env,
+        "storage_commitment": storage_commitment,
+        "delivery_hours": delivery_hours,
         "enabled": enabled,
     }
     change = _editor(config).add({"name": name, **_given(given)}, who=operator())
@@ -112,6 +122,8 @@ def edit(
     status_reports: StatusReports = None,
     stow_url: StowUrl = None,
     stow_token_env: StowToken = None,
+    storage_commitment: Commits = None,
+    delivery_hours: Hours = None,
     enabled: Enabled = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -129,6 +141,8 @@ def edit(
             "status_reports": status_reports,
             "stow_url": stow_url,
             "stow_token_env": stow_token_env,
+            "storage_commitment": storage_commitment,
+            "delivery_hours": delivery_hours,
             "enabled": enabled,
         }
     )

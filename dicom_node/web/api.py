@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
-from dicom_node.app.queries import delivery_json, list_worklist, quarantine_json, study_detail
+from dicom_node.app.queries import (
+    delivery_json,
+    duty_json,
+    list_receivers,
+    list_worklist,
+    quarantine_json,
+    study_detail,
+)
 from dicom_node.core.quarantine import QuarantineState
 from dicom_node.core.worklist import WorklistState
+from dicom_node.web.accesses import note_access, note_query
 
 if TYPE_CHECKING:
     from dicom_node.web.app import WebSources
@@ -27,6 +35,7 @@ def studies(
     """Studies with the one word for where they stand. `status` filters within `limit`."""
     with _sources(request).unit_of_work() as uow:
         rows = list_worklist(uow, limit=limit, offset=offset)
+    note_query(request)
     return [row.as_json() for row in rows if status is None or row.status.state is status]
 
 
@@ -41,6 +50,7 @@ def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
         detail = study_detail(uow, study_instance_uid)
     if detail is None:
         raise HTTPException(404, "this node has never received the study")
+    note_access(request, detail.study)
     return detail.as_json()
 
 
@@ -59,6 +69,20 @@ def quarantine(
     states = None if state is None else [state]
     with _sources(request).unit_of_work() as uow:
         return [quarantine_json(entry) for entry in uow.quarantine.list(states=states, limit=limit, offset=offset)]
+
+
+@router.get("/receivers", summary="What waits for each receiver, and which could not be reached")
+def receivers(request: Request) -> list[dict[str, Any]]:
+    """`state` is reachable, failing (tried again soon) or open (left alone and probed now and then)."""
+    with _sources(request).unit_of_work() as uow:
+        return [receiver.as_json() for receiver in list_receivers(uow)]
+
+
+@router.get("/commitments", summary="What scanners asked this node to commit to, newest first")
+def commitments(request: Request, limit: Limit = 100) -> list[dict[str, Any]]:
+    """Each request with what the scanner was told."""
+    with _sources(request).unit_of_work() as uow:
+        return [duty_json(duty) for duty in uow.commitments.duties(limit=limit)]
 
 
 @router.get("/peers", summary="The configured peers as they are now")

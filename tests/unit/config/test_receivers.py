@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +13,9 @@ from config.load import load_settings
 from config.settings import NodeTlsSettings, Settings
 from config.words import LevelWord, ObjectWord, ResultWord
 from dicom_node.bootstrap.checks import echo_peer
+from dicom_node.bootstrap.delivering import terms_of
 from dicom_node.bootstrap.store import to_peer
+from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import ConfigurationError
 from dicom_node.core.finding import LEVELS, ResultKind
 from dicom_node.core.peer import AUTO
@@ -56,6 +59,13 @@ def test_objects_are_a_word_or_a_list(tmp_path, text, objects):
         ("stow_url = 'http://cloud/x'\nstow_token_env = 'T'", "stow_url", "token would be readable"),
         ("stow_url = 'https://c'\nstow_token_env = 'Bearer abc'", "stow_token_env", "not the secret itself"),
         ("stow_url = 'https://c'\nstow_client_key = '/k'", "stow_client_key", "both or none"),
+        ("stow_url = 'https://c'\nstorage_commitment = true", "storage_commitment", "STOW-RS has none"),
+        ("delivery_hours = '22-6'", "delivery_hours", '"22:00-06:00"'),
+        ("attempts = 0", "attempts", "greater than or equal to 1"),
+        ("backoff_factor = 0.5", "backoff_factor", "greater than or equal to 1"),
+        ("backoff_jitter = 2.0", "backoff_jitter", "less than or equal to 1"),
+        ("circuit_open_s = 0.0", "circuit_open_s", "greater than 0"),
+        ("commitment_timeout_s = 'long'", "commitment_timeout_s", "valid number"),
         ("stow_url = 'https://c'\nstow_ca_file = 'ca.pem'", "stow_ca_file", "absolute path"),
     ],
 )
@@ -177,3 +187,18 @@ def test_a_peer_that_a_route_names_is_not_removed_under_it(tmp_path):
     with pytest.raises(ConfigError, match="no peer is called 'pacs'"):
         editor.remove("pacs", who="me")
     assert "name = 'pacs'" in file.read_text()
+
+
+def test_a_peer_is_served_on_its_own_terms_where_it_has_some_and_as_all_others_where_not(tmp_path):
+    own = "attempts = 4\ndelivery_hours = '22:00-06:00'\nstorage_commitment = true\ncommitment_timeout_s = 60.0\n"
+    settings = loaded(tmp_path, "[delivery]\ncircuit_failures = 7\nattempts = 9\n" + PEER + own)
+    terms = to_peer(settings.peers[0], NodeTlsSettings()).delivery.over(terms_of(settings.delivery))
+    assert (terms.retry.max_attempts, terms.circuit.failures) == (4, 7)
+    assert (str(terms.hours), terms.urgent_at_any_hour) == ("22:00-06:00", True)
+    assert (terms.commitment.wanted, terms.commitment.timeout_s, terms.commitment.attempts) == (True, 60.0, 5)
+
+
+def test_the_node_s_own_defaults_are_those_of_the_configuration():
+    assert terms_of(Settings().delivery) == replace(
+        DeliveryTerms(), retry=replace(DeliveryTerms().retry, jitter=Settings().delivery.backoff_jitter)
+    )

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from dicom_node.app.ticks import TickReport
+from dicom_node.core.commitment import Reference
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.observability import PrometheusCounters
 from dicom_node.ports import UnitOfWork
@@ -47,6 +48,25 @@ def test_the_api_lists_and_shows_studies_with_the_words_of_the_command_line(node
     assert [level["level"] for level in study["result"]["levels"]] == ["C1", "C2", "C3", "C4", "C5", "C6", "C7"]
     assert [delivery["peer"] for delivery in api.get("/api/v1/deliveries").json()] == ["pacs"]
     assert api.get("/api/v1/peers").json()["peers"][0]["ae_title"] == "PACS"
+
+
+def test_the_api_tells_which_receivers_could_not_be_reached_and_what_waits_for_them(node: Node) -> None:
+    node.pacs.away = {"pacs"}
+    node.receive_study()
+    node.settle(turns=4)
+    (receiver,) = web(node).get("/api/v1/receivers").json()
+    assert (receiver["peer"], receiver["state"], receiver["waiting"]) == ("pacs", "open", 1)
+    assert receiver["why"] == "PeerUnreachable: pacs does not take a TCP connection"
+    node.pacs.away = set()
+    node.settle(turns=10)
+    assert web(node).get("/api/v1/receivers").json() == []
+
+
+def test_the_api_tells_what_scanners_asked_the_node_to_commit_to(node: Node) -> None:
+    asked = (Reference(sop_class_uid="1.2", sop_instance_uid="1.2.3"),)
+    node.duties.take_on("2.25.7", asked, calling_aet="SCANNER", peer="scanner")
+    (duty,) = web(node).get("/api/v1/commitments").json()
+    assert (duty["transaction_uid"], duty["peer"], duty["instances"]) == ("2.25.7", "scanner", 1)
 
 
 def test_the_api_pages_and_filters(node: Node) -> None:
