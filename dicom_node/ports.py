@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from dicom_node.core.audit import AuditEvent
 from dicom_node.core.circuit import Circuit
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, CommitmentRequest, Reference
 from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
@@ -408,6 +409,12 @@ class PeerDirectory(Protocol):
 
     def peers(self) -> tuple[Peer, ...]: ...
     def by_name(self, name: str) -> Peer | None: ...
+
+
+class AuditLog(Protocol):
+    """Where what happened to whose data is recorded. Never raises, never waits for a network."""
+
+    def record(self, event: AuditEvent) -> None: ...
 
 
 class Counters(Protocol):

@@ -68,5 +68,5 @@ class Quarantined:
     def totals(self) -> QuarantineTotals:
         held = _quarantine.c.state == QuarantineState.HELD.value
         statement = select(func.count(), func.coalesce(func.sum(_quarantine.c.size_bytes), 0)).where(held)
-        files, size_bytes = self._transaction.read(statement).one()
-        return QuarantineTotals(files=files, size_bytes=int(size_bytes))
+        row = self._transaction.read(statement).one()
+        return QuarantineTotals(files=row[0], size_bytes=int(row[1]))

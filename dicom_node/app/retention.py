@@ -59,6 +59,7 @@ class ApplyRetention:
         clock: Clock,
         counters: Counters,
         policy: RetentionPolicy,
+        on_purged: Callable[[StudyIntake], None] = lambda study: None,
         hold: Callable[[], AbstractContextManager[bool]] = lambda: nullcontext(True),
     ) -> None:
         self._uow = uow_factory
@@ -66,6 +67,7 @@ class ApplyRetention:
         self._clock = clock
         self._counters = counters
         self._policy = policy
+        self._on_purged = on_purged
         self._hold = hold
 
     def tick(self) -> int:
@@ -122,6 +124,7 @@ class ApplyRetention:
             uow.commit()
         self._remove_files(removed)
         self._counters.count(counting.STUDIES_PURGED)
+        self._on_purged(study)
         log.info("study_purged", study=study_key(study.study_instance_uid), files=len(removed.files), why=why)
         return 1
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from config.receivers import Hl7Settings, WebhookSettings
 from config.settings import DeliverySettings, Settings
+from dicom_node.app.audited import AuditedCarrier
 from dicom_node.app.carry_notices import NoticeCarrier
 from dicom_node.app.carry_objects import ObjectCarrier
 from dicom_node.app.commitment_duties import CommitmentDuties
@@ -28,7 +29,7 @@ from dicom_node.dimse.sender import DimseSender
 from dicom_node.notify.mllp import Hl7Notifier, Listener
 from dicom_node.notify.oru import Parties
 from dicom_node.notify.webhook import Receiver, WebhookNotifier
-from dicom_node.ports import Clock, Counters, Notifier, PeerDirectory, StorageCommitter
+from dicom_node.ports import AuditLog, Clock, Counters, Notifier, PeerDirectory, StorageCommitter
 from dicom_node.stow.sender import StowSender
 
 
@@ -43,7 +44,7 @@ def make_outbox(settings: Settings, peers: PeerDirectory) -> Outbox:
 
 
 def object_worker(
-    settings: Settings, store: Store, peers: PeerDirectory, *, counters: Counters, owner: str
+    settings: Settings, store: Store, peers: PeerDirectory, *, counters: Counters, audit: AuditLog, owner: str
 ) -> DeliverResults:
     """Delivers objects to peers, by C-STORE or STOW-RS as each is configured."""
     answer_s = settings.delivery.timeout_s
@@ -59,7 +60,15 @@ def object_worker(
         committer=committer(settings),
         terms=terms_of(settings.delivery),
     )
-    return _worker(settings, store, {Channel.OBJECTS: carrier}, counters=counters, owner=owner, peers=peers)
+    audited = AuditedCarrier(
+        carrier,
+        audit=audit,
+        uow_factory=store.reading,
+        peers=peers,
+        clock=store.clock,
+        ae_title=settings.node.ae_title,
+    )
+    return _worker(settings, store, {Channel.OBJECTS: audited}, counters=counters, owner=owner, peers=peers)
 
 
 def committer(settings: Settings) -> StorageCommitter:

@@ -23,6 +23,8 @@ from config.watch import LivePeers
 from dicom_node.analysis.analyzer import ChildAnalyzer
 from dicom_node.analysis.evidence import last_stage
 from dicom_node.app.associations import RecordAssociations
+from dicom_node.app.audit_events import NoAudit
+from dicom_node.app.audited import AuditedPeers, AuditedReceiver
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.commitment_duties import CommitmentDuties
 from dicom_node.app.receive_instance import ReceiveInstance
@@ -31,6 +33,7 @@ from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
+from dicom_node.bootstrap.auditing import audit_trail
 from dicom_node.bootstrap.delivering import (
     commitment_duties,
     make_outbox,
@@ -53,7 +56,7 @@ from dicom_node.core.retry import RetryPolicy
 from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
 from dicom_node.observability import PrometheusCounters, configure_logging
-from dicom_node.ports import Clock, ResultEncoder
+from dicom_node.ports import AuditLog, Clock, PeerDirectory, ResultEncoder
 from dicom_node.scheduling import TickScheduler
 from dicom_node.web.app import WebSources, create_app, hosts_for
 from dicom_node.web.server import WebServer
@@ -79,11 +82,13 @@ class Node:
         self._owner_prefix = f"{self._settings.node.ae_title}:"
         self._owner = f"{self._owner_prefix}{uuid.uuid4().hex[:12]}"
         self._live_peers = LivePeers(loaded.path, self._settings.peers) if loaded.path else None
-        self._peers = (
+        self._configured_peers = (
             ConfiguredPeers.following(self._live_peers, self._settings.node.tls)
             if self._live_peers
             else ConfiguredPeers.fixed(self._settings.peers, self._settings.node.tls)
         )
+        self._peers: PeerDirectory = self._configured_peers
+        self._audit: AuditLog = NoAudit()
         self._counters = PrometheusCounters()
         self._exit = contextlib.ExitStack()
         self._stop_asked = threading.Event()
@@ -143,6 +148,14 @@ class Node:
         starting.enter_context(hold_data_dir(settings.node.data_dir))
         store = open_store(settings, self._clock)
         starting.callback(store.close)
+        self._audit = starting.enter_context(audit_trail(settings, self._clock, self._counters))
+        self._peers = AuditedPeers(
+            self._configured_peers,
+            audit=self._audit,
+            clock=self._clock,
+            ae_title=settings.node.ae_title,
+            source=str(self._live_peers.file) if self._live_peers else "",
+        )
         requeue = self._requeue(store)
         duties = commitment_duties(settings, store, self._peers)
         store.database.empty_log()
@@ -207,11 +220,7 @@ class Node:
 
     def _receiver(self, store: Store, duties: CommitmentDuties) -> DicomServer:
         node = self._settings.node
-        return DicomServer(
-            ae_title=node.ae_title,
-            host=node.host,
-            port=plain_port(node),
-            peers=self._peers,
+        receiver = AuditedReceiver(
             receive=ReceiveInstance(
                 uow_factory=store.unit_of_work,
                 files=store.files,
@@ -221,6 +230,18 @@ class Node:
                 quarantine=quarantine_limits(self._settings),
             ),
             associations=RecordAssociations(uow_factory=store.unit_of_work, clock=self._clock),
+            audit=self._audit,
+            clock=self._clock,
+            ae_title=node.ae_title,
+        )
+        return DicomServer(
+            ae_title=node.ae_title,
+            host=node.host,
+            port=plain_port(node),
+            peers=self._peers,
+            receive=receiver.receive,
+            associations=receiver,
+            on_refused=receiver.refused,
             commitment=CommitmentService(duties=duties, take_report=take_reports(self._settings, store, self._peers)),
             counters=self._counters,
             clock=self._clock,
@@ -237,9 +258,7 @@ class Node:
             tls=tls_port(node.tls),
         )
 
-    def _scheduler(
-        self, store: Store, requeue: Requeue, duties: CommitmentDuties
-    ) -> tuple[TickScheduler, TickHealth]:
+    def _scheduler(self, store: Store, requeue: Requeue, duties: CommitmentDuties) -> tuple[TickScheduler, TickHealth]:
         settings = self._settings
         stopping = _Stopping()
         ticks = node_ticks(
@@ -255,7 +274,9 @@ class Node:
             ),
             requeue=requeue,
             run_analysis=self._analysis(store),
-            deliver_results=object_worker(settings, store, self._peers, counters=self._counters, owner=self._owner),
+            deliver_results=object_worker(
+                settings, store, self._peers, counters=self._counters, audit=self._audit, owner=self._owner
+            ),
             report_status=ReportStatus(
                 uow_factory=store.unit_of_work,
                 files=store.files,
@@ -271,7 +292,7 @@ class Node:
             delivery_workers=settings.delivery.workers,
             longest_analysis_s=settings.inference.timeout_s,
         )
-        ticks += (upkeep_tick(settings, store, self._counters),)
+        ticks += (upkeep_tick(settings, store, self._counters, self._audit),)
         health = TickHealth(ticks, clock=self._clock)
         scheduler = TickScheduler(ticks, health=health)
         stopping.ask = scheduler.is_stopping
@@ -318,6 +339,7 @@ class Node:
             peers_problem=lambda: live.problem if live else "",
             ae_title=self._settings.node.ae_title,
             version=version("cspine-node"),
+            audit=self._audit,
         )
         return WebServer(create_app(sources, allowed_hosts=hosts_for(web.host)), host=web.host, port=web.port)
 

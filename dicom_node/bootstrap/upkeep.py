@@ -6,15 +6,18 @@ from datetime import timedelta
 from functools import partial
 
 from config.settings import Settings
+from dicom_node.app.audit_events import study_deleted
 from dicom_node.app.quarantine import Quarantine
 from dicom_node.app.retention import ApplyRetention, RetentionPolicy
 from dicom_node.app.set_aside import QuarantineLimits
 from dicom_node.app.ticks import STALE_AFTER_PERIODS, Tick
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.store import Store
+from dicom_node.core.audit import AuditedStudy
 from dicom_node.core.errors import NodeError
 from dicom_node.core.quarantine import QuarantineTotals
-from dicom_node.ports import Counters
+from dicom_node.core.study import StudyIntake
+from dicom_node.ports import AuditLog, Counters
 from storage.lock import removal
 
 
@@ -41,14 +44,21 @@ def held_in_quarantine(store: Store) -> QuarantineTotals | None:
         return None
 
 
-def upkeep_tick(settings: Settings, store: Store, counters: Counters) -> Tick:
+def upkeep_tick(settings: Settings, store: Store, counters: Counters, audit: AuditLog) -> Tick:
     """Retention and the age of quarantine, now and then."""
+
+    def deleted(study: StudyIntake) -> None:
+        gone = AuditedStudy(study_instance_uid=study.study_instance_uid)
+        at, ae_title = store.clock.now(), settings.node.ae_title
+        audit.record(study_deleted(study=gone, patient=study.patient, ae_title=ae_title, at=at))
+
     retention = ApplyRetention(
         uow_factory=store.unit_of_work,
         files=store.files,
         clock=store.clock,
         counters=counters,
         policy=retention_policy(settings),
+        on_purged=deleted,
         hold=partial(removal, settings.node.data_dir),
     )
     quarantine, age_days = quarantine_of(store), settings.quarantine.maximum_age_days

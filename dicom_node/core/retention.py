@@ -37,7 +37,9 @@ class StudyFacts:
     @property
     def last_moved_at(self) -> datetime:
         """When the last image, close, analysis or delivery was."""
-        ends = [self.study.closed_at, *(work.finished_at for work in (*self.jobs, *self.deliveries))]
+        ends = [self.study.closed_at]
+        ends += [job.finished_at for job in self.jobs]
+        ends += [delivery.finished_at for delivery in self.deliveries]
         return max([self.study.last_received_at, *(at for at in ends if at is not None)])
 
 

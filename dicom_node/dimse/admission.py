@@ -20,6 +20,7 @@ from dicom_node.dimse.contexts import (
 )
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.open_associations import OpenAssociations
+from dicom_node.dimse.refusals import OnRefused, nobody
 from dicom_node.dimse.upper_layer import NodeAssociation
 from dicom_node.ports import Counters, PeerDirectory
 
@@ -50,8 +51,10 @@ class Admission:
         recorded_in: AssociationLog,
         counters: Counters,
         environ: Mapping[str, str],
+        on_refused: OnRefused = nobody,
     ) -> None:
         """`environ` is where passcodes of users stand."""
+        self._on_refused = on_refused
         self._own_aet = own_aet
         self._peers = peers
         self._addresses_of = addresses_of
@@ -115,6 +118,9 @@ class Admission:
             why=refused.why,
             calling_aet=association.calling_aet,
             address=association.address,
+        )
+        self._on_refused(
+            calling_aet=association.calling_aet, address=association.address, rule=refused.rule, why=refused.why
         )
         association.is_rejected = True
         association.acse.send_reject(refused.result, refused.source, refused.reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -16,12 +17,30 @@ _EVERY_S = 10.0
 _MOST_REMEMBERED = 1024
 
 
+class OnRefused(Protocol):
+    """Is told of somebody who was not let in. Must not raise."""
+
+    def __call__(self, *, calling_aet: str, address: str, rule: str, why: str) -> None: ...
+
+
+def nobody(*, calling_aet: str, address: str, rule: str, why: str) -> None:
+    """Is not told."""
+
+
 class Refusals:
     """Safe for use from several threads. The log gets the first of a kind from an address, and then one in ten seconds
     with the number of those in between."""
 
-    def __init__(self, counters: Counters, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        *,
+        on_told: OnRefused = nobody,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_told` is told what the log is told."""
         self._counters = counters
+        self._on_told = on_told
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._told: dict[tuple[str, str, str], tuple[float, int]] = {}
@@ -33,6 +52,7 @@ class Refusals:
         if withheld is not None:
             more = {"withheld": withheld} if withheld else {}
             log.warning(event, address=address, rule=rule, why=why, **more)
+            self._on_told(calling_aet="", address=address, rule=rule, why=why)
 
     def _turn(self, kind: tuple[str, str, str]) -> int | None:
         """How many were not told since the last one; None where this one is not told either."""

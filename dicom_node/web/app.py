@@ -16,13 +16,17 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.ticks import TickReport
-from dicom_node.ports import Clock, PeerDirectory, UnitOfWorkFactory
+from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
 from dicom_node.web import api, operation, pages
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
 
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+_NO_AUDIT = NoAudit()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,7 @@ class WebSources:
 
     `job_folder` is where a job's analysis and encoding leave their pictures and reports. `readiness` says why the
     node is not ready, empty where it is; `peers_problem` says why the configuration file as it stands is not in use.
+    `audit` is told who was shown what.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -43,6 +48,7 @@ class WebSources:
     peers_problem: Callable[[], str] = lambda: ""
     ae_title: str = ""
     version: str = ""
+    audit: AuditLog = _NO_AUDIT
 
 
 def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from dicom_node.app.queries import list_worklist, study_detail
 from dicom_node.core.worklist import WorklistState
+from dicom_node.web.accesses import note_access, note_query
 from dicom_node.web.guards import REPORT_POLICY
 from dicom_node.web.shown import (
     Leftovers,
@@ -53,6 +54,8 @@ def worklist(
     sources = _sources(request)
     with sources.unit_of_work() as uow:
         found = list_worklist(uow, limit=PAGE_LENGTH + 1, offset=(page - 1) * PAGE_LENGTH)
+    if part != "rows":  # the page refreshes itself: whoever is shown it was recorded when it was opened
+        note_query(request)
     rows = [shown_row(row) for row in found[:PAGE_LENGTH] if status is None or row.status.state is status]
     context = {
         "rows": sorted(rows, key=urgency),
@@ -72,6 +75,7 @@ def study(request: Request, study_instance_uid: str) -> Response:
         detail = study_detail(uow, study_instance_uid)
     if detail is None:
         return _page(request, "unknown_study.html", {"uid": study_instance_uid}, status_code=404)
+    note_access(request, detail.study)
     left = leftovers_of(sources.job_folder(detail.job.id)) if detail.job else Leftovers()
     return _page(request, "study.html", {"study": shown_study(detail), "left": left})
 
@@ -125,6 +129,7 @@ def _left_by(request: Request, study_instance_uid: str) -> Leftovers:
         detail = study_detail(uow, study_instance_uid)
     if detail is None or detail.job is None:
         raise HTTPException(404, "no such study")
+    note_access(request, detail.study)
     return leftovers_of(sources.job_folder(detail.job.id))
 
 

@@ -1,0 +1,53 @@
+"""Who was shown what, for the audit trail. There is no log-in: a person is known by the address alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from dicom_node.app.audit_events import accessed, queried
+from dicom_node.core.study import StudyIntake
+
+if TYPE_CHECKING:
+    from dicom_node.web.app import WebSources
+
+_NOBODY = "not logged in"
+
+
+def note_query(request: Request) -> None:
+    """Somebody was shown a list that names patients."""
+    sources = _sources(request)
+    query = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    sources.audit.record(
+        queried(
+            user_id=_NOBODY,
+            address=_address(request),
+            query=query,
+            ae_title=sources.ae_title,
+            at=sources.clock.now(),
+        )
+    )
+
+
+def note_access(request: Request, study: StudyIntake) -> None:
+    """Somebody was shown a study."""
+    sources = _sources(request)
+    sources.audit.record(
+        accessed(
+            user_id=_NOBODY,
+            address=_address(request),
+            study_instance_uid=study.study_instance_uid,
+            patient=study.patient,
+            at=sources.clock.now(),
+        )
+    )
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _sources(request: Request) -> WebSources:
+    sources: WebSources = request.app.state.sources
+    return sources
