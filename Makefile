@@ -2,6 +2,7 @@
 # make test   set up, then the whole suite
 # make bench  speed and memory, beside a peer in the same run
 # make lint   static checks
+# make fuzz   ten minutes (FUZZ_SECONDS) of bytes nobody should send, and floods of half a minute each
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,13 +11,17 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 VIEWER := tests/viewer/node_modules/.package-lock.json
 
-.PHONY: demo test bench lint peers viewer clean
+.PHONY: demo test fuzz bench lint peers viewer clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/cspine-node demo --out demo-out
 
 test: $(VENV)/.installed-test peers viewer
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed-test
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(BIN)/python -m pytest -q tests/integration/test_dimse_fuzz.py
+	@FLOOD_SECONDS=$(or $(FLOOD_SECONDS),30) $(BIN)/python -m pytest -q tests/integration/test_dimse_floods.py
 
 bench: $(VENV)/.installed-test
 	@$(BIN)/python tests/benchmarks/run.py
