@@ -177,8 +177,10 @@ class Deliveries:
     def waiting(self) -> dict[tuple[Channel, str], int]:
         states = (DeliveryState.PENDING.value, DeliveryState.RETRY_WAIT.value)
         columns = (_delivery.c.channel, _delivery.c.peer)
-        statement = select(*columns, func.count()).where(_delivery.c.state.in_(states)).group_by(*columns)
-        return {(Channel(channel), peer): count for channel, peer, count in self._transaction.read(statement)}
+        is_waiting = _delivery.c.state.in_(states)
+        statement = select(*columns, func.count().label("waiting")).where(is_waiting).group_by(*columns)
+        rows = self._transaction.read(statement).mappings()
+        return {(Channel(row["channel"]), row["peer"]): row["waiting"] for row in rows}
 
     def expired(self, now: datetime) -> tuple[Delivery, ...]:
         return self._deliveries(_leased.expired(self._transaction, now))

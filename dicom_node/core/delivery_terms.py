@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dicom_node.core.hours import ALWAYS, Hours
 from dicom_node.core.retry import RetryPolicy
@@ -99,4 +99,5 @@ AS_ALL_OTHERS = OwnTerms()
 
 
 def _with(general: Terms, **own: float | None) -> Terms:
-    return replace(general, **{name: value for name, value in own.items() if value is not None})
+    given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+    return replace(general, **given)

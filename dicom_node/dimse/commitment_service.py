@@ -92,7 +92,7 @@ class CommitmentService:
         response.AffectedSOPInstanceUID = request.RequestedSOPInstanceUID
         response.ActionTypeID = request.ActionTypeID
         response.Status = _status_of(take_on, association)
-        association.dimse.send_msg(response, context.context_id)
+        association.dimse.send_msg(response, _id(context))
         if duties and not association.is_reporting:
             self._report_here(association, duties[0], context)
 
@@ -106,7 +106,7 @@ class CommitmentService:
             self._take_report(report, calling_aet=association.calling_aet)
             return SUCCESS
 
-        association.dimse.send_msg(answer_to(request, _status_of(take, association)), context.context_id)
+        association.dimse.send_msg(answer_to(request, _status_of(take, association)), _id(context))
 
     def _report_here(self, association: NodeAssociation, duty: CommitmentDuty, context: PresentationContext) -> None:
         """Report while the peer is still there. What does not come to its end here is reported later."""
@@ -121,7 +121,7 @@ class CommitmentService:
             event = report_message(said, classes, _syntax(context), message_id=message_id)
             if _is_leaving(association):
                 return
-            association.dimse.send_msg(event, context.context_id)
+            association.dimse.send_msg(event, _id(context))
             if self._is_taken(association, message_id):
                 self._duties.reported(duty, said)
 
@@ -169,6 +169,10 @@ def _status_of(action: Callable[[], int], association: NodeAssociation) -> int:
 
     contained(lambda: statuses.append(action()), refuse)
     return statuses[0]
+
+
+def _id(context: PresentationContext) -> int:
+    return int(context.context_id or 0)
 
 
 def _syntax(context: PresentationContext) -> str:

@@ -14,7 +14,7 @@ from pynetdicom import build_context, build_role, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_STORE, DIMSEPrimitive
+from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_node.core.errors import (
@@ -80,7 +80,7 @@ class _Progress:
 
     def note_connection(self, event: evt.Event) -> None:
         self.connected = True
-        association = event.assoc
+        association: Any = event.assoc
         association.dimse = answers = _Answers(association)
         # pynetdicom serves an N-EVENT-REPORT in a thread of its own; here it waits for the one who asked for it.
         association._serve_request = lambda message, context_id: answers.msg_queue.put((context_id, message))
@@ -129,14 +129,14 @@ class Session:
             raise self._broken(f"answered message {response.MessageIDBeingRespondedTo}, not {request.MessageID}")
         return StoreAnswer(status=int(response.Status), comment=str(response.ErrorComment or ""))
 
-    def _exchange(self, request: DIMSEPrimitive, context_id: int) -> object:
+    def _exchange(self, request: C_STORE, context_id: int) -> object:
         """The response; None where the association ended or the time is up."""
         if not self._association.is_established:
             return None
         self.send(request, context_id)
         return self.receive()
 
-    def send(self, message: DIMSEPrimitive, context_id: int) -> None:
+    def send(self, message: C_STORE | N_ACTION | N_EVENT_REPORT, context_id: int) -> None:
         """Hand one message to the association; nothing happens where that is over."""
         if self._association.is_established:
             self._association.dimse.send_msg(message, context_id)
