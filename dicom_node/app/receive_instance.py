@@ -9,6 +9,9 @@ A file without a row (a kill between the two) is found by the sweep at start-up.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +88,8 @@ class ReceiveInstance:
         self._clock = clock
         self._counters = counters
         self._min_free_bytes = min_free_bytes
+        self._arriving_bytes = 0
+        self._guard = threading.Lock()
         self._set_aside = SetAside(
             uow_factory=uow_factory, files=files, clock=clock, counters=counters, limits=quarantine
         )
@@ -97,8 +102,8 @@ class ReceiveInstance:
         """
         try:
             header = self._checked_header(incoming)
-            self._require_space()
-            return self._store(incoming, header)
+            with self._space_for(incoming):
+                return self._store(incoming, header)
         except RejectedInput as rejection:
             self._counters.count(counting.INSTANCES_REJECTED, reason=rejection.reason)
             raise
@@ -125,20 +130,38 @@ class ReceiveInstance:
             calling_aet=incoming.calling_aet,
         )
         try:
-            self._require_space()
-            self._set_aside.refused_bytes(incoming.head, incoming.data_set, about)
+            with self._space_for(incoming):
+                self._set_aside.refused_bytes(incoming.head, incoming.data_set, about)
         except (RejectedInput, StorageUnavailable, StorageConflict) as error:
             self._counters.count(counting.INSTANCES_NOT_KEPT_ASIDE, reason=rejection.reason)
             log.warning("rejected_instance_not_kept_aside", reason=rejection.reason, why=str(error))
 
-    def _require_space(self) -> None:
+    @contextmanager
+    def _space_for(self, incoming: IncomingInstance) -> Iterator[None]:
+        """The reserve stays free even when this instance and all that are being written now are on the disk.
+
+        What the others have written of theirs counts twice, as used and as to come: on the safe side.
+        """
+        size_bytes = len(incoming.head) + memoryview(incoming.data_set).nbytes
+        with self._guard:
+            self._arriving_bytes += size_bytes
+            arriving_bytes = self._arriving_bytes
+        try:
+            self._require_space(arriving_bytes)
+            yield
+        finally:
+            with self._guard:
+                self._arriving_bytes -= size_bytes
+
+    def _require_space(self, arriving_bytes: int) -> None:
         try:
             free_bytes = self._files.free_bytes()
         except StorageUnavailable as error:
             raise _out_of_resources("storage_unavailable", str(error)) from error
-        if free_bytes < self._min_free_bytes:
+        if free_bytes - arriving_bytes < self._min_free_bytes:
             raise _out_of_resources(
-                "low_space", f"{free_bytes} bytes are free, {self._min_free_bytes} are kept in reserve"
+                "low_space",
+                f"{free_bytes} bytes are free, {arriving_bytes} arrive and {self._min_free_bytes} are kept in reserve",
             )
 
     def _store(self, incoming: IncomingInstance, header: InstanceHeader) -> Indexed:

@@ -125,10 +125,11 @@ def test_without_room_on_the_disk_rubbish_is_refused_as_what_it_is_and_not_kept(
 
 
 def test_below_the_watermark_the_sender_is_told_that_resources_are_out(node):
-    node.files.free = 999
-    assert rejected(node, incoming()).status == 0xA700
-    node.files.free = 1000
-    assert node.receive(incoming()) is Indexed.NEW
+    image = incoming()
+    node.files.free = 1000 + len(image.head) + len(image.data_set) - 1
+    assert rejected(node, image).status == 0xA700
+    node.files.free += 1
+    assert node.receive(image) is Indexed.NEW
 
 
 def test_a_disk_that_fails_is_answered_with_out_of_resources(node):
