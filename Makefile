@@ -3,6 +3,8 @@
 # make bench  speed and memory, beside a peer in the same run
 # make lint   static checks
 # make fuzz   ten minutes (FUZZ_SECONDS) of bytes nobody should send, and floods of half a minute each
+# make sbom   sbom.cdx.json, a CycloneDX bill of materials of what is installed
+# make audit  known vulnerabilities in the pinned dependencies (needs the network)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +13,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 VIEWER := tests/viewer/node_modules/.package-lock.json
 
-.PHONY: demo test fuzz bench lint peers viewer clean
+.PHONY: demo test fuzz bench lint peers viewer sbom audit clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/cspine-node demo --out demo-out
@@ -25,6 +27,14 @@ fuzz: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	@$(BIN)/python tests/benchmarks/run.py
+
+# Without the tools of the tests: it says what runs.
+sbom: $(VENV)/.installed
+	@$(BIN)/python deploy/sbom.py > sbom.cdx.json
+	@echo "sbom.cdx.json: $$(grep -c '"bom-ref"' sbom.cdx.json) packages"
+
+audit:
+	@PYTHON=$(PYTHON) deploy/audit-dependencies.sh $(VENV)-audit
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Known vulnerabilities in the pinned dependencies, by pip-audit in an environment of its own (first argument).
+# Exit 0: none known. 1: some, listed. 3: nothing was checked, because the tool or its database cannot be reached.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+tools=${1:?the folder for the tool\'s environment}
+python=${PYTHON:-python3}
+version=2.10.1
+
+unreachable() {
+  echo "make audit: $1; nothing was checked. Run it where the package index and pypi.org answer." >&2
+  exit 3
+}
+
+[ -x "$tools/bin/python" ] || "$python" -m venv "$tools" || unreachable "no environment can be made in $tools"
+"$tools/bin/pip" --disable-pip-version-check --quiet install "pip-audit==$version" ||
+  unreachable "pip-audit $version cannot be installed"
+
+report=$("$tools/bin/pip-audit" --requirement deploy/constraints.txt --no-deps --disable-pip --progress-spinner off 2>&1)
+status=$?
+echo "$report" | grep -v '^Traceback\|^  File\|^    ' || true
+case "$report" in
+*"No known vulnerabilities found"*) exit 0 ;;
+*"Found "*" known vulnerabilit"*) exit 1 ;;
+esac
+[ "$status" -eq 0 ] || unreachable "the database of vulnerabilities cannot be reached"
