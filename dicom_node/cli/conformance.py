@@ -66,9 +66,15 @@ def _overview(settings: Settings) -> list[str]:
         "| Verification | yes, on request of an operator | yes |",
         "| Storage | yes, the created objects of 8.1 | yes, the SOP classes of 4.2.1.4 |",
         f"| STOW-RS (DICOMweb) | {'yes' if stow_peers(settings) else 'yes, no peer uses it'} | no |",
-        "| Query/Retrieve, Storage Commitment, Modality Worklist, MPPS, Print | no | no |",
+        f"| Storage Commitment Push Model | {_commitment_as_scu(settings)} | yes, for received instances |",
+        "| Query/Retrieve, Modality Worklist, MPPS, Print | no | no |",
         "",
     ]
+
+
+def _commitment_as_scu(settings: Settings) -> str:
+    asked = ", ".join(peer.name for peer in settings.peers if peer.storage_commitment)
+    return f"yes, of {asked}" if asked else "yes, no peer is asked"
 
 
 def _introduction() -> list[str]:
@@ -136,6 +142,17 @@ def _acceptance(settings: Settings) -> list[str]:
         "",
         *_uids("Transfer syntax", TRANSFER_SYNTAXES, UID),
         *_statuses(),
+        "#### 4.2.1.5 Storage commitment",
+        "",
+        "Storage Commitment Push Model (1.2.840.10008.1.20.1, PS3.4 annex J), in Implicit and Explicit VR Little "
+        "Endian. A peer that may send may ask (N-ACTION); it is asked whether the instance is known, of the SOP class "
+        "named, and whether its file is there with the bytes that were received. The N-EVENT-REPORT comes on the same "
+        "association while that is open, else on one that the node requests of the peer with the role of the SCP, "
+        "and is tried again as deliveries are. Failure reasons: 0110 (the file is damaged), 0112 (not known, or no "
+        "longer here), 0119 (another SOP class). Instances are not kept for ever: what a retention rule removes is "
+        "known no longer. A peer with storage_commitment may open associations to report on our results (role "
+        "selection is accepted), and may not store without may_send.",
+        "",
     ]
 
 
@@ -167,9 +184,19 @@ def _initiation(settings: Settings) -> list[str]:
         "| others | Refused | failed; the others are sent |",
         "",
         f"Tried again: at most {settings.delivery.attempts} attempts, {settings.delivery.backoff_initial_s:g} s to "
-        f"{settings.delivery.backoff_maximum_s:g} s apart; {settings.delivery.timeout_s:g} s for an answer. The UIDs "
+        f"{settings.delivery.backoff_maximum_s:g} s apart; {settings.delivery.timeout_s:g} s for an answer. A peer "
+        f"that cannot be reached is probed every {settings.delivery.circuit_open_maximum_s:g} s at the latest, which "
+        f"counts no attempt, for {settings.delivery.give_up_after_s / 86_400:g} days. The UIDs "
         "of the objects depend on the study, its revision, the bundle and the kind alone: a result sent twice is one "
         "instance.",
+        "",
+        "#### 4.2.2.4 Storage commitment",
+        "",
+        "Where a peer is configured with storage_commitment, it is asked to commit (N-ACTION of the Push Model) once "
+        "it has stored all objects of a delivery. Its report is taken on the same association for a second, and on "
+        "any that it opens later. What it does not commit to is sent again. Without a report in "
+        f"{settings.delivery.commitment_timeout_s:g} s it is asked again, {settings.delivery.commitment_attempts} "
+        "times in all; then the delivery is shown as failed. The files are kept until it has committed.",
         "",
     ]
 

@@ -27,9 +27,9 @@ from dicom_node.core.errors import (
     SopClassNotAccepted,
 )
 from dicom_node.core.peer import Peer
+from dicom_node.core.store_status import is_rejected_for_good
 from dicom_node.dimse import tls, user_identity
 from dicom_node.dimse import upper_layer as _quiet  # noqa: F401 - silences pynetdicom's own log
-from dicom_node.dimse.access import Result
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -251,7 +251,8 @@ def _failure(association: Association, peer: Peer, progress: _Progress, timeouts
         return PeerUnreachable(f"{describe(peer)} does not take a TCP connection")
     if association.is_rejected and isinstance(answer, A_ASSOCIATE):
         why = f"{describe(peer)} rejects the association: {answer.reason_str} ({answer.result_str})"
-        return PeerRefused(why) if answer.result == Result.REJECTED_PERMANENT else PeerBusy(why)
+        numbers = {"result": answer.result or 0, "source": answer.result_source or 0}
+        return PeerRefused(why) if is_rejected_for_good(**numbers) else PeerBusy(why)
     if isinstance(answer, A_ASSOCIATE) and answer.result == 0x00:
         return SopClassNotAccepted(f"{describe(peer)} accepts none of the proposed presentation contexts")
     return PeerUnreachable(f"{describe(peer)} gave no association in {timeouts.associate_s:g} s")

@@ -7,15 +7,13 @@ from typing import Any
 
 from dicom_node.app.offer_objects import Response
 from dicom_node.core.errors import PeerBusy, PeerRefused
-from dicom_node.core.store_status import Answer, meaning
+from dicom_node.core.store_status import Answer, http_meaning, meaning
 
 _FAILED_SOP, _REFERENCED_SOP, _REFERENCED_UID = "00081198", "00081199", "00081155"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
 _STORED, _UNCLEAR, _NOT_SUPPORTED = 0x0000, 0xC000, 0x0122
 
 _WITH_LIST = frozenset({200, 202, 409})
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
-_UNSUITABLE = frozenset({413, 415})
 
 
 def read_answer(service: str, http_status: int, body: bytes, sop_instance_uid: str) -> Response:
@@ -27,9 +25,10 @@ def read_answer(service: str, http_status: int, body: bytes, sop_instance_uid: s
         status = _status_of(http_status, body, sop_instance_uid)
         if status is not None:
             return Response(status=status, words=f"{service} answered {http_status}, 0x{status:04X} for the object")
-    if http_status in _UNSUITABLE:
+    answer = http_meaning(http_status)
+    if answer is Answer.UNSUITABLE:
         return Response(status=_NOT_SUPPORTED, words=f"{service} answered {http_status}: it cannot take the object")
-    if http_status in _PASSING:
+    if answer is Answer.BUSY:
         raise PeerBusy(f"{service} answered {http_status}")
     hint = "; is the token or the certificate right?" if http_status in (401, 403) else ""
     raise PeerRefused(f"{service} answered {http_status}{hint}")
