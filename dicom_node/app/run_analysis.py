@@ -7,6 +7,7 @@ still ours. A kill anywhere leaves a lease that runs out (or is taken back at th
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from dicom_node.app.leases import Heartbeat, failures_so_far
 from dicom_node.app.moves import move_job, note
 from dicom_node.app.outbox import Outbox, predecessor_of
 from dicom_node.app.result_json import ResultJson, failed_json, result_json
-from dicom_node.core.errors import NodeError, PermanentError, TransientError
+from dicom_node.core.errors import NodeError, PermanentError, StorageUnavailable, TransientError
 from dicom_node.core.finding import AnalysisResult, Outcome, ResultObject
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.job import AnalysisJob, JobState
@@ -40,13 +41,20 @@ from dicom_node.ports import (
 
 log = structlog.get_logger(__name__)
 
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisPolicy:
-    """`unknown` is for exceptions that nobody foresaw: few tries, then somebody must look."""
+    """`unknown` is for exceptions that nobody foresaw: few tries, then somebody must look.
+
+    `storage` is for a disk that is full or a database that is away: not the study's fault, so it is tried until the
+    disk has space again, and the reason shows meanwhile.
+    """
 
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(base_s=10.0, factor=3.0, max_attempts=3))
     unknown: RetryPolicy = field(default_factory=lambda: RetryPolicy(base_s=10.0, max_attempts=2))
+    storage: RetryPolicy = field(default_factory=lambda: RetryPolicy(cap_s=300.0, max_attempts=1_000_000))
     lease_s: float = 60.0
 
 
@@ -152,11 +160,15 @@ class RunAnalysis:
         """The step runner: whatever goes wrong becomes a _Failure that says what happens next."""
         try:
             return self._analyse(job, started_at, is_cancelled)
+        except StorageUnavailable as error:
+            return _Failure(message=_sentence(error), policy=self._policy.storage)
         except TransientError as error:
             return _Failure(message=_sentence(error), policy=self._policy.retry)
         except NodeError as error:
             return _Failure(message=_sentence(error), policy=None)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+                return _Failure(message=f"the disk refuses: {error.strerror}", policy=self._policy.storage)
             log.exception("analysis_step_crashed", study=study_key(job.study_instance_uid), job=job.id)
             # The text of an unforeseen exception may quote a data set, so only its kind goes into the row.
             return _Failure(
