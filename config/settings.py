@@ -108,6 +108,12 @@ class NodeSettings(Section):
         default=60.0,
         description="An association that stays silent this long is aborted, and one in which a PDU takes this long.",
     )
+    receiving_memory_mb: int = Field(
+        default=4096,
+        ge=64,
+        description="Memory for data sets that are being received, all together; of one address half of it. What would "
+        "need more is aborted, so its sender keeps it.",
+    )
     min_free_bytes: int = Field(
         default=2_000_000_000,
         ge=0,

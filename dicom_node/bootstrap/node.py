@@ -254,6 +254,7 @@ class Node:
                 handshake_timeout_s=node.tls.handshake_timeout_s,
                 acse_timeout_s=node.request_timeout_s,
                 network_timeout_s=node.network_timeout_s,
+                receiving_memory_bytes=node.receiving_memory_mb << 20,
             ),
             tls=tls_port(node.tls),
         )

@@ -40,6 +40,13 @@ class Bell:
             os.read(self._ear, 4096)
         return bool(found - {self._ear})
 
+    def wait(self, timeout_s: float) -> None:
+        """Returns when the bell rings, or the time is over."""
+        poller = select.poll()
+        poller.register(self._ear, select.POLLIN)
+        if poller.poll(timeout_s * 1000.0):
+            os.read(self._ear, 4096)
+
     def close(self) -> None:
         """Nobody waits any more. Twice is once."""
         with self._lock:

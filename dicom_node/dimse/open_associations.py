@@ -29,6 +29,7 @@ class ReceiverLimits:
     maximum_pdu_bytes: int = 131_072
     maximum_instance_bytes: int = 2 << 30
     maximum_inflated_bytes: int = 512 << 20
+    receiving_memory_bytes: int = 4 << 30
     handshake_timeout_s: float = 5.0
     acse_timeout_s: float = 15.0
     network_timeout_s: float = 60.0

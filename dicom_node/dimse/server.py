@@ -25,6 +25,7 @@ from dicom_node.dimse.guests import RoomLimits
 from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained, data_set_of
 from dicom_node.dimse.listener import Listener
 from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
+from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.refusals import OnRefused, Refusals, nobody
 from dicom_node.dimse.tls import ServerContext, TlsPort
 from dicom_node.dimse.upper_layer import Ending, NodeAssociation
@@ -82,6 +83,7 @@ class DicomServer:
             environ=os.environ if environ is None else environ,
             on_refused=on_refused,
         )
+        self._memory = ReceivingMemory(self.limits.receiving_memory_bytes)
         self._refusals = Refusals(counters, on_told=on_refused)
         self._room = WaitingRoom(_room_limits(self.limits), self)
         self._handler = StoreHandler(
@@ -188,6 +190,10 @@ class DicomServer:
         return self.limits.network_timeout_s
 
     @property
+    def receiving_memory(self) -> ReceivingMemory:
+        return self._memory
+
+    @property
     def maximum_instance_bytes(self) -> int:
         return self.limits.maximum_instance_bytes
 
@@ -236,6 +242,7 @@ class DicomServer:
         self._tell_trouble(association)
         if association.association_id:
             self._record_end(association, association.ending)
+        self._memory.give_back(association, association.address)
         self._open.remove(association)
 
     def _requested(self, event: evt.Event) -> None:

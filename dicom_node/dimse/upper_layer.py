@@ -15,6 +15,7 @@ nothing else is changed:
 - Shutting an encrypted socket down makes it a plain one for a moment, in which another thread may write. Here `cut`
   shuts down the connection below the encryption, and a connection's own thread says goodbye (close_notify).
 - An exception in its reactor thread ends that thread and leaves the socket open. Here it becomes an abort.
+- It reads requests as fast as they come, whether they can be served or not. Here two may wait, and the connection does.
 - A C-STORE-RQ without its mandatory elements is passed over in silence, and the sender waits. Here it is answered.
 - Nobody is told reliably that an association is over. Here `run_reactor` ends with `host.ended(association)`, always.
 
@@ -53,6 +54,7 @@ from pynetdicom.transport import AssociationSocket
 from dicom_node.dimse.bell import Bell
 from dicom_node.dimse.contexts import PUSH_MODEL
 from dicom_node.dimse.handlers import contained
+from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.tls import Secured
 
 # What happens is told once, by us, with a name for it and without data sets.
@@ -67,6 +69,8 @@ _PDU_TYPES = range(0x01, 0x08)
 _SENSIBLE_PDU_BYTES = 1 << 20
 _LONGEST_PDU_S = 60.0
 _LOOK_AGAIN_S = 0.25
+_LOOK_AGAIN_AHEAD_S = 0.05
+_MOST_UNSERVED = 2
 _AWAITING_REQUEST = ("Sta1", "Sta2")  # before and after the reactor has seen the new connection
 _AWAITING_CLOSE = "Sta13"
 _CONNECTION_CLOSED = "Evt17"
@@ -86,6 +90,9 @@ class AssociationHost(Protocol):
 
     @property
     def maximum_instance_bytes(self) -> int: ...
+
+    @property
+    def receiving_memory(self) -> ReceivingMemory: ...
 
     def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
         """The status and the Error Comment to answer a C-STORE-RQ with. Never raises."""
@@ -129,6 +136,9 @@ class NodeSocket(AssociationSocket):
         Only for the reactor's thread.
         """
         if self.socket is None or not self._is_connected:
+            return False
+        if self._upper_layer.is_ahead:
+            self._upper_layer.bell.wait(_LOOK_AGAIN_AHEAD_S)
             return False
         if self._first or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
@@ -185,6 +195,11 @@ class NodeUpperLayer(DULServiceProvider):
         """Keep why this association cannot go on; the first reason counts."""
         if self.trouble is None:
             self.trouble = (rule, detail)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether requests wait to be served: reading more of them would only fill the memory."""
+        return self.assoc.dimse.msg_queue.qsize() >= _MOST_UNSERVED
 
     @property
     def patience_s(self) -> float:
@@ -316,8 +331,14 @@ class NodeDimse(DIMSEServiceProvider):
         return super().get_msg(block=block)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        contained(lambda: super(NodeDimse, self).receive_primitive(primitive), self._invalid)
         association: Any = self.assoc
+        fragments = sum(len(data) - 1 for _, data in primitive.presentation_data_value_list if not data[0] & 1)
+        if not association.host.receiving_memory.take(association, association.address, fragments):
+            association.dul.note("out_of_memory", "more is being received than may be held in memory")
+            self.message = None
+            self.dul.event_queue.put(_INVALID_PDU)
+            return
+        contained(lambda: super(NodeDimse, self).receive_primitive(primitive), self._invalid)
         received = self.message.data_set.tell() if self.message is not None and self.message.data_set else 0
         if received > association.host.maximum_instance_bytes:
             association.dul.note("instance_too_long", f"more than {association.host.maximum_instance_bytes} bytes")
@@ -329,6 +350,11 @@ class NodeDimse(DIMSEServiceProvider):
         association.dul.note("invalid_message", f"{type(error).__name__}: {error}")
         self.message = None
         self.dul.event_queue.put(_INVALID_PDU)
+
+
+def _data_set_bytes(message: Any) -> int:
+    data_set = getattr(message, "DataSet", None)
+    return data_set.getbuffer().nbytes if data_set is not None else 0
 
 
 class NodeAssociation(Association):
@@ -393,7 +419,14 @@ class NodeAssociation(Association):
         if threading.current_thread() is not self:
             # pynetdicom begins a thread for each N-EVENT-REPORT, which a peer could do to us without end.
             self.dimse.msg_queue.put((context_id, msg))
-        elif not self.association_id or self.must_end.is_set():
+            return
+        try:
+            self._serve(msg, context_id)
+        finally:
+            self.host.receiving_memory.give_back(self, self.address, _data_set_bytes(msg))
+
+    def _serve(self, msg: Any, context_id: int) -> None:
+        if not self.association_id or self.must_end.is_set():
             self.abort()
         elif isinstance(msg, C_STORE) and msg.MessageIDBeingRespondedTo is None:
             self._serve_store(msg, context_id)

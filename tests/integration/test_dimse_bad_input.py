@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 
 import pytest
@@ -298,6 +299,45 @@ def test_an_instance_longer_than_allowed_is_aborted():
         assert receive_pdu(connection)[:1] in (b"\x07", b"")
         assert_goes_on(node)
         assert errors(node) == {"instance_too_long"}
+
+
+def test_data_sets_that_need_more_memory_than_there_is_are_aborted_and_those_of_another_are_not():
+    limits = ReceiverLimits(acse_timeout_s=5.0, network_timeout_s=5.0, receiving_memory_bytes=20_000)
+    with running_node(limits=limits) as node:
+        greedy = associated(node)
+        greedy.sendall(pdata(3, 0x03, command()))
+        greedy.sendall(b"".join(pdata(3, 0x00, b"\0" * 4_000) for _ in range(3)))
+        assert receive_pdu(greedy)[:1] in (b"\x07", b"")
+        assert_goes_on(node)
+        assert errors(node) == {"out_of_memory"}
+        modest = associated(node)
+        for _ in range(8):  # what was stored is given back
+            modest.sendall(pdata(3, 0x03, command()) + pdata(3, 0x02, data_set_bytes(encode(instance(1, rows=30)))))
+            assert status_of(receive_pdu(modest)) == 0x0000
+        modest.close()
+        node.wait_until_idle()
+        assert node.server.receiving_memory.held_bytes == 0
+
+
+def test_requests_that_nobody_waits_for_are_read_no_faster_than_they_are_served():
+    free = threading.Event()
+    with running_node(limits=ReceiverLimits()) as node:
+        node.receiving.hook = lambda incoming: free.wait(20.0)
+        connection = associated(node)
+        one = pdata(3, 0x03, command()) + pdata(3, 0x02, data_set_bytes(encode(instance(1, rows=250))))
+        connection.setblocking(False)
+        sent = 0
+        for _ in range(400):
+            try:
+                sent += connection.send(one[sent % len(one) :])
+            except BlockingIOError:
+                time.sleep(0.005)
+        # One is served, two wait, one may be half read; the rest stays with the system, or with the sender.
+        assert node.server.receiving_memory.held_bytes <= 4 * len(one)
+        free.set()
+        connection.close()
+        node.wait_until_idle()
+        assert node.server.receiving_memory.held_bytes == 0
 
 
 def test_an_idle_association_is_aborted_after_the_network_timeout():

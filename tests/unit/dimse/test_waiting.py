@@ -9,6 +9,7 @@ import structlog
 
 from dicom_node.dimse.association_request import problem_of
 from dicom_node.dimse.pacing import Pacing
+from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.refusals import Refusals
 
 
@@ -97,3 +98,18 @@ def test_a_flood_is_counted_one_by_one_and_logged_once_in_a_while():
     assert [(entry["address"], entry.get("withheld", 0)) for entry in logged] == [
         ("192.0.2.1", 0), ("192.0.2.2", 0), ("192.0.2.1", 999),
     ]  # fmt: skip
+
+
+def test_one_address_gets_half_of_the_memory_and_all_of_them_no_more_than_there_is():
+    memory = ReceivingMemory(100)
+    assert memory.take("one", "192.0.2.1", 30)
+    assert memory.take("two", "192.0.2.1", 20)
+    assert not memory.take("two", "192.0.2.1", 1)
+    assert memory.take("three", "192.0.2.2", 50)
+    assert not memory.take("four", "192.0.2.3", 1)
+    memory.give_back("one", "192.0.2.1", 25)
+    assert memory.take("four", "192.0.2.3", 25)
+    for holder, address in (("one", "192.0.2.1"), ("two", "192.0.2.1"), ("three", "192.0.2.2"), ("four", "192.0.2.3")):
+        memory.give_back(holder, address)
+        memory.give_back(holder, address)
+    assert memory.held_bytes == 0
