@@ -106,3 +106,36 @@ def _rename(files: Any, source: Path, target: Path) -> None:
         files.contents[target] = files.contents.pop(source)
     else:
         files.absolute(source).rename(files.absolute(target))
+
+
+def test_what_is_kept_aside_has_its_bytes_and_a_note_and_both_go(files: Any) -> None:
+    kept = files.keep_aside(HEAD, memoryview(DATA_SET), reason="unreadable", detail={"why": "noise"})
+    assert kept.path.parts[:2] == ("quarantine", "2026-01-02")
+    assert kept.digest == hashlib.sha256(DATA_SET).hexdigest()
+    assert kept.size_bytes == len(HEAD) + len(DATA_SET)
+    assert files.absolute(kept.path).read_bytes() == HEAD + DATA_SET
+    assert files.quarantined() == (kept.path,)
+    assert files.unfinished() == files.received() == ()
+    note = files.note_of(kept.path)
+    assert (note["reason"], note["detail"]) == ("unreadable", {"why": "noise"})
+    files.discard(kept.path)
+    assert files.quarantined() == ()
+    assert files.note_of(kept.path) == {}
+
+
+def test_every_received_file_is_listed_and_nothing_else(files: Any) -> None:
+    stored = [files.write(key, HEAD, DATA_SET).path for key in ("b", "a")]
+    files.keep_aside(HEAD, DATA_SET, reason="unreadable", detail={})
+    assert files.received() == tuple(sorted(stored))
+
+
+def test_the_folder_of_a_job_goes_with_all_in_it(files: Any) -> None:
+    for number in (3, 12):
+        inner = files.job_folder(number) / "attempt-1" / "objects"
+        inner.mkdir(parents=True)
+        (inner / "SR.dcm").write_bytes(b"x")
+    assert files.job_folders() == (3, 12)
+    files.discard_job_folder(3)
+    files.discard_job_folder(3)
+    assert files.job_folders() == (12,)
+    assert (files.job_folder(12) / "attempt-1" / "objects" / "SR.dcm").exists()

@@ -303,3 +303,33 @@ def test_the_oldest_come_first_and_page_by_page(database: Any) -> None:
         first = uow.studies.oldest(states=[StudyState.CLOSED], before=at(20), limit=2)
         rest = uow.studies.oldest(states=[StudyState.CLOSED], before=at(20), after=first[-1], limit=2)
     assert [study.study_instance_uid for study in (*first, *rest)] == ["1.2", "1.3", "1.1"]
+
+
+def test_one_instance_without_its_row_may_come_again(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.studies.save(intake())
+        for number in (1, 2):
+            uow.studies.add_instance(instance(number))
+        uow.commit()
+    with database.unit_of_work() as uow:
+        uow.studies.remove_instance(instance(1).sop_instance_uid)
+        uow.studies.remove_instance("1.2.3.4")
+        uow.commit()
+    with database.unit_of_work() as uow:
+        assert uow.studies.instances(STUDY) == (instance(2),)
+        uow.studies.add_instance(instance(1))
+        uow.commit()
+    with database.reading() as uow:
+        found = uow.studies.get(STUDY)
+    assert found is not None
+    assert found.instance_count == 2
+
+
+def test_open_associations_are_counted(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        assert uow.studies.open_association_count() == 0
+        for name in ("a", "b"):
+            uow.studies.open_association(name, calling_aet="CT", address="::1", at=NOON)
+        uow.studies.close_association("a", at=at(1), how="released")
+        assert uow.studies.open_association_count() == 1
+        uow.commit()
