@@ -17,15 +17,16 @@ from typing import Any, Protocol
 from dicom_node.core.audit import AuditEvent
 from dicom_node.core.circuit import Circuit
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, CommitmentRequest, Reference
-from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import AnalysisResult, ResultObject
 from dicom_node.core.history import HistoryEntry
-from dicom_node.core.job import AnalysisJob
+from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.notice import Notice
 from dicom_node.core.peer import Peer
 from dicom_node.core.quarantine import QuarantinedFile, QuarantineState, QuarantineTotals
 from dicom_node.core.shipment import Plan, Shipment, Substitution
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from dicom_node.core.tally import Tally
 
 
 class Clock(Protocol):
@@ -55,6 +56,9 @@ class StudyRepository(Protocol):
         limit: int = 100,
     ) -> tuple[StudyIntake, ...]:
         """Whose `last_received_at` is earlier than `before`, the oldest first, behind `after` in that order."""
+
+    def tally(self) -> Mapping[StudyState, Tally]:
+        """How many are in each state, and since when the one has been silent that has been so longest."""
 
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None: ...
     def add_instance(self, record: InstanceRecord) -> None:
@@ -92,6 +96,12 @@ class JobRepository(Protocol):
     def get(self, job_id: int) -> AnalysisJob | None: ...
     def of_study(self, study_instance_uid: str) -> tuple[AnalysisJob, ...]:
         """Oldest revision first."""
+
+    def tally(self) -> Mapping[JobState, Tally]:
+        """How many are in each state of `UNSETTLED`, and when the oldest of them was queued."""
+
+    def latest_results(self, *, limit: int) -> tuple[str, ...]:
+        """The `result_json` of DONE jobs, the newest job first."""
 
     def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
         """Take the oldest QUEUED job: RUNNING, attempt + 1, leased to `owner`. None where there is none."""
@@ -168,6 +178,9 @@ class DeliveryRepository(Protocol):
     def failed(self, peer: str) -> tuple[Delivery, ...]:
         """FAILED deliveries to one receiver, oldest first."""
 
+    def tally(self) -> Mapping[tuple[Channel, str, DeliveryState], Tally]:
+        """How many are in each state that is not finished, by receiver, and when the oldest of them was made."""
+
     def waiting(self) -> dict[tuple[Channel, str], int]:
         """How many deliveries each receiver is still to get."""
 
@@ -207,6 +220,9 @@ class CommitmentRepository(Protocol):
 
     def duties(self, *, limit: int = 100) -> tuple[CommitmentDuty, ...]:
         """Newest first."""
+
+    def unfinished_duties(self) -> int:
+        """How many have not been answered yet."""
 
     def save_duty(self, duty: CommitmentDuty) -> None:
         """Write attempt, times and outcome."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import RowMapping, delete, func, insert, select
@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, delete, func, insert, select
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.shipment import Substitution
+from dicom_node.core.tally import Tally
 from storage.leases import LeasedTable
 from storage.mapping import (
     answer_from,
@@ -173,6 +174,18 @@ class Deliveries:
         is_failed = (_delivery.c.state == DeliveryState.FAILED.value, _delivery.c.peer == peer)
         statement = select(_delivery).where(*is_failed).order_by(_delivery.c.created_at, _delivery.c.id)
         return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def tally(self) -> Mapping[tuple[Channel, str, DeliveryState], Tally]:
+        key = (_delivery.c.channel, _delivery.c.peer, _delivery.c.state)
+        counted = (func.count().label("count"), func.min(_delivery.c.created_at).label("oldest"))
+        is_unfinished = _delivery.c.state.in_([state.value for state in DeliveryState if not state.is_finished])
+        rows = self._transaction.read(select(*key, *counted).where(is_unfinished).group_by(*key)).mappings()
+        return {
+            (Channel(row["channel"]), row["peer"], DeliveryState(row["state"])): Tally(
+                count=row["count"], oldest=row["oldest"]
+            )
+            for row in rows
+        }
 
     def waiting(self) -> dict[tuple[Channel, str], int]:
         states = (DeliveryState.PENDING.value, DeliveryState.RETRY_WAIT.value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
-from dicom_node.core.job import WITHOUT_RESULT, AnalysisJob, JobState
+from dicom_node.core.job import UNSETTLED, WITHOUT_RESULT, AnalysisJob, JobState
+from dicom_node.core.tally import Tally
 from storage.leases import LeasedTable
 from storage.mapping import job_from, job_values
 from storage.rows import JobRow, table_of
@@ -63,6 +65,18 @@ class Jobs:
         silent = _job.c.state.in_(_WITHOUT_RESULT) & ~_job.c.is_told
         rows = self._transaction.read(select(_job).where(silent).order_by(_job.c.id).limit(limit)).mappings()
         return tuple(job_from(row) for row in rows)
+
+    def tally(self) -> Mapping[JobState, Tally]:
+        counted = (func.count().label("count"), func.min(_job.c.created_at).label("oldest"))
+        is_unsettled = _job.c.state.in_([state.value for state in UNSETTLED])
+        statement = select(_job.c.state, *counted).where(is_unsettled).group_by(_job.c.state)
+        rows = self._transaction.read(statement).mappings()
+        return {JobState(row["state"]): Tally(count=row["count"], oldest=row["oldest"]) for row in rows}
+
+    def latest_results(self, *, limit: int) -> tuple[str, ...]:
+        is_done = _job.c.state == JobState.DONE.value
+        statement = select(_job.c.result_json).where(is_done).order_by(_job.c.id.desc()).limit(limit)
+        return tuple(self._transaction.read(statement).scalars())
 
     def update(self, job: AnalysisJob, *, expected: AnalysisJob) -> bool:
         return _leased.update(self._transaction, job_values(job), expected=expected)

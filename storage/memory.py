@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
 from dicom_node.core.history import HistoryEntry
-from dicom_node.core.job import WITHOUT_RESULT, AnalysisJob, JobState
+from dicom_node.core.job import UNSETTLED, WITHOUT_RESULT, AnalysisJob, JobState
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from dicom_node.core.tally import Tally, tallied
 from storage.memory_circuits import MemoryCircuits
 from storage.memory_commitments import MemoryCommitments
 from storage.memory_deliveries import MemoryDeliveries
@@ -110,6 +111,9 @@ class _Studies:
             and (after is None or place(intake) > place(after))
         ]
         return tuple(self._with_derived(intake) for intake in sorted(found, key=place)[:limit])
+
+    def tally(self) -> Mapping[StudyState, Tally]:
+        return tallied((each.state, each.last_received_at) for each in self._transaction.read().studies.values())
 
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None:
         return self._transaction.read().instances.get(sop_instance_uid)
@@ -236,6 +240,14 @@ class _Jobs:
     def unspoken(self, *, limit: int = 20) -> tuple[AnalysisJob, ...]:
         jobs = sorted(self._transaction.read().jobs.values(), key=lambda job: job.id)
         return tuple(job for job in jobs if job.state in WITHOUT_RESULT and not job.is_told)[:limit]
+
+    def tally(self) -> Mapping[JobState, Tally]:
+        jobs = self._transaction.read().jobs.values()
+        return tallied((job.state, job.created_at) for job in jobs if job.state in UNSETTLED)
+
+    def latest_results(self, *, limit: int) -> tuple[str, ...]:
+        jobs = sorted(self._transaction.read().jobs.values(), key=lambda job: job.id, reverse=True)
+        return tuple(job.result_json for job in jobs if job.state is JobState.DONE)[:limit]
 
     def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
         return self._leases.claim(owner=owner, lease_until=lease_until)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.shipment import Substitution
+from dicom_node.core.tally import Tally, tallied
 from storage.memory_leases import MemoryLeases
 from storage.memory_transaction import MemoryTransaction
 
@@ -109,6 +110,12 @@ class MemoryDeliveries:
         deliveries = self._transaction.read().deliveries.values()
         found = (each for each in deliveries if each.state is DeliveryState.FAILED and each.peer == peer)
         return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+
+    def tally(self) -> Mapping[tuple[Channel, str, DeliveryState], Tally]:
+        deliveries = self._transaction.read().deliveries.values()
+        return tallied(
+            ((each.channel, each.peer, each.state), each.created_at) for each in deliveries if not each.is_finished
+        )
 
     def waiting(self) -> dict[tuple[Channel, str], int]:
         states = (DeliveryState.PENDING, DeliveryState.RETRY_WAIT)

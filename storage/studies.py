@@ -6,7 +6,7 @@ instance, and building them costs more than running them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, bindparam, delete, func, insert, or_, select, update
 
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from dicom_node.core.tally import Tally
 from storage.mapping import instance_from, instance_values, path_text, study_from, study_values
 from storage.rows import AssociationRow, CarriedStudyRow, InstanceRow, StudyRow, table_of
 from storage.transaction import UPSERT, Transaction
@@ -119,6 +120,11 @@ class Studies:
             wanted.append(or_(is_later, is_next))
         statement = select(_study).where(*wanted).order_by(*order).limit(limit)
         return self._intakes(self._transaction.read(statement).mappings().all())
+
+    def tally(self) -> Mapping[StudyState, Tally]:
+        counted = (func.count().label("count"), func.min(_study.c.last_received_at).label("oldest"))
+        rows = self._transaction.read(select(_study.c.state, *counted).group_by(_study.c.state)).mappings()
+        return {StudyState(row["state"]): Tally(count=row["count"], oldest=row["oldest"]) for row in rows}
 
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None:
         row = self._transaction.read(_FIND_INSTANCE, {"uid": sop_instance_uid}).mappings().one_or_none()
