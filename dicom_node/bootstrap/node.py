@@ -42,12 +42,15 @@ from dicom_node.bootstrap.delivering import (
     take_reports,
     terms_of,
 )
+from dicom_node.bootstrap.gpus import Gpus
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
 from dicom_node.bootstrap.receiver_tls import plain_port, ports, tls_port
 from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
-from dicom_node.bootstrap.upkeep import held_in_quarantine, quarantine_limits, upkeep_tick
+from dicom_node.bootstrap.upkeep import quarantine_limits, upkeep_tick
+from dicom_node.bootstrap.watching import sources as watched
+from dicom_node.bootstrap.watching import why_not_ready
 from dicom_node.core.completeness import ClosePolicy
 from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
@@ -55,6 +58,7 @@ from dicom_node.core.peer import kinds_on_request
 from dicom_node.core.retry import RetryPolicy
 from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
+from dicom_node.gauges import tick_samples
 from dicom_node.observability import PrometheusCounters, configure_logging
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, ResultEncoder
 from dicom_node.scheduling import TickScheduler
@@ -324,11 +328,28 @@ class Node:
     def _encoder(self) -> ResultEncoder:
         return make_encoder(self._settings, lambda: kinds_on_request(self._peers.peers()))
 
+    def _watch(self, store: Store, health: TickHealth) -> None:
+        """What the metrics page looks up whenever it is read."""
+        assert self._server is not None
+        live = self._live_peers
+        self._counters.watch(
+            lambda: tick_samples(health.reports()),
+            *watched(
+                self._settings,
+                store,
+                self._server,
+                version=version("cspine-node"),
+                peers_problem=lambda: live.problem if live else "",
+            ),
+            Gpus(),
+        )
+
     def _web_server(self, store: Store, health: TickHealth) -> WebServer:
+        assert self._server is not None
+        receiver = self._server
         web = self._settings.web
         live = self._live_peers
-        self._counters.watch_ticks(health.reports)
-        self._counters.watch_quarantine(lambda: held_in_quarantine(store))
+        self._watch(store, health)
         sources = WebSources(
             unit_of_work=store.reading,
             clock=self._clock,
@@ -336,21 +357,13 @@ class Node:
             peers=self._peers,
             counters_registry=self._counters.registry,
             job_folder=store.files.job_folder,
-            readiness=lambda: _why_not_ready(store),
+            readiness=lambda: why_not_ready(self._settings, store, receiver),
             peers_problem=lambda: live.problem if live else "",
             ae_title=self._settings.node.ae_title,
             version=version("cspine-node"),
             audit=self._audit,
         )
         return WebServer(create_app(sources, allowed_hosts=hosts_for(web.host)), host=web.host, port=web.port)
-
-
-def _why_not_ready(store: Store) -> str:
-    try:
-        store.database.ping()
-    except StorageUnavailable as error:
-        return str(error)
-    return ""
 
 
 class _Stopping:

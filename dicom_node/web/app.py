@@ -7,7 +7,7 @@ DNS rebinding).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,8 @@ _NO_AUDIT = NoAudit()
 class WebSources:
     """What the pages read. `unit_of_work` is never committed; `health` and `readiness` answer at once.
 
-    `job_folder` is where a job's analysis and encoding leave their pictures and reports. `readiness` says why the
-    node is not ready, empty where it is; `peers_problem` says why the configuration file as it stands is not in use.
+    `job_folder` is where a job's analysis and encoding leave their pictures and reports. `readiness` says of each
+    thing the node needs why it cannot be had, empty where it can; `peers_problem` says why the configuration file as it stands is not in use.
     `audit` is told who was shown what.
     """
 
@@ -44,7 +44,7 @@ class WebSources:
     peers: PeerDirectory
     counters_registry: CollectorRegistry
     job_folder: Callable[[int], Path]
-    readiness: Callable[[], str] = lambda: ""
+    readiness: Callable[[], Mapping[str, str]] = lambda: {}
     peers_problem: Callable[[], str] = lambda: ""
     ae_title: str = ""
     version: str = ""

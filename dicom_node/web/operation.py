@@ -34,9 +34,13 @@ def healthz(request: Request) -> Any:
 
 @router.get("/readyz", summary="Can the node take work now?", responses={503: {"description": "It cannot."}})
 def readyz(request: Request) -> Any:
-    """200 once the receiver listens and the database answers, else 503 with the reason."""
-    why_not = _sources(request).readiness() or _database_problem(_sources(request))
-    return JSONResponse({"ready": not why_not, "why": why_not}, status_code=503 if why_not else 200)
+    """200 while associations can be taken: the database answers, there is space, the receiver listens. Else 503."""
+    sources = _sources(request)
+    problems = dict(sources.readiness())
+    problems["database"] = problems.get("database") or _database_problem(sources)
+    why_not = "; ".join(problem for problem in problems.values() if problem)
+    checks = {name: problem or "ok" for name, problem in problems.items()}
+    return JSONResponse({"ready": not why_not, "why": why_not, "checks": checks}, status_code=503 if why_not else 200)
 
 
 @router.get("/metrics", include_in_schema=False)
@@ -50,8 +54,9 @@ def _database_problem(sources: WebSources) -> str:
     try:
         with sources.unit_of_work() as uow:
             uow.studies.list(limit=1)
-    except NodeError as error:
-        return str(error)
+    except NodeError:
+        # Its words may name a file or a host, and who asks here need not have logged in.
+        return "the database does not answer"
     return ""
 
 

@@ -98,10 +98,14 @@ def test_health_turns_red_with_a_tick(node: Node) -> None:
 
 
 def test_ready_means_that_the_database_answers_and_nothing_else_objects(node: Node) -> None:
-    assert web(node).get("/readyz").json() == {"ready": True, "why": ""}
+    ready = {"ready": True, "why": "", "checks": {"database": "ok"}}
+    assert web(node).get("/readyz").json() == ready
     away = web(node, unit_of_work=no_database).get("/readyz")
     assert (away.status_code, away.json()["why"]) == (503, "the database does not answer")
-    assert web(node, readiness=lambda: "the receiver does not listen").get("/readyz").status_code == 503
+    problems = {"database": "", "disk": "", "receiver": "the receiver does not listen"}
+    refused = web(node, readiness=lambda: problems).get("/readyz")
+    assert (refused.status_code, refused.json()["why"]) == (503, "the receiver does not listen")
+    assert refused.json()["checks"] == {"database": "ok", "disk": "ok", "receiver": "the receiver does not listen"}
 
 
 def test_metrics_are_prometheus_text(node: Node) -> None:
