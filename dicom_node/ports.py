@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from dicom_node.core.account import Account, ApiToken, Session
 from dicom_node.core.audit import AuditEvent
 from dicom_node.core.circuit import Circuit
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, CommitmentRequest, Reference
@@ -266,6 +267,54 @@ class QuarantineRepository(Protocol):
         """Of what is HELD."""
 
 
+class AccountRepository(Protocol):
+    """Accounts with their sessions and tokens. Names are unique; a second one raises `StorageConflict`."""
+
+    def add(self, account: Account) -> Account:
+        """Insert; returns it with its id."""
+
+    def get(self, account_id: int) -> Account | None: ...
+    def by_name(self, name: str) -> Account | None: ...
+    def list(self) -> tuple[Account, ...]:
+        """By name."""
+
+    def update(self, account: Account) -> None:
+        """The row of this id says what `account` says."""
+
+    def remove(self, account_id: int) -> None:
+        """Gone with its sessions and tokens."""
+
+    def open_session(self, session: Session) -> None: ...
+    def session(self, digest: str) -> Session | None: ...
+    def sessions(self, account_id: int) -> tuple[Session, ...]:
+        """Newest first."""
+
+    def seen(self, digest: str, *, at: datetime) -> None:
+        """The session was used."""
+
+    def end_session(self, digest: str) -> bool:
+        """False where there was none."""
+
+    def end_sessions(self, account_id: int) -> int:
+        """All of the account; returns how many."""
+
+    def forget_sessions(self, *, opened_before: datetime, seen_before: datetime) -> int:
+        """Those that were opened or last seen by then are gone; returns how many."""
+
+    def add_token(self, token: ApiToken) -> ApiToken:
+        """Insert; returns it with its id."""
+
+    def token(self, digest: str) -> ApiToken | None: ...
+    def tokens(self) -> tuple[ApiToken, ...]:
+        """Oldest first."""
+
+    def remove_token(self, token_id: int) -> bool:
+        """False where there was none."""
+
+    def remove_tokens(self, account_id: int) -> int:
+        """All of the account; returns how many."""
+
+
 class UnitOfWork(Protocol):
     """One transaction. Leaving the block without `commit()` rolls back.
 
@@ -279,6 +328,7 @@ class UnitOfWork(Protocol):
     quarantine: QuarantineRepository
     circuits: CircuitRepository
     commitments: CommitmentRepository
+    accounts: AccountRepository
 
     def commit(self) -> None: ...
 
@@ -425,6 +475,17 @@ class PeerDirectory(Protocol):
 
     def peers(self) -> tuple[Peer, ...]: ...
     def by_name(self, name: str) -> Peer | None: ...
+
+
+class PasswordHasher(Protocol):
+    """Slow on purpose; used by many threads."""
+
+    def hash(self, password: str) -> str: ...
+    def verify(self, password_hash: str, password: str) -> bool:
+        """Whether the hash was made of the password; False also for what is no hash."""
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether it was made with other costs than those of today."""
 
 
 class AuditLog(Protocol):

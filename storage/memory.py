@@ -15,6 +15,7 @@ from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import UNSETTLED, WITHOUT_RESULT, AnalysisJob, JobState
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.core.tally import Tally, tallied
+from storage.memory_accounts import MemoryAccounts
 from storage.memory_circuits import MemoryCircuits
 from storage.memory_commitments import MemoryCommitments
 from storage.memory_deliveries import MemoryDeliveries
@@ -57,6 +58,7 @@ class MemoryUnitOfWork:
         self.quarantine = MemoryQuarantine(transaction)
         self.circuits = MemoryCircuits(transaction)
         self.commitments = MemoryCommitments(transaction)
+        self.accounts = MemoryAccounts(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
+from dicom_node.core.account import Account, ApiToken, Session
 from dicom_node.core.circuit import Circuit
 from dicom_node.core.commitment import CommitmentDuty, CommitmentRequest
 from dicom_node.core.delivery import Channel, Delivery
@@ -40,6 +41,9 @@ class Tables:
     requests: dict[str, CommitmentRequest] = field(default_factory=dict)
     duties: dict[int, CommitmentDuty] = field(default_factory=dict)
     quarantine: dict[int, QuarantinedFile] = field(default_factory=dict)
+    accounts: dict[int, Account] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    tokens: dict[int, ApiToken] = field(default_factory=dict)
 
     def copied(self) -> Tables:
         return Tables(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})

@@ -312,6 +312,46 @@ class QuarantineRow(Row):
     settled_why: Mapped[str] = mapped_column(HeaderText)
 
 
+class AccountRow(Row):
+    """Somebody who may log in."""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    password_hash: Mapped[str]
+    is_disabled: Mapped[bool]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+
+class SessionRow(Row):
+    """Somebody who is logged in. The token itself is nowhere here: a copy of the database opens no session."""
+
+    __tablename__ = "session"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    address: Mapped[str] = mapped_column(HeaderText)
+
+
+class ApiTokenRow(Row):
+    """A script's way in, hashed as well."""
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    label: Mapped[str] = mapped_column(HeaderText)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
 class HistoryRow(Row):
     """One transition. Rows are only ever added."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from storage.accounts import Accounts
 from storage.circuits import Circuits
 from storage.commitments import Commitments
 from storage.deliveries import Deliveries
@@ -26,6 +27,7 @@ class SqlUnitOfWork:
         self.quarantine = Quarantined(transaction)
         self.circuits = Circuits(transaction)
         self.commitments = Commitments(transaction)
+        self.accounts = Accounts(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()
