@@ -151,9 +151,67 @@ def peers_changed(*, names: Iterable[str], source: str, ae_title: str, at: datet
     )
 
 
+def logged_in(*, user_id: str, address: str, ae_title: str, at: datetime, failure: str = "") -> AuditEvent:
+    """Somebody logged in, or tried to (A.5.3.12, Login)."""
+    return _authentication(Code.LOGIN, user_id, address, ae_title, at, failure)
+
+
+def logged_out(*, user_id: str, address: str, ae_title: str, at: datetime) -> AuditEvent:
+    """Somebody logged out (A.5.3.12, Logout)."""
+    return _authentication(Code.LOGOUT, user_id, address, ae_title, at, "")
+
+
+def security_changed(*, what: str, name: str, by: str, address: str, ae_title: str, at: datetime) -> AuditEvent:
+    """What somebody may do, or how they log in, is other than before (A.5.3.11, User Security Attributes Changed)."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.USER_SECURITY_ATTRIBUTES_CHANGED,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        participants=(
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+            Participant(user_id=by, is_requestor=True, address=address),
+        ),
+        objects=(AuditedThing(thing_id=name, id_type=Code.NODE_ID, detail=what),),
+    )
+
+
+def access_refused(*, user_id: str, address: str, ae_title: str, route: str, why: str, at: datetime) -> AuditEvent:
+    """Somebody asked for what they may not (A.5.3.11, Use of Restricted Function)."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.USE_OF_RESTRICTED_FUNCTION,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.MINOR_FAILURE,
+        outcome_description=why,
+        participants=(
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+            Participant(user_id=user_id, is_requestor=True, address=address),
+        ),
+        objects=(AuditedThing(thing_id=route, id_type=Code.URI, detail=why),),
+    )
+
+
 def of_classes(sop_class_uids: Iterable[str]) -> tuple[tuple[str, int], ...]:
     """How many instances of each SOP class."""
     return tuple(sorted(Counter(sop_class_uids).items()))
+
+
+def _authentication(kind: Code, user_id: str, address: str, ae_title: str, at: datetime, failure: str) -> AuditEvent:
+    return AuditEvent(
+        event=Code.USER_AUTHENTICATION,
+        event_type=kind,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS,
+        outcome_description=failure,
+        participants=(
+            Participant(user_id=user_id or "unknown", is_requestor=True, address=address),
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+        ),
+    )
 
 
 def _patient(patient: PatientSummary) -> AuditedPatient:
