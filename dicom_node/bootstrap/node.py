@@ -33,6 +33,7 @@ from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
+from dicom_node.bootstrap.accounts import allowed_hosts, check_tls_files, web_keys
 from dicom_node.bootstrap.auditing import audit_trail
 from dicom_node.bootstrap.delivering import (
     commitment_duties,
@@ -62,7 +63,7 @@ from dicom_node.gauges import tick_samples
 from dicom_node.observability import PrometheusCounters, configure_logging
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, ResultEncoder
 from dicom_node.scheduling import TickScheduler
-from dicom_node.web.app import WebSources, create_app, hosts_for
+from dicom_node.web.app import WebSources, create_app
 from dicom_node.web.server import WebServer
 from storage.lock import hold_data_dir
 from storage.permissions import keep_to_ourselves
@@ -99,6 +100,7 @@ class Node:
         self._server: DicomServer | None = None
         self._why_broken: Callable[[], str] = lambda: ""
         self._web: WebServer | None = None
+        self._set_up_code = ""
 
     @property
     def dicom_port(self) -> int:
@@ -116,6 +118,20 @@ class Node:
     def web_port(self) -> int:
         """The web server's port; 0 where it is switched off."""
         return self._web.port if self._web else 0
+
+    @property
+    def web_url(self) -> str:
+        """Where the pages are, for somebody at this machine; empty where there are none."""
+        web = self._settings.web
+        if not self._web:
+            return ""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(web.host, web.host)
+        return web.public_url or f"{'https' if web.tls.certificate else 'http'}://{host}:{self.web_port}"
+
+    @property
+    def set_up_url(self) -> str:
+        """Where the first account is made, for whoever has started the node; empty where there is an account."""
+        return f"{self.web_url}/setup?code={self._set_up_code}" if self._set_up_code else ""
 
     def start(self) -> None:
         """The node serves. On an error everything that was started is stopped again."""
@@ -349,6 +365,9 @@ class Node:
         receiver = self._server
         web = self._settings.web
         live = self._live_peers
+        check_tls_files(web)
+        keys = web_keys(self._settings, store, audit=self._audit, clock=self._clock)
+        self._set_up_code = keys.log_in.set_up_code()
         self._watch(store, health)
         sources = WebSources(
             unit_of_work=store.reading,
@@ -362,8 +381,15 @@ class Node:
             ae_title=self._settings.node.ae_title,
             version=version("cspine-node"),
             audit=self._audit,
+            keys=keys,
         )
-        return WebServer(create_app(sources, allowed_hosts=hosts_for(web.host)), host=web.host, port=web.port)
+        return WebServer(
+            create_app(sources, allowed_hosts=allowed_hosts(web)),
+            host=web.host,
+            port=web.port,
+            certificate=web.tls.certificate,
+            key=web.tls.key,
+        )
 
 
 class _Stopping:

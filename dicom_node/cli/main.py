@@ -25,6 +25,7 @@ from dicom_node.cli import (
     quarantine,
     service,
     studies,
+    users,
 )
 from dicom_node.core.errors import ConfigurationError, NodeError
 from storage.permissions import keep_to_ourselves
@@ -45,6 +46,7 @@ app.add_typer(peers.app, name="peers")
 app.add_typer(studies.app, name="studies")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(users.app, name="users")
 
 
 def main() -> None:

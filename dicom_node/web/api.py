@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi.security import HTTPBearer
 
 from dicom_node.app.queries import (
     delivery_json,
@@ -15,20 +16,35 @@ from dicom_node.app.queries import (
     quarantine_json,
     study_detail,
 )
+from dicom_node.core.account import Action
 from dicom_node.core.quarantine import QuarantineState
 from dicom_node.core.worklist import WorklistState
 from dicom_node.web.accesses import note_access, note_query
+from dicom_node.web.auth.needs import needs
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from dicom_node.web.app import WebSources
 
-router = APIRouter(prefix="/api/v1", tags=["api"])
+_BEARER = HTTPBearer(auto_error=False, description="A token of `cspine-node users token add`; or a log-in's cookie.")
+router = APIRouter(
+    prefix="/api/v1",
+    tags=["api"],
+    # For the description alone: who may is decided before a request comes here (web/auth/gate.py).
+    dependencies=[Depends(_BEARER)],
+    responses={
+        401: {"description": "Neither token nor log-in."},
+        403: {"description": "The account's role may not."},
+    },
+)
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Leave out this many first.")]
 
 
 @router.get("/studies", summary="The node worklist, the study that received an image last first")
+@needs(Action.LOOK)
 def studies(
     request: Request, status: WorklistState | None = None, limit: Limit = 100, offset: Offset = 0
 ) -> list[dict[str, Any]]:
@@ -44,6 +60,7 @@ def studies(
     summary="One study in full",
     responses={404: {"description": "The node does not know this study."}},
 )
+@needs(Action.LOOK)
 def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
     """Series, jobs, deliveries, history, and the contract's result.json under `result`."""
     with _sources(request).unit_of_work() as uow:
@@ -55,6 +72,7 @@ def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
 
 
 @router.get("/deliveries", summary="Results on their way to peers, newest first")
+@needs(Action.LOOK)
 def deliveries(request: Request, limit: Limit = 100, offset: Offset = 0) -> list[dict[str, Any]]:
     """Each delivery with the peer's answer to each object."""
     with _sources(request).unit_of_work() as uow:
@@ -62,6 +80,7 @@ def deliveries(request: Request, limit: Limit = 100, offset: Offset = 0) -> list
 
 
 @router.get("/quarantine", summary="What was set aside and why, newest first")
+@needs(Action.LOOK)
 def quarantine(
     request: Request, state: QuarantineState | None = None, limit: Limit = 100, offset: Offset = 0
 ) -> list[dict[str, Any]]:
@@ -72,6 +91,7 @@ def quarantine(
 
 
 @router.get("/receivers", summary="What waits for each receiver, and which could not be reached")
+@needs(Action.LOOK)
 def receivers(request: Request) -> list[dict[str, Any]]:
     """`state` is reachable, failing (tried again soon) or open (left alone and probed now and then)."""
     with _sources(request).unit_of_work() as uow:
@@ -79,6 +99,7 @@ def receivers(request: Request) -> list[dict[str, Any]]:
 
 
 @router.get("/commitments", summary="What scanners asked this node to commit to, newest first")
+@needs(Action.LOOK)
 def commitments(request: Request, limit: Limit = 100) -> list[dict[str, Any]]:
     """Each request with what the scanner was told."""
     with _sources(request).unit_of_work() as uow:
@@ -86,10 +107,19 @@ def commitments(request: Request, limit: Limit = 100) -> list[dict[str, Any]]:
 
 
 @router.get("/peers", summary="The configured peers as they are now")
+@needs(Action.LOOK)
 def peers(request: Request) -> dict[str, Any]:
     """`problem` says why the configuration file as it stands is not in use; empty where it is."""
     sources = _sources(request)
     return {"peers": [asdict(peer) for peer in sources.peers.peers()], "problem": sources.peers_problem()}
+
+
+@router.get("/openapi.json", include_in_schema=False)
+@needs(Action.LOOK)
+def description(request: Request) -> dict[str, Any]:
+    """This API as an OpenAPI document."""
+    application: FastAPI = request.app
+    return application.openapi()
 
 
 def _sources(request: Request) -> WebSources:

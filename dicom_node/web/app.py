@@ -1,8 +1,8 @@
 """The web application: pages for people, JSON for scripts, health and metrics for whoever watches the node.
 
-Everything is read; nothing here changes anything yet. There is no log-in, so the node listens on loopback unless told
-otherwise, and then answers only requests that name a loopback host (a page elsewhere could otherwise read it through
-DNS rebinding).
+Nothing is reached without a role that may: every route declares what it does, and the gate before them lets through
+who may do that (`web/auth`). On loopback the node answers only requests that name a loopback host (a page elsewhere
+could otherwise come here through DNS rebinding).
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.ticks import TickReport
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
 from dicom_node.web import api, operation, pages
+from dicom_node.web.auth import pages as auth_pages
+from dicom_node.web.auth.gate import Gate, Keys
+from dicom_node.web.auth.needs import declared_routes
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
 
+ROUTERS = (operation.router, api.router, auth_pages.router, pages.router)
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -33,9 +37,9 @@ _NO_AUDIT = NoAudit()
 class WebSources:
     """What the pages read. `unit_of_work` is never committed; `health` and `readiness` answer at once.
 
-    `job_folder` is where a job's analysis and encoding leave their pictures and reports. `readiness` says of each
-    thing the node needs why it cannot be had, empty where it can; `peers_problem` says why the configuration file as it stands is not in use.
-    `audit` is told who was shown what.
+    `keys` say who somebody is. `job_folder` is where a job's analysis and encoding leave their pictures and reports.
+    `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
+    the configuration file as it stands is not in use. `audit` is told who was shown what.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -44,7 +48,8 @@ class WebSources:
     peers: PeerDirectory
     counters_registry: CollectorRegistry
     job_folder: Callable[[int], Path]
-    readiness: Callable[[], Mapping[str, str]] = lambda: {}
+    keys: Keys
+    readiness: Callable[[], Mapping[str, str]] = dict
     peers_problem: Callable[[], str] = lambda: ""
     ae_title: str = ""
     version: str = ""
@@ -52,27 +57,39 @@ class WebSources:
 
 
 def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:
-    """The application on these sources; requests for other hosts than `allowed_hosts` are refused."""
+    """The application on these sources; requests for other hosts than `allowed_hosts` are refused.
+
+    Raises TypeError where a route does not say who may use it.
+    """
     app = FastAPI(
         title="cspine-node",
         version=sources.version or "0",
         description="What this node received, what it found, and where the results are.",
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,  # a route of the API like the others, for who may look
         docs_url=None,
         redoc_url=None,
     )
     app.state.sources = sources
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.include_router(operation.router)
-    app.include_router(api.router)
-    app.include_router(pages.router)
+    for router in ROUTERS:
+        app.include_router(router)
     # The last one added is the first to see a request.
+    app.add_middleware(
+        Gate,
+        routes=declared_routes(ROUTERS),
+        keys=sources.keys,
+        audit=sources.audit,
+        clock=sources.clock,
+        ae_title=sources.ae_title,
+    )
     app.add_middleware(IncidentGuard)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))
     app.add_middleware(SecurityHeaders)
     return app
 
 
-def hosts_for(bound_to: str) -> tuple[str, ...]:
-    """The hosts that requests may name, for the address the server listens on."""
-    return LOOPBACK if bound_to in LOOPBACK else ("*",)
+def hosts_for(bound_to: str, public_host: str = "") -> tuple[str, ...]:
+    """The hosts that requests may name, for the address the server listens on and the name it is known by."""
+    if bound_to not in LOOPBACK:
+        return ("*",)
+    return (*LOOPBACK, public_host) if public_host else LOOPBACK

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
+from dicom_node.core.account import Action
 from dicom_node.core.errors import NodeError
+from dicom_node.web.auth.needs import needs
 
 if TYPE_CHECKING:
     from dicom_node.web.app import WebSources
@@ -17,6 +19,7 @@ router = APIRouter()
 
 
 @router.get("/healthz", summary="Does the node still do its work?", responses={503: {"description": "It does not."}})
+@needs(Action.WATCH_HEALTH)
 def healthz(request: Request) -> Any:
     """200 while every tick succeeds often enough, else 503; the ticks one by one either way."""
     reports = list(_sources(request).health())
@@ -33,6 +36,7 @@ def healthz(request: Request) -> Any:
 
 
 @router.get("/readyz", summary="Can the node take work now?", responses={503: {"description": "It cannot."}})
+@needs(Action.WATCH_HEALTH)
 def readyz(request: Request) -> Any:
     """200 while associations can be taken: the database answers, there is space, the receiver listens. Else 503."""
     sources = _sources(request)
@@ -44,6 +48,7 @@ def readyz(request: Request) -> Any:
 
 
 @router.get("/metrics", include_in_schema=False)
+@needs(Action.READ_METRICS)
 def metrics(request: Request) -> Response:
     """Prometheus text format."""
     page = generate_latest(_sources(request).counters_registry)

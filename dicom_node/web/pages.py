@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
-from fastapi.templating import Jinja2Templates
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import FileResponse, Response
 
 from dicom_node.app.queries import list_worklist, study_detail
+from dicom_node.core.account import Action
 from dicom_node.core.worklist import WorklistState
 from dicom_node.web.accesses import note_access, note_query
+from dicom_node.web.auth.needs import needs
 from dicom_node.web.guards import REPORT_POLICY
-from dicom_node.web.shown import (
-    Leftovers,
-    ago,
-    leftovers_of,
-    person,
-    shown_row,
-    shown_study,
-    urgency,
-    when,
-)
+from dicom_node.web.rendering import page as _page
+from dicom_node.web.shown import Leftovers, leftovers_of, shown_row, shown_study, urgency
 
 if TYPE_CHECKING:
     from dicom_node.web.app import WebSources
@@ -32,18 +23,9 @@ router = APIRouter(include_in_schema=False)
 
 PAGE_LENGTH = 100
 
-_environment = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=select_autoescape(default=True, default_for_string=True),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.filters |= {"when": when, "ago": ago, "person": person}
-_templates = Jinja2Templates(env=_environment)
-
 
 @router.get("/")
+@needs(Action.LOOK)
 def worklist(
     request: Request,
     status: WorklistState | None = None,
@@ -68,6 +50,7 @@ def worklist(
 
 
 @router.get("/studies/{study_instance_uid}")
+@needs(Action.LOOK)
 def study(request: Request, study_instance_uid: str) -> Response:
     """Everything about one study, and why it stands where it stands."""
     sources = _sources(request)
@@ -81,6 +64,7 @@ def study(request: Request, study_instance_uid: str) -> Response:
 
 
 @router.get("/studies/{study_instance_uid}/pictures/{name}")
+@needs(Action.LOOK)
 def picture(request: Request, study_instance_uid: str, name: str) -> Response:
     """A picture of the current revision's analysis."""
     for file in _left_by(request, study_instance_uid).pictures:
@@ -90,6 +74,7 @@ def picture(request: Request, study_instance_uid: str, name: str) -> Response:
 
 
 @router.get("/studies/{study_instance_uid}/report")
+@needs(Action.LOOK)
 def report(request: Request, study_instance_uid: str) -> Response:
     """The HTML report of the current revision's analysis."""
     file = _left_by(request, study_instance_uid).report
@@ -99,6 +84,7 @@ def report(request: Request, study_instance_uid: str) -> Response:
 
 
 @router.get("/quarantine")
+@needs(Action.LOOK)
 def quarantine(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> Response:
     """What was set aside, why, and what became of it."""
     with _sources(request).unit_of_work() as uow:
@@ -117,6 +103,7 @@ def quarantine(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] =
 
 
 @router.get("/peers")
+@needs(Action.LOOK)
 def peers(request: Request) -> Response:
     """The configured peers, and what is wrong with the file where something is."""
     sources = _sources(request)
@@ -131,19 +118,6 @@ def _left_by(request: Request, study_instance_uid: str) -> Leftovers:
         raise HTTPException(404, "no such study")
     note_access(request, detail.study)
     return leftovers_of(sources.job_folder(detail.job.id))
-
-
-def _page(request: Request, template: str, context: dict[str, Any], status_code: int = 200) -> Response:
-    sources = _sources(request)
-    reports = list(sources.health())
-    shared = {
-        "now": sources.clock.now(),
-        "ae_title": sources.ae_title,
-        "version": sources.version,
-        "is_healthy": all(report.is_healthy for report in reports),
-        "peers_problem": sources.peers_problem(),
-    }
-    return _templates.TemplateResponse(request, template, shared | context, status_code=status_code)
 
 
 def _sources(request: Request) -> WebSources:

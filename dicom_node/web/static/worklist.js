@@ -10,6 +10,7 @@
     if (document.hidden || rows.contains(document.activeElement)) return;
     try {
       const answer = await fetch(rows.dataset.refresh);
+      if (answer.status === 401) location.reload(); // the session is over: on to the log-in
       if (!answer.ok) return;
       const text = await answer.text();
       if (text !== shown) {

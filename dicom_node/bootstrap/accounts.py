@@ -1,0 +1,92 @@
+"""Accounts and log-in as the settings say."""
+
+from __future__ import annotations
+
+import ssl
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from config.settings import Settings
+from config.web import WebSettings
+from dicom_node.app.accounts import Accounts
+from dicom_node.app.log_in import LogIn
+from dicom_node.app.log_in_limits import LogInLimits
+from dicom_node.bootstrap.store import Store
+from dicom_node.core.account import SessionPolicy
+from dicom_node.core.errors import ConfigurationError
+from dicom_node.ports import AuditLog, Clock
+from dicom_node.web.app import hosts_for
+from dicom_node.web.auth.browser import BrowserRules
+from dicom_node.web.auth.gate import Keys, MetricsRules
+from dicom_node.web.auth.passwords import Argon2Hasher
+
+_SHORTEST_METRICS_TOKEN = 16
+
+
+def accounts_of(store: Store) -> Accounts:
+    """What administers the accounts of this node."""
+    return Accounts(uow_factory=store.unit_of_work, clock=store.clock, hasher=Argon2Hasher())
+
+
+def web_keys(settings: Settings, store: Store, *, audit: AuditLog, clock: Clock) -> Keys:
+    """Who somebody is. Raises ConfigurationError where the metrics token cannot be read."""
+    web = settings.web
+    return Keys(
+        log_in=LogIn(
+            uow_factory=store.unit_of_work,
+            reading=store.reading,
+            clock=clock,
+            hasher=Argon2Hasher(),
+            policy=SessionPolicy(idle_s=web.session_idle_s, absolute_s=web.session_absolute_s),
+            limits=LogInLimits(
+                per_account=web.login_attempts_per_account,
+                per_address=web.login_attempts_per_address,
+                within_s=web.login_attempts_within_s,
+            ),
+            audit=audit,
+            ae_title=settings.node.ae_title,
+        ),
+        browser=BrowserRules(is_secure=web.is_secure, public_origin=web.public_url),
+        metrics=MetricsRules(from_loopback=web.metrics_from_loopback, token_sha256=_metrics_token(web)),
+    )
+
+
+def allowed_hosts(web: WebSettings) -> tuple[str, ...]:
+    """The hosts that requests may name."""
+    return hosts_for(web.host, urlsplit(web.public_url).hostname or "")
+
+
+def check_tls_files(web: WebSettings) -> None:
+    """Raises ConfigurationError where certificate or key cannot be used."""
+    if not web.tls.certificate:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(web.tls.certificate, web.tls.key, password=lambda: b"")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(
+            f"web.tls.certificate {web.tls.certificate} and web.tls.key {web.tls.key} cannot be used: {error}",
+            key="web.tls.certificate",
+            value=web.tls.certificate,
+        ) from error
+
+
+def _metrics_token(web: WebSettings) -> str:
+    if not web.metrics_token_file:
+        return ""
+    try:
+        token = Path(web.metrics_token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"web.metrics_token_file {web.metrics_token_file} cannot be read: {error}",
+            key="web.metrics_token_file",
+            value=web.metrics_token_file,
+        ) from error
+    if len(token) < _SHORTEST_METRICS_TOKEN:
+        raise ConfigurationError(
+            f"web.metrics_token_file {web.metrics_token_file} has a token of {len(token)} characters, not of "
+            f"{_SHORTEST_METRICS_TOKEN} or more",
+            key="web.metrics_token_file",
+            value=web.metrics_token_file,
+        )
+    return sha256(token.encode()).hexdigest()

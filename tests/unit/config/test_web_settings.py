@@ -1,0 +1,43 @@
+"""The web server is not put where others read along, unless somebody says so."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from config.web import WebSettings
+
+
+def test_beyond_this_machine_it_needs_tls_or_a_loud_word() -> None:
+    with pytest.raises(ValidationError, match="allow_plain_http"):
+        WebSettings(host="0.0.0.0")
+    assert WebSettings(host="0.0.0.0", allow_plain_http=True).is_secure is False
+    assert WebSettings(host="0.0.0.0", enabled=False).enabled is False
+    with_tls = WebSettings(host="0.0.0.0", tls={"certificate": "/c.pem", "key": "/k.pem"})
+    assert (with_tls.is_secure, with_tls.is_local) == (True, False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_this_machine_it_needs_nothing(host: str) -> None:
+    assert WebSettings(host=host).is_local
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"tls": {"certificate": "/c.pem"}}, "goes with certificate"),
+        ({"public_url": "https://node.example/pages"}, "no path"),
+        ({"public_url": "node.example"}, "starts with"),
+        ({"public_url": "http://n.example", "tls": {"certificate": "/c.pem", "key": "/k.pem"}}, "https"),
+        ({"session_idle_s": 100.0, "session_absolute_s": 50.0}, "at most session_absolute_s"),
+        ({"metrics_token_file": "token"}, "absolute path"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(given: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        WebSettings(**given)  # type: ignore[arg-type]
+
+
+def test_behind_a_proxy_with_https_cookies_are_for_https() -> None:
+    assert WebSettings(public_url="https://node.example/").public_url == "https://node.example"
+    assert WebSettings(public_url="https://node.example").is_secure
