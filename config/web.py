@@ -7,7 +7,18 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from config.words import AbsolutePath, HostText, ListeningPort, Positive, Section, UrlText, WrongTogether
+from config.words import (
+    AbsolutePath,
+    HostText,
+    ListeningPort,
+    Positive,
+    Section,
+    Texts,
+    UrlText,
+    VariableName,
+    WrongTogether,
+    is_secure,
+)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -22,6 +33,47 @@ class WebTlsSettings(Section):
     def _has_both(self) -> Self:
         if bool(self.certificate) != bool(self.key):
             raise WrongTogether("key", "goes with certificate: give both or none")
+        return self
+
+
+class OidcSettings(Section):
+    """Log-in by a provider (OpenID Connect, Authorization Code with PKCE) beside passwords; off while issuer is empty.
+
+    It needs web.public_url: the provider sends people back to public_url + "/login/provider/back".
+    """
+
+    issuer: UrlText = Field(default="", description="The provider's address, as it calls itself.")
+    client_id: str = Field(default="", max_length=256, description="What it calls this node.")
+    client_secret_env: VariableName = Field(
+        default="", description="The environment variable that holds our secret, where it gave us one."
+    )
+    ca_file: AbsolutePath = Field(
+        default="", description="PEM file of the CA that signed its certificate; empty takes the usual ones."
+    )
+    name_claim: str = Field(
+        default="preferred_username",
+        min_length=1,
+        max_length=128,
+        description="The claim that names the account. One that people cannot choose themselves.",
+    )
+    groups_claim: str = Field(
+        default="groups", min_length=1, max_length=128, description="The claim that lists somebody's groups."
+    )
+    viewers: Texts = Field(default=(), description="Groups whose members are viewers.")
+    operators: Texts = Field(default=(), description="Groups whose members are operators.")
+    admins: Texts = Field(default=(), description="Groups whose members are admins. The highest role counts.")
+    timeout_s: Positive = Field(default=10.0, description="How long one answer of it may take.")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not self.issuer:
+            return self
+        if not is_secure(self.issuer):
+            raise WrongTogether("issuer", "is an https:// address: what it says decides who is let in")
+        if not self.client_id:
+            raise WrongTogether("client_id", "is needed where issuer is given")
+        if not (self.viewers or self.operators or self.admins):
+            raise WrongTogether("viewers", "operators or admins name at least one group, or nobody would be let in")
         return self
 
 
@@ -69,6 +121,7 @@ class WebSettings(Section):
         "the start.",
     )
     tls: WebTlsSettings = WebTlsSettings()
+    oidc: OidcSettings = OidcSettings()
 
     @property
     def is_local(self) -> bool:
@@ -95,6 +148,8 @@ class WebSettings(Section):
         parts = urlsplit(self.public_url)
         if parts.path or parts.query or parts.fragment:
             raise WrongTogether("public_url", "has no path: the pages stand at the top of their own host")
+        if self.oidc.issuer and not self.public_url:
+            raise WrongTogether("public_url", "is needed where web.oidc.issuer is given: people are sent back to it")
         if self.tls.certificate and parts.scheme == "http":
             raise WrongTogether("public_url", "begins with https:// where web.tls is given")
         return self

@@ -29,6 +29,7 @@ from dicom_node.core.account import (
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import AuditLog, Clock, PasswordHasher, UnitOfWorkFactory
 
+_PROVIDER = "log-in provider"
 _SEEN_EVERY = timedelta(seconds=30)
 
 
@@ -102,6 +103,24 @@ class LogIn:
             return Refused()
         self._limits.succeeded(name, address)
         return opened
+
+    def by_provider(self, name: str, role: Role, *, address: str, previous: str = "") -> LoggedIn | Refused:
+        """A new session for whom a provider vouches, with the role it gives them; their account is made where needed.
+
+        Refused where the account is disabled, or has a password: then it is not the provider's to give away.
+        """
+        try:
+            name = account_name(name)
+            account = self._account(name) or self._accounts.add(name, role, "", actor=_PROVIDER)
+        except AccountRefused as refused:
+            self._record(name, address, failure=str(refused))
+            return Refused()
+        if account.is_disabled or account.password_hash:
+            self._record(name, address, failure="the account is disabled, or has a password of its own")
+            return Refused()
+        if account.role is not role:
+            account = self._accounts.set_role(name, role, actor=_PROVIDER)
+        return self._open(account, address, previous) or Refused()
 
     def of_browser(self, secret: str) -> Principal | None:
         """Who the session's cookie belongs to; None where it is over."""
@@ -199,14 +218,15 @@ class LogIn:
         )
         return self._open(account, address, "", password) or Refused()
 
-    def _open(self, account: Account, address: str, previous: str, password: str) -> LoggedIn | None:
+    def _open(self, account: Account, address: str, previous: str, password: str = "") -> LoggedIn | None:
         """A session of the account as it was seen; None where it has been changed meanwhile."""
         secret, now = new_secret(), self._clock.now()
         session = Session(
             digest=digest_of(secret), account_id=account.id, created_at=now, last_seen_at=now, address=address
         )
         opened_before, seen_before = self._policy.cut_off(now)
-        new_hash = self._hasher.hash(password) if self._hasher.is_outdated(account.password_hash) else ""
+        is_outdated = bool(password) and self._hasher.is_outdated(account.password_hash)
+        new_hash = self._hasher.hash(password) if is_outdated else ""
         with self._uow() as uow:
             if uow.accounts.get(account.id) != account:
                 return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from config.settings import Settings
@@ -13,13 +15,16 @@ from dicom_node.app.accounts import Accounts
 from dicom_node.app.log_in import LogIn
 from dicom_node.app.log_in_limits import LogInLimits
 from dicom_node.bootstrap.store import Store
-from dicom_node.core.account import SessionPolicy
+from dicom_node.core.account import Role, SessionPolicy
 from dicom_node.core.errors import ConfigurationError
 from dicom_node.ports import AuditLog, Clock
 from dicom_node.web.app import hosts_for
 from dicom_node.web.auth.browser import BrowserRules
 from dicom_node.web.auth.gate import Keys, MetricsRules
 from dicom_node.web.auth.passwords import Argon2Hasher
+
+if TYPE_CHECKING:
+    from dicom_node.web.auth.provider import Provider
 
 _SHORTEST_METRICS_TOKEN = 16
 
@@ -49,6 +54,7 @@ def web_keys(settings: Settings, store: Store, *, audit: AuditLog, clock: Clock)
         ),
         browser=BrowserRules(is_secure=web.is_secure, public_origin=web.public_url),
         metrics=MetricsRules(from_loopback=web.metrics_from_loopback, token_sha256=_metrics_token(web)),
+        provider=_provider(web, clock) if web.oidc.issuer else None,
     )
 
 
@@ -69,6 +75,32 @@ def check_tls_files(web: WebSettings) -> None:
             key="web.tls.certificate",
             value=web.tls.certificate,
         ) from error
+
+
+def _provider(web: WebSettings, clock: Clock) -> Provider:
+    # Imported here: nobody else needs a library for OAuth, and it costs a tenth of a second.
+    from dicom_node.web.auth.provider import Provider, ProviderRules
+
+    oidc = web.oidc
+    secret = os.environ.get(oidc.client_secret_env, "") if oidc.client_secret_env else ""
+    if oidc.client_secret_env and not secret:
+        raise ConfigurationError(
+            f"web.oidc.client_secret_env names the environment variable {oidc.client_secret_env}, which is empty",
+            key="web.oidc.client_secret_env",
+            value=oidc.client_secret_env,
+        )
+    rules = ProviderRules(
+        issuer=oidc.issuer,
+        client_id=oidc.client_id,
+        client_secret=secret,
+        redirect_uri=f"{web.public_url}/login/provider/back",
+        ca_file=oidc.ca_file,
+        name_claim=oidc.name_claim,
+        groups_claim=oidc.groups_claim,
+        groups={Role.VIEWER: oidc.viewers, Role.OPERATOR: oidc.operators, Role.ADMIN: oidc.admins},
+        timeout_s=oidc.timeout_s,
+    )
+    return Provider(rules, clock)
 
 
 def _metrics_token(web: WebSettings) -> str:

@@ -165,7 +165,7 @@ def _password(file: Path | None) -> str:
             "there is nobody to ask for the password: give --password-file FILE, or - for standard input."
         )
     if file is None:
-        given = typer.prompt("password", hide_input=True, confirmation_prompt=True)
+        given: str = typer.prompt("password", hide_input=True, confirmation_prompt=True)
     elif str(file) == "-":
         given = sys.stdin.readline(4 * LONGEST_PASSWORD)
     else:

@@ -26,6 +26,8 @@ HOMES = {
     "fastapi": ("dicom_node.web",),
     "uvicorn": ("dicom_node.web",),
     "argon2": ("dicom_node.web.auth",),
+    "authlib": ("dicom_node.web.auth",),
+    "joserfc": ("dicom_node.web.auth",),
     "tomlkit": ("config",),
 }
 

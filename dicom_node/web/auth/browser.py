@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 CSRF_FIELD, CSRF_HEADER = "csrf_token", "x-csrf-token"
-_SESSION, _FORM = "cspine_session", "cspine_form"
-_FORM_LIVES_S = 3600
+_SESSION, _FORM, _JOURNEY = "cspine_session", "cspine_form", "cspine_journey"
+_FORM_LIVES_S, _JOURNEY_LIVES_S = 3600, 600
 _CSRF = b"a form of cspine-node"
 
 
@@ -46,6 +46,26 @@ class BrowserRules:
     def keep_form(self, response: Response, secret: str) -> None:
         """The browser can send the form of a page before the log-in."""
         self._keep(response, _FORM, secret, max_age=_FORM_LIVES_S)
+
+    def journey_secret(self, request: Request) -> str:
+        """Of somebody who comes back from the log-in provider."""
+        return request.cookies.get(self._named(_JOURNEY), "")
+
+    def keep_journey(self, response: Response, secret: str) -> None:
+        """The browser is known again when the provider, another site, sends it back: hence not Strict."""
+        response.set_cookie(
+            self._named(_JOURNEY),
+            secret,
+            max_age=_JOURNEY_LIVES_S,
+            path="/",
+            secure=self.is_secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+    def drop_journey(self, response: Response) -> None:
+        """It has come back."""
+        self._drop(response, _JOURNEY)
 
     def drop_session(self, response: Response) -> None:
         """The browser forgets the session."""

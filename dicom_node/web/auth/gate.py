@@ -14,6 +14,7 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
 import structlog
@@ -30,6 +31,9 @@ from dicom_node.core.account import NEEDED_ROLE, Action, Principal, may
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import AuditLog, Clock
 from dicom_node.web.auth.browser import CSRF_FIELD, CSRF_HEADER, BrowserRules, is_csrf_token
+
+if TYPE_CHECKING:
+    from dicom_node.web.auth.provider import Provider  # what it needs is loaded where there is one
 
 log = structlog.get_logger(__name__)
 
@@ -60,11 +64,12 @@ class MetricsRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """What the gate and the log-in pages work with."""
+    """What the gate and the log-in pages work with. There may be no `provider`."""
 
     log_in: LogIn
     browser: BrowserRules = field(default_factory=BrowserRules)
     metrics: MetricsRules = field(default_factory=MetricsRules)
+    provider: Provider | None = None
 
 
 class Gate:
@@ -228,7 +233,7 @@ def _plain(request: Request, status: int, text: str) -> Response:
 
 async def _body(receive: Receive) -> bytes | None:
     """The whole body; None where it is longer than a form may be, or the browser went away."""
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         if message["type"] != "http.request":

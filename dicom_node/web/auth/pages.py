@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from dicom_node.app.accounts import new_secret
 from dicom_node.app.log_in import LoggedIn, Refused, TooMany
 from dicom_node.core.account import SHORTEST_PASSWORD, AccountRefused, Action
+from dicom_node.core.errors import NodeError
 from dicom_node.web.auth.browser import local_path
 from dicom_node.web.auth.gate import Keys, address_of, form_of, principal_of
 from dicom_node.web.auth.needs import needs
@@ -18,6 +20,8 @@ from dicom_node.web.rendering import page
 
 if TYPE_CHECKING:
     from dicom_node.web.app import WebSources
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(include_in_schema=False)
 
@@ -49,6 +53,43 @@ def log_in(request: Request) -> Response:
     if isinstance(outcome, LoggedIn):
         return _go(keys, outcome, wanted)
     return _form(request, "login.html", {**_login_context(request, wanted, name[:64]), **_why(outcome)}, outcome)
+
+
+@router.get("/login/provider")
+@needs(Action.LOG_IN)
+def to_provider(request: Request, wanted: Next = "/") -> Response:
+    """On to the log-in provider, where there is one."""
+    keys = _keys(request)
+    if keys.provider is None:
+        return RedirectResponse("/login", 303)
+    try:
+        departure = keys.provider.depart(local_path(wanted))
+    except NodeError as refused:
+        return _not_by_provider(request, refused)
+    answer = RedirectResponse(departure.url, 303)
+    keys.browser.keep_journey(answer, departure.secret)
+    return answer
+
+
+@router.get("/login/provider/back")
+@needs(Action.LOG_IN)
+def from_provider(request: Request, state: Code = "", code: Annotated[str, Query(max_length=4096)] = "") -> Response:
+    """A session for whom the provider vouches."""
+    keys = _keys(request)
+    if keys.provider is None:
+        return RedirectResponse("/login", 303)
+    try:
+        arrival = keys.provider.arrive(state=state, code=code, secret=keys.browser.journey_secret(request))
+    except NodeError as refused:
+        return _not_by_provider(request, refused)
+    outcome = keys.log_in.by_provider(arrival.name, arrival.role, address=address_of(request))
+    if not isinstance(outcome, LoggedIn):
+        return _not_by_provider(request, NodeError("the account is disabled, or has a password of its own"))
+    # A redirect would still be the other site's: the browser would keep the session's Strict cookie to itself.
+    answer = page(request, "logged_in.html", {"wanted": arrival.wanted})
+    keys.browser.keep_session(answer, outcome.secret)
+    keys.browser.drop_journey(answer)
+    return answer
 
 
 @router.post("/logout")
@@ -119,14 +160,26 @@ def change_password(request: Request) -> Response:
 
 
 def _login_context(request: Request, wanted: str, name: str = "") -> dict[str, Any]:
-    needs_set_up = _keys(request).log_in.needs_set_up()
-    return {"wanted": wanted, "name": name, "why": "", "needs_set_up": needs_set_up}
+    keys = _keys(request)
+    return {
+        "wanted": wanted,
+        "name": name,
+        "why": "",
+        "needs_set_up": keys.provider is None and keys.log_in.needs_set_up(),
+        "has_provider": keys.provider is not None,
+    }
 
 
 def _why(outcome: Refused | TooMany, otherwise: str = "Name or password is wrong.") -> dict[str, str]:
     if isinstance(outcome, TooMany):
         return {"why": f"Too many attempts. Try again in {math.ceil(outcome.wait_s / 60)} minutes."}
     return {"why": otherwise}
+
+
+def _not_by_provider(request: Request, refused: NodeError) -> Response:
+    log.warning("provider_log_in_refused", why=str(refused))
+    why = {"why": "The log-in provider did not let you in here. The node's log says why."}
+    return _form(request, "login.html", {**_login_context(request, "/"), **why}, Refused())
 
 
 def _status(outcome: Refused | TooMany) -> int:

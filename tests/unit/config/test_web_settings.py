@@ -41,3 +41,25 @@ def test_what_does_not_go_together_is_refused(given: dict[str, object], why: str
 def test_behind_a_proxy_with_https_cookies_are_for_https() -> None:
     assert WebSettings(public_url="https://node.example/").public_url == "https://node.example"
     assert WebSettings(public_url="https://node.example").is_secure
+
+
+OIDC = {"issuer": "https://id.example", "client_id": "node", "viewers": ["radiology"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"issuer": "http://id.example"}, "https"),
+        ({"client_id": ""}, "client_id|is needed where issuer"),
+        ({"viewers": []}, "at least one group"),
+    ],
+)
+def test_a_log_in_provider_is_whole_or_refused(changes: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        WebSettings(public_url="https://node.example", oidc=OIDC | changes)
+
+
+def test_a_log_in_provider_needs_an_address_to_send_people_back_to() -> None:
+    with pytest.raises(ValidationError, match="sent back"):
+        WebSettings(oidc=OIDC)
+    assert WebSettings(public_url="https://node.example", oidc=OIDC).oidc.viewers == ("radiology",)

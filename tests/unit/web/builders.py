@@ -45,7 +45,8 @@ def keys(node: Node, **changes: Any) -> Keys:
     }
     browser = changes.pop("browser", BrowserRules())
     metrics = changes.pop("metrics", MetricsRules(from_loopback=False))
-    return Keys(log_in=LogIn(**log_in | changes), browser=browser, metrics=metrics)
+    provider = changes.pop("provider", None)
+    return Keys(log_in=LogIn(**log_in | changes), browser=browser, metrics=metrics, provider=provider)
 
 
 def sources(node: Node, **changes: object) -> WebSources:
