@@ -43,6 +43,7 @@ from dicom_node.bootstrap.delivering import (
     take_reports,
     terms_of,
 )
+from dicom_node.bootstrap.drift import ScoreDrift
 from dicom_node.bootstrap.gpus import Gpus
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
@@ -313,7 +314,9 @@ class Node:
             delivery_workers=settings.delivery.workers,
             longest_analysis_s=settings.inference.timeout_s,
         )
-        ticks += (upkeep_tick(settings, store, self._counters, self._audit),)
+        drift = ScoreDrift(store)
+        self._counters.watch(drift.samples)
+        ticks += (upkeep_tick(settings, store, self._counters, self._audit), drift.tick())
         health = TickHealth(ticks, clock=self._clock)
         scheduler = TickScheduler(ticks, health=health)
         stopping.ask = scheduler.is_stopping

@@ -102,6 +102,10 @@ def certificates(settings: Settings) -> Iterable[Sample]:
 
 def certificate_files(settings: Settings) -> dict[str, Path]:
     """The node's own certificates by what they are for."""
-    named = {"receiver": settings.node.tls.certificate, "audit": settings.audit.syslog_certificate}
+    named = {
+        "receiver": settings.node.tls.certificate,
+        "web": settings.web.tls.certificate,
+        "audit": settings.audit.syslog_certificate,
+    }
     named |= {f"stow {peer.name}": peer.stow_client_certificate for peer in settings.peers}
     return {use: Path(file) for use, file in named.items() if file}
