@@ -33,7 +33,7 @@ from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
-from dicom_node.bootstrap.accounts import allowed_hosts, check_tls_files, web_keys
+from dicom_node.bootstrap.accounts import check_tls_files
 from dicom_node.bootstrap.auditing import audit_trail
 from dicom_node.bootstrap.delivering import (
     commitment_duties,
@@ -53,6 +53,7 @@ from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open
 from dicom_node.bootstrap.upkeep import quarantine_limits, upkeep_tick
 from dicom_node.bootstrap.watching import sources as watched
 from dicom_node.bootstrap.watching import why_not_ready
+from dicom_node.bootstrap.web_door import allowed_hosts, web_keys
 from dicom_node.core.completeness import ClosePolicy
 from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable

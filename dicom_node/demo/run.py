@@ -29,6 +29,7 @@ from dicom_node.core.worklist import WorklistState
 from dicom_node.demo.phantom_study import phantom_to_folder
 from dicom_node.demo.stand_in_pacs import StandInPacs
 from dicom_node.dimse.sender import send_files
+from dicom_node.observability import configure_logging
 from dicom_node.results.read_back import ReadBack, read_back
 from dicom_node.results.report import write_report
 
@@ -111,6 +112,7 @@ def run_demo(
         configuration = out / "node.toml"
         configuration.write_text(_CONFIGURATION.format(pacs_port=pacs.port))
         loaded = load_settings(configuration)
+        configure_logging(loaded.settings.log.level, loaded.settings.log.format)
         password = _account(loaded)
         node = build_node(loaded)
         node.start()

@@ -24,6 +24,7 @@ from dicom_node.web.auth import pages as auth_pages
 from dicom_node.web.auth.gate import Gate, Keys
 from dicom_node.web.auth.needs import declared_routes
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
+from dicom_node.web.rendering import refusal
 
 ROUTERS = (operation.router, api.router, auth_pages.router, pages.router)
 STATIC = Path(__file__).with_name("static")
@@ -80,6 +81,7 @@ def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) ->
         keys=sources.keys,
         audit=sources.audit,
         clock=sources.clock,
+        show=refusal,
         ae_title=sources.ae_title,
     )
     app.add_middleware(IncidentGuard)

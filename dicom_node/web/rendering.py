@@ -46,3 +46,8 @@ def page(
         "peers_problem": sources.peers_problem() if principal else "",
     }
     return _templates.TemplateResponse(request, template, shared | context, status_code=status_code)
+
+
+def refusal(request: Request, status: int, text: str) -> Response:
+    """A page that says why there is no other."""
+    return page(request, "refused.html", {"why": text}, status)

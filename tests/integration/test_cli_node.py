@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,17 @@ def test_commands_and_pages_show_the_same_study(node: NodeProcess, study: str) -
     assert counted is not None
     assert int(counted[1]) >= 5
     assert get_json(f"{node.url}/healthz")["healthy"] is True
+
+
+def test_the_first_account_has_a_link_where_the_node_was_started_and_nobody_else_sees_a_study(
+    node: NodeProcess, study: str
+) -> None:
+    assert f"{node.url}/setup?code=" in node.log()
+    assert "Log in" in get_bytes(f"{node.url}/studies/{study}").decode()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        get_bytes(f"{node.url}/api/v1/studies/{study}")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        get_bytes(f"{node.url}/api/v1/studies/{study}", token=node.token + "x")
 
 
 def test_files_and_rows_agree_until_one_is_damaged(node: NodeProcess, study: str) -> None:

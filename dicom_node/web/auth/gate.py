@@ -11,7 +11,7 @@ that the form is read here, and the route finds it under `form_of`.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -72,6 +72,10 @@ class Keys:
     provider: Provider | None = None
 
 
+Show = Callable[[Request, int, str], Response]
+"""A page for a person: the request, the status, the sentence."""
+
+
 class Gate:
     """Lets a request through to `app`, or answers it."""
 
@@ -83,9 +87,11 @@ class Gate:
         keys: Keys,
         audit: AuditLog,
         clock: Clock,
+        show: Show,
         ae_title: str = "",
     ) -> None:
         self._app = app
+        self._show = show
         self._routes = tuple(routes)
         self._keys = keys
         self._audit = audit
@@ -108,16 +114,27 @@ class Gate:
             principal = None if action is Action.WATCH_HEALTH else await run_in_threadpool(self._who, request)
         except StorageUnavailable as error:
             log.warning("web_without_database", why=str(error))
-            await _plain(request, 503, "The database does not answer. Nothing was changed.")(scope, receive, send)
+            refused = self._told(request, 503, "The database does not answer. Nothing was changed.")
+            await refused(scope, receive, send)
             return
-        refusal = self._refusal(request, action, principal) or (_missing(request) if known is None else None)
+        scope.setdefault("state", {})["principal"] = principal
+        refusal = self._refusal(request, action, principal)
+        if refusal is None and known is None:
+            refusal = self._told(request, 404, "There is nothing here.")
         if refusal is None and known and known[2] is Match.FULL and scope["method"] not in _READING:
             refusal, receive = await self._changing(request, principal, receive)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
+
+    def _told(self, request: Request, status: int, text: str) -> Response:
+        """A page for a person, one line for everything else."""
+        if _is_page(request):
+            return self._show(request, status, text)
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"detail": text}, status_code=status)
+        return PlainTextResponse(text + "\n", status_code=status)
 
     def _known(self, scope: Scope) -> tuple[APIRoute, Action, Match] | None:
         """The route that will answer; one that has the path but not the method where there is no better."""
@@ -142,7 +159,7 @@ class Gate:
         if action is Action.READ_METRICS and self._keys.metrics.admits(request):
             return None
         if principal is None:
-            return _log_in_first(request)
+            return self._log_in_first(request)
         needed = NEEDED_ROLE[action]
         why = f"{principal.name} is {principal.role.value}; this needs {needed.value if needed else 'nobody'}"
         self._audit.record(
@@ -155,7 +172,18 @@ class Gate:
                 at=self._clock.now(),
             )
         )
-        return _plain(request, 403, f"This is not for you: {why}. Nothing was changed.")
+        return self._told(request, 403, f"This is not for you: {why}. Nothing was changed.")
+
+    def _log_in_first(self, request: Request) -> Response:
+        if not _is_page(request):
+            refusal = self._told(request, 401, "Log in first, or show a token: Authorization: Bearer …")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            return refusal
+        if request.method != "GET":
+            return RedirectResponse("/login", 303)  # the session ended while the form was filled in
+        path, query = request.url.path, request.url.query
+        wanted = f"{path}?{query}" if query else path
+        return RedirectResponse("/login" if wanted == "/" else f"/login?next={quote(wanted, safe='/')}", 303)
 
     async def _changing(
         self, request: Request, principal: Principal | None, receive: Receive
@@ -164,20 +192,20 @@ class Gate:
         if principal is not None and not principal.secret:
             return None, receive  # a script shows its token itself: no other site can make it do so
         if self._keys.browser.is_from_elsewhere(request):
-            return _plain(request, 403, "Another site made this request. Nothing was changed."), receive
+            return self._told(request, 403, "Another site made this request. Nothing was changed."), receive
         given = request.headers.get(CSRF_HEADER, "")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM_TYPE:
+        if _is_form(request):
             body = await _body(receive)
             if body is None:
-                return _plain(request, 413, f"A form here has at most {LONGEST_FORM_BYTES} bytes."), receive
+                return self._told(request, 413, f"A form here has at most {LONGEST_FORM_BYTES} bytes."), receive
             form = _fields(body)
             if form is None:
-                return _plain(request, 400, "This is no form of ours."), receive
+                return self._told(request, 400, "This is no form of ours."), receive
             request.scope.setdefault("state", {})["form"] = form
             given, receive = given or form.get(CSRF_FIELD, ""), _again(body, receive)
         secret = principal.secret if principal else self._keys.browser.form_secret(request)
         if not is_csrf_token(given, secret):
-            return _plain(
+            return self._told(
                 request, 403, "The page is too old, or cookies are switched off. Load it again. Nothing was changed."
             ), receive
         return None, receive
@@ -205,30 +233,19 @@ def _bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _log_in_first(request: Request) -> Response:
-    path, query = request.url.path, request.url.query
-    is_page = (
-        request.method == "GET"
-        and not path.startswith(("/api/", "/metrics"))
+def _is_page(request: Request) -> bool:
+    """Whether a person's browser opens it, or sends a form of a page."""
+    is_opened = request.method == "GET" or _is_form(request)
+    return (
+        is_opened
+        and not request.url.path.startswith(("/api/", "/metrics"))
         and not any(name in request.headers for name in ("hx-request", "authorization"))
         and request.headers.get("sec-fetch-mode", "navigate") == "navigate"
     )
-    if is_page:
-        wanted = f"{path}?{query}" if query else path
-        return RedirectResponse("/login" if wanted == "/" else f"/login?next={quote(wanted, safe='/')}", 303)
-    refusal = _plain(request, 401, "Log in first, or show a token: Authorization: Bearer …")
-    refusal.headers["WWW-Authenticate"] = "Bearer"
-    return refusal
 
 
-def _missing(request: Request) -> Response:
-    return _plain(request, 404, "There is nothing here.")
-
-
-def _plain(request: Request, status: int, text: str) -> Response:
-    if request.url.path.startswith("/api/"):
-        return JSONResponse({"detail": text}, status_code=status)
-    return PlainTextResponse(text + "\n", status_code=status)
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM_TYPE
 
 
 async def _body(receive: Receive) -> bytes | None:

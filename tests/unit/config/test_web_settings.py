@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from config.errors import ConfigError
+from config.load import load_settings
 from config.web import WebSettings
 
 
@@ -15,6 +19,15 @@ def test_beyond_this_machine_it_needs_tls_or_a_loud_word() -> None:
     assert WebSettings(host="0.0.0.0", enabled=False).enabled is False
     with_tls = WebSettings(host="0.0.0.0", tls={"certificate": "/c.pem", "key": "/k.pem"})
     assert (with_tls.is_secure, with_tls.is_local) == (True, False)
+
+
+def test_the_refusal_names_the_key_the_value_and_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text('[web]\nport = 8080\nhost = "0.0.0.0"\n')
+    with pytest.raises(ConfigError) as refused:
+        load_settings(file)
+    assert (refused.value.key, refused.value.value) == ("web.host", "0.0.0.0")
+    assert f"{file}:3" in str(refused.value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])

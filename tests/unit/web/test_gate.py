@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 
 from dicom_node.core.account import Action, Role
@@ -52,21 +53,17 @@ class Changed:
         self.app = FastAPI()
         self.app.include_router(router)
         self.app.add_middleware(
-            Gate, routes=declared_routes([router]), keys=keys(node, **rules), audit=self, clock=node.clock
+            Gate, routes=declared_routes([router]), keys=keys(node, **rules), audit=self, clock=node.clock, show=told
         )
 
     def record(self, event: AuditEvent) -> None:
         self.events.append(event)
 
     def _route(self, path: str) -> Any:
-        from fastapi import Request
-
         def reached(request: Request) -> dict[str, str]:
             self.reached.append(path)
             return form_of(request)
 
-        # FastAPI reads annotations from the module, where Request is not.
-        reached.__annotations__ = {"request": Request}
         return reached
 
     def browser(self, role: Role | None, name: str = "cspine_session") -> tuple[TestClient, str]:
@@ -77,6 +74,10 @@ class Changed:
         secret = session(self.node, role)
         client.cookies.set(name, secret)
         return client, csrf_token(secret)
+
+
+def told(request: Request, status: int, text: str) -> Response:
+    return PlainTextResponse(text, status_code=status)
 
 
 def every_route(routes: list[BaseRoute]) -> Iterator[BaseRoute]:
@@ -133,6 +134,19 @@ def test_a_refresh_in_the_background_is_not_led_to_the_log_in_page(node: Node) -
     nobody = web(node, role=None)
     for headers in ({"HX-Request": "true"}, {"Sec-Fetch-Mode": "cors"}):
         assert nobody.get("/?part=rows", headers=headers, follow_redirects=False).status_code == 401
+
+
+def test_a_form_whose_session_ended_meanwhile_leads_to_the_log_in_and_changes_nothing(node: Node) -> None:
+    behind = Changed(node)
+    client, _ = behind.browser(None)
+    answer = client.post("/work", data={"csrf_token": "old"})
+    assert (answer.status_code, answer.headers["location"], behind.reached) == (303, "/login", [])
+
+
+def test_a_person_is_told_on_a_page_and_a_script_in_a_line(node: Node) -> None:
+    page = web(node).get("/no/such/page")
+    assert (page.status_code, "To the worklist" in page.text) == (404, True)
+    assert web(node).get("/api/v1/nowhere").json() == {"detail": "There is nothing here."}
 
 
 @pytest.mark.parametrize(("path", "action", "needed"), CHANGES)

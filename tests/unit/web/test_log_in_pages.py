@@ -155,4 +155,5 @@ def test_the_first_account_is_made_by_the_link_and_the_link_is_then_worth_nothin
 def test_who_is_not_logged_in_is_told_nothing_of_the_node(node: Node) -> None:
     page = Person(node, peers_problem=lambda: "node.toml:7 is broken").browser.get("/login").text
     assert "node.toml" not in page
+    assert "1.2.3" not in page, "which version it is"
     assert "Quarantine" not in page
