@@ -25,6 +25,7 @@ from dicom_node.cli import (
     quarantine,
     service,
     studies,
+    top,
     users,
 )
 from dicom_node.core.errors import ConfigurationError, NodeError
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (service, doctor, backup, analysis, network, model, data):
+for group in (service, top, doctor, backup, analysis, network, model, data):
     group.register(app)
 app.add_typer(peers.app, name="peers")
 app.add_typer(studies.app, name="studies")
