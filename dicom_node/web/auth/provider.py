@@ -140,7 +140,8 @@ class Provider:
                     code_verifier=journey.verifier,
                     allow_redirects=False,
                 )
-                keys = KeySet.import_key_set(_json(session, described["jwks_uri"]))
+                published: Any = _json(session, described["jwks_uri"])
+                keys = KeySet.import_key_set(published)
                 claims = self._checked(answer["id_token"], keys, described["issuer"], journey.nonce)
                 if self._rules.groups_claim not in claims and "userinfo_endpoint" in described:
                     claims = _with_userinfo(claims, _json(session, described["userinfo_endpoint"], is_public=False))
