@@ -5,8 +5,8 @@ hundreds must not put a patient into a log file: keys that name patient data are
 values are replaced by their type. A traceback keeps its places and loses the text of exceptions that are not ours,
 which may quote a data set.
 
-What is counted is declared here, once; what is looked up when the page is read, in `gauges`. A name that is not declared
-is a mistake in our code and raises; a test compares the names with those the node counts under.
+What is counted is declared here, once; what is looked up when the page is read, in `gauges`. A name that is not
+declared is a mistake in our code and raises; a test compares the names with those the node counts under.
 """
 
 from __future__ import annotations
