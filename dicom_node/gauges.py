@@ -55,9 +55,7 @@ GAUGES: Mapping[str, Gauge] = {
     "disk_free_bytes": Gauge(help="Free space in data_dir, bytes."),
     "disk_size_bytes": Gauge(help="Size of the file system of data_dir, bytes."),
     "disk_reserve_bytes": Gauge(help="Below this much free space images are refused, bytes."),
-    "certificate_expiry_timestamp_seconds": Gauge(
-        help="When it ends, by what it is for.", labels=("use",)
-    ),
+    "certificate_expiry_timestamp_seconds": Gauge(help="When it ends, by what it is for.", labels=("use",)),
     "gpu_memory_used_bytes": Gauge(help="Memory of the GPU that is in use, bytes.", labels=("gpu",)),
     "gpu_memory_size_bytes": Gauge(help="Memory of the GPU, bytes.", labels=("gpu",)),
     "gpu_utilization_ratio": Gauge(help="Share of the last second in which the GPU worked, 0 to 1.", labels=("gpu",)),
