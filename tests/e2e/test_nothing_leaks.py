@@ -175,7 +175,7 @@ def _a_day_of_this_node(node: NodeProcess, files: list[Path], left: Evidence) ->
         rude.sendall(b"GET /Zzyzxmark HTTP/1.0\r\n\r\n")
     text = node.config.read_text()
     node.config.write_text(text + '\n[[peers]]\nname = "new"\nae_title = "NEW"\nhost = "127.0.0.1"\nport = 1\n')
-    wait_for("the result at the PACS", lambda: _is_delivered(node), timeout_s=300, every_s=0.5)
+    wait_for("the result at the PACS", lambda: _is_delivered(node), timeout_s=480, every_s=0.5)
     for path in ("/metrics", "/healthz", "/readyz", "/api/v1/openapi.json"):
         left.pages[path] = get_bytes(f"{node.url}{path}").decode()
     for path in ("/studies/1.2.3", f"/studies/{STUDY}/pictures/none", "/api/v1/studies?status=NONE", "/nowhere"):
