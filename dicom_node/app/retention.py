@@ -168,8 +168,7 @@ def _forget(
 
 
 def _awaits_report(uow: UnitOfWork, study_instance_uid: str) -> bool:
-    open_duties = [duty for duty in uow.commitments.duties() if duty.finished_at is None]
-    asked = {reference.sop_instance_uid for duty in open_duties for reference in duty.references}
+    asked = {ref.sop_instance_uid for duty in uow.commitments.open_duties() for ref in duty.references}
     return bool(asked) and any(each.sop_instance_uid in asked for each in uow.studies.instances(study_instance_uid))
 
 
