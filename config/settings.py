@@ -18,7 +18,7 @@ from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Pos
 
 
 class NodeTlsSettings(Section):
-    """DICOM over TLS 1.2 and 1.3 (PS3.15 B.10 and B.12). The files are PEM; changed ones are in use with the next
+    """DICOM over TLS 1.2 and 1.3 (PS3.15 B.12). The files are PEM; changed ones are in use with the next
     connection, without a restart.
     """
 
