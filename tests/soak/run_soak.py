@@ -150,10 +150,12 @@ def test_an_hour_with_four_senders_and_faults_loses_nothing(tmp_path: Path) -> N
             "delivery": {"backoff_initial_s": 0.5, "backoff_maximum_s": 20.0},
             "log": {"level": "warning"},
         },
-    ).start()
+        ready_within_s=300,
+    )
     soak = Soak(node, tmp_path / "pacs", pacs_port)
     soak.pacs_comes()
     try:
+        node.start()
         run(soak, phantom.files)
         settled_s = settle(soak)
         report(soak, compare(soak), settled_s)
