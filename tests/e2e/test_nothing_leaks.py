@@ -85,10 +85,10 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
         patch.setenv("TMPDIR", str(temporary))
         peers = [sender(), receiver("PACS", pacs.port), receiver("GONE", free_port(), "gone")]
         node = NodeProcess(folder=root / "node", peers=peers, settings=settings)
-        node.start()
         left = Evidence(node.folder)
         watch = _Watch(os.getpid(), temporary, left)
         try:
+            node.start()
             _a_day_of_this_node(node, files, left)
             wait_for("the trail to arrive", lambda: len(listener.lines) >= len(left.audit), timeout_s=60)
         finally:
