@@ -64,7 +64,7 @@ def test_a_study_comes_in_and_a_peer_is_reached_over_tls_and_nothing_is_plain(tm
         assert storescu(node.port, []) != 0, "the plain port"
         wait_for("the study to be known", lambda: get_json(f"{node.url}/api/v1/studies"))
         wait_for("the PACS", lambda: node.run("echo", "pacs").returncode == 0, every_s=0.5)
-        checked = node.run("check").stdout
+        checked = node.run("check", timeout_s=300).stdout
         assert "receiver TLS" in checked
         assert "receiver port" not in checked
     finally:
