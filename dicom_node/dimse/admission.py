@@ -11,6 +11,7 @@ from pynetdicom.association import Association
 
 from dicom_node.core.identifiers import AETitle
 from dicom_node.dimse import access, counted, user_identity
+from dicom_node.dimse.association import NodeAssociation
 from dicom_node.dimse.contexts import (
     IMPLICIT_LITTLE,
     PUSH_MODEL,
@@ -21,7 +22,6 @@ from dicom_node.dimse.contexts import (
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.open_associations import OpenAssociations
 from dicom_node.dimse.refusals import OnRefused, nobody
-from dicom_node.dimse.upper_layer import NodeAssociation
 from dicom_node.ports import Counters, PeerDirectory
 
 log = structlog.get_logger(__name__)

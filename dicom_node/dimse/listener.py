@@ -14,8 +14,9 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer, RequestHandler
 
+from dicom_node.dimse.association import AssociationHost, NodeAssociation
+from dicom_node.dimse.node_socket import NodeSocket
 from dicom_node.dimse.tls import Secured, ServerContext
-from dicom_node.dimse.upper_layer import AssociationHost, NodeAssociation, NodeSocket
 from dicom_node.dimse.waiting_room import WaitingRoom
 
 log = structlog.get_logger(__name__)

@@ -18,6 +18,7 @@ from dicom_node.core.identifiers import AETitle
 from dicom_node.dimse import counted
 from dicom_node.dimse.addresses import HostAddresses
 from dicom_node.dimse.admission import Admission, AssociationLog
+from dicom_node.dimse.association import Ending, NodeAssociation
 from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -28,7 +29,6 @@ from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
 from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.refusals import OnRefused, Refusals, nobody
 from dicom_node.dimse.tls import ServerContext, TlsPort
-from dicom_node.dimse.upper_layer import Ending, NodeAssociation
 from dicom_node.dimse.waiting_room import WaitingRoom
 from dicom_node.ports import Clock, Counters, PeerDirectory
 
@@ -183,7 +183,7 @@ class DicomServer:
             connection.join(1.0)
         log.info("receiver_stopped", cut_off=len(left))
 
-    # What is asked and told by listener.ConnectionHost, waiting_room.RoomHost and upper_layer.AssociationHost.
+    # What is asked and told by listener.ConnectionHost, guests.RoomHost and association.AssociationHost.
 
     @property
     def network_timeout_s(self) -> float:

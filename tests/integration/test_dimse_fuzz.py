@@ -139,11 +139,11 @@ def withstand(watched: Watched, stream: bytes, cuts: tuple[int, ...] = ()) -> No
     del node.receiving.instances[:]
 
 
-def keep_looking(test: Callable[[], None]) -> None:
+def keep_looking(test: Callable[[], None], examples: int = EXAMPLES) -> None:
     """Run a Hypothesis test once, or with other seeds for the seconds that were asked for; memory stays bounded."""
-    before, number, ends_at = peak_mb(), 0, time.monotonic() + SECONDS / 2
+    before, number, ends_at = peak_mb(), 0, time.monotonic() + SECONDS / 3
     quick = settings(
-        max_examples=EXAMPLES if not SECONDS else 500,
+        max_examples=examples if not SECONDS else 100,
         deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],
@@ -204,7 +204,7 @@ def test_any_bytes_after_a_good_request_are_withstood(watched):
     def noisy(noise: bytes) -> None:
         withstand(watched, dicom_streams.request() + noise)
 
-    settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))(noisy)()
+    keep_looking(noisy, 15)
 
 
 def head_of(data: bytes, notation: str) -> Head | None:
