@@ -21,10 +21,11 @@ nothing else is changed:
 
 These two are the upper layer and DIMSE of `association`; `node_socket` is the connection under them.
 
-How to edit safely: the classes of the three modules override private methods of pynetdicom 3.0.4 (`_read_pdu_data`, `_serve_request`,
-`receive_primitive`, `run_reactor`, `get_msg`, `_shutdown_socket`) and two of its queues; the integration tests drive
-each with raw sockets and are the contract for an upgrade. Whatever is to be done in one of the two threads must ring:
-a primitive to send rings the reactor's bell, a message or a primitive received sets `something_came`.
+How to edit safely: the classes of the three modules override private methods of pynetdicom 3.0.4 (`_read_pdu_data`,
+`_serve_request`, `receive_primitive`, `run_reactor`, `get_msg`, `_shutdown_socket`) and two of its queues; the
+integration tests drive each with raw sockets and are the contract for an upgrade. Whatever is to be done in one of the
+two threads must ring: a primitive to send rings the reactor's bell, a message or a primitive received sets
+`something_came`.
 """
 
 from __future__ import annotations
