@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
-from dicom_node.app.queries import (
-    delivery_json,
-    duty_json,
-    list_receivers,
-    list_worklist,
-    quarantine_json,
-    study_detail,
-)
+from dicom_node.app.queries import delivery_json, list_worklist, quarantine_json, study_detail
+from dicom_node.app.receivers import duty_json, list_receivers
 from dicom_node.core.quarantine import QuarantineState
 from dicom_node.core.worklist import WorklistState
 from dicom_node.web.accesses import note_access, note_query
