@@ -73,6 +73,7 @@ class DicomServer:
         self._counters = counters
         self.limits = limits or ReceiverLimits()
         self._open = OpenAssociations(self.limits, id_prefix=f"{clock.now():%Y%m%dT%H%M%S.%f}")
+        self._refusals = Refusals(counters, on_told=on_refused)
         self._admission = Admission(
             own_aet=self._ae_title,
             peers=peers,
@@ -81,10 +82,9 @@ class DicomServer:
             recorded_in=associations,
             counters=counters,
             environ=os.environ if environ is None else environ,
-            on_refused=on_refused,
+            refusals=self._refusals,
         )
         self._memory = ReceivingMemory(self.limits.receiving_memory_bytes)
-        self._refusals = Refusals(counters, on_told=on_refused)
         self._room = WaitingRoom(_room_limits(self.limits), self)
         self._handler = StoreHandler(
             receive=receive,
