@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
+from pynetdicom.dimse_messages import N_ACTION_RSP, N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dicom_node.core.commitment import NotCommitted
@@ -39,6 +39,7 @@ class Peers:
     asked: list[Dataset] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
+    answered: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Peers:
         self.ae = AE(self.ae_title)
@@ -48,6 +49,7 @@ class Peers:
             (evt.EVT_C_STORE, lambda event: 0x0000),
             (evt.EVT_N_ACTION, self._acted),
             (evt.EVT_N_EVENT_REPORT, self._reported),
+            (evt.EVT_DIMSE_SENT, _tells(N_ACTION_RSP, self.answered)),
         ]
         self.server = self.ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = self.server.socket.getsockname()[1]
@@ -72,7 +74,7 @@ class Peers:
 
     def _report(self, association: Any) -> None:
         if self.reports == "same association":
-            time.sleep(0.1)
+            assert self.answered.wait(10)
             self._say(association)
         else:
             wait_for(lambda: not association.is_established, "the node to release")
@@ -108,19 +110,24 @@ class Peers:
         return said
 
 
+def _tells(kind: type, done: threading.Event) -> Callable[[Any], None]:
+    """A handler that sets `done` when a message of this kind was sent."""
+
+    def sent(event: Any) -> None:
+        if isinstance(event.message, kind):
+            done.set()
+
+    return sent
+
+
 def ask_as_a_scanner(port: int, *uids: str, stays: bool, handler: Callable[[Any], Any]) -> int:
     """N-ACTION as SCU; `handler` takes the report where it comes on the same association. The status."""
     requestor = AE("SCANNER")
     requestor.add_requested_context(StorageCommitmentPushModel)
     taken = threading.Event()
+    handlers = [(evt.EVT_N_EVENT_REPORT, handler), (evt.EVT_DIMSE_SENT, _tells(N_EVENT_REPORT_RSP, taken))]
 
-    def note(event: Any) -> Any:
-        taken.set()
-        return handler(event)
-
-    association = requestor.associate(
-        "127.0.0.1", port, ae_title=OWN_AET, evt_handlers=[(evt.EVT_N_EVENT_REPORT, note)]
-    )
+    association = requestor.associate("127.0.0.1", port, ae_title=OWN_AET, evt_handlers=handlers)
     assert association.is_established
     information = Dataset()
     information.TransactionUID = "2.25.7"
@@ -132,6 +139,5 @@ def ask_as_a_scanner(port: int, *uids: str, stays: bool, handler: Callable[[Any]
     status, _ = association.send_n_action(information, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
     if stays:
         assert taken.wait(10)
-        time.sleep(0.2)
     association.release()
     return int(status.Status)
