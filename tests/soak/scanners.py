@@ -92,7 +92,7 @@ class Scanner(threading.Thread):
         if not association.is_established:
             self._ledger.count("refused")
             return False
-        breaks_off_after = self._draw.randrange(len(self._images)) if self._draw.random() < 0.2 else None
+        breaks_off_after = self._draw.randrange(len(self._images)) if self._draw.random() < 0.3 else None
         try:
             for sent in range(len(pending)):
                 if sent == breaks_off_after:
