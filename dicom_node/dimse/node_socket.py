@@ -51,6 +51,7 @@ class NodeSocket(AssociationSocket):
         Only for the reactor's thread.
         """
         if self.socket is None or not self._is_connected:
+            self._upper_layer.bell.wait(self._upper_layer.patience_s)
             return False
         if self._upper_layer.is_ahead:
             self._upper_layer.bell.wait(_LOOK_AGAIN_AHEAD_S)

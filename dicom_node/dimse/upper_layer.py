@@ -73,6 +73,7 @@ class NodeUpperLayer(DULServiceProvider):
         super().__init__(association)
         self.daemon = True
         self.bell = Bell()
+        self._run_loop_delay = 0.0  # the reactor waits in `NodeSocket.ready` instead, and is woken
         self.to_provider_queue = RingingQueue(self.bell.ring)
         self.to_user_queue = RingingQueue(association.something_came.set)
         self.trouble: tuple[str, str] | None = None
