@@ -2,7 +2,8 @@
 
 A study's rows go first, in one transaction with the line in its history, then its files. A kill in between leaves files
 without rows: the start-up sweep, `doctor` and, for results, the first tick of the next life know that their study is
-purged and remove them. The other order would leave rows without files, and a sender that repeats an image would be told Success for nothing.
+purged and remove them. The other order would leave rows without files, and a sender that repeats an image would be
+told Success for nothing.
 """
 
 from __future__ import annotations
