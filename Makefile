@@ -27,7 +27,7 @@ fuzz: $(VENV)/.installed-test
 	@FLOOD_SECONDS=$(or $(FLOOD_SECONDS),30) $(BIN)/python -m pytest -q tests/integration/test_dimse_floods.py
 
 soak: $(VENV)/.installed-test
-	@NODE_MACHINE_EXAMPLES=$(or $(NODE_MACHINE_EXAMPLES),1000) $(BIN)/python -m pytest -q tests/property/test_node_machine.py
+	@NODE_MACHINE_EXAMPLES=$(or $(NODE_MACHINE_EXAMPLES),5000) $(BIN)/python -m pytest -q tests/property/test_node_machine.py
 	@SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(BIN)/python -m pytest -q tests/soak/run_soak.py
 
 bench: $(VENV)/.installed-test
