@@ -53,8 +53,9 @@ _config.LOG_HANDLER_LEVEL = "none"
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-# Python keeps each warning it has shown, and a peer may send a new wrong UID in each message.
-warnings.filterwarnings("ignore", message="Invalid value for VR", category=UserWarning)
+# pydicom quotes values in its warnings, and Python keeps each warning it has shown: a peer may send another in each
+# message.
+warnings.filterwarnings("ignore", module="pydicom", category=UserWarning)
 
 _PDU_TYPES = range(0x01, 0x08)
 _SENSIBLE_PDU_BYTES = 1 << 20
