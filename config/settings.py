@@ -227,8 +227,8 @@ class DeliverySettings(Section):
         default=3,
         ge=1,
         le=10_000,
-        description="So many failures to reach a receiver in a row open its circuit: one delivery then probes it now and "
-        "then, and no attempt is counted.",
+        description="So many failures to reach a receiver in a row open its circuit: one delivery then probes it now "
+        "and then, and no attempt is counted.",
     )
     circuit_open_s: Positive = Field(
         default=30.0, description="Wait before the first probe; after each failed one twice as long."
