@@ -268,16 +268,16 @@ class WaitingRoom:
 
     def _admit(self, guest: Guest) -> None:
         if not self._host.may_associate(guest.address):
-            self._say(guest, _LOCAL_LIMIT)
             self._host.turned_away(guest.address, "too_many_connections", "no place for one more association")
+            self._say(guest, _LOCAL_LIMIT)
             return
         arrival = guest.arrival
         arrival.door.admit(guest.connection, arrival.client_address, bytes(guest.received), guest.secured)
         self._guests.remove(guest)
 
     def _refuse(self, guest: Guest, answer: bytes, rule: str, why: str) -> None:
-        self._say(guest, answer)
         self._host.broke_protocol(guest.address, rule, why)
+        self._say(guest, answer)
 
     def _say(self, guest: Guest, answer: bytes) -> None:
         """Send, say that nothing follows, and wait a moment for the other side to read it and close."""
