@@ -1,5 +1,6 @@
 # make demo   set up, then run the whole chain once: phantom CT -> node -> SR and SEG at a stand-in PACS
 # make test   set up, then the whole suite
+# make soak   an hour (SOAK_SECONDS) with four senders and faults all the time; writes soak-report.md
 # make bench  speed and memory, beside a peer in the same run
 # make lint   static checks
 # make fuzz   ten minutes (FUZZ_SECONDS) of bytes nobody should send, and floods of half a minute each
@@ -13,7 +14,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 VIEWER := tests/viewer/node_modules/.package-lock.json
 
-.PHONY: demo test fuzz bench lint peers viewer sbom audit clean
+.PHONY: demo test fuzz soak bench lint peers viewer sbom audit clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/cspine-node demo --out demo-out
@@ -24,6 +25,10 @@ test: $(VENV)/.installed-test peers viewer
 fuzz: $(VENV)/.installed-test
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(BIN)/python -m pytest -q tests/integration/test_dimse_fuzz.py
 	@FLOOD_SECONDS=$(or $(FLOOD_SECONDS),30) $(BIN)/python -m pytest -q tests/integration/test_dimse_floods.py
+
+soak: $(VENV)/.installed-test
+	@NODE_MACHINE_EXAMPLES=$(or $(NODE_MACHINE_EXAMPLES),5000) $(BIN)/python -m pytest -q tests/property/test_node_machine.py
+	@SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(BIN)/python -m pytest -q tests/soak/run_soak.py
 
 bench: $(VENV)/.installed-test
 	@$(BIN)/python tests/benchmarks/run.py

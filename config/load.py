@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -228,6 +229,15 @@ def _check_together(settings: Settings, given: Mapping[str, Given]) -> None:
             study.hard_limit_s,
             source,
             f"is shorter than study.quiet_period_s = {study.quiet_period_s}; a study would never close by quiet",
+        )
+    url_source = given["database.url"].source if "database.url" in given else "default"
+    if urlsplit(settings.database.url).password and not url_source.startswith("environment "):
+        raise ConfigError(
+            "database.url",
+            "(hidden)",
+            url_source,
+            "holds a password, which does not belong there: put it into .pgpass, or give the URL by the environment "
+            "variable CSPINE_NODE__DATABASE__URL",
         )
     free, refused_below = settings.retention.minimum_free_bytes, settings.node.min_free_bytes
     if 0 < free <= refused_below:

@@ -116,7 +116,7 @@ class PeerSettings(Section):
     )
     storage_commitment: bool = Field(
         default=False,
-        description="It is asked to commit to keep what it stored (PS3.4 annex J); its associations that report on that "
+        description="It is asked to commit to keep what it stored (PS3.4 annex J); associations on which it reports "
         "are accepted also without may_send. The results are kept here until it did.",
     )
     delivery_hours: HoursText = Field(

@@ -19,7 +19,7 @@ from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Pos
 
 
 class NodeTlsSettings(Section):
-    """DICOM over TLS 1.2 and 1.3 (PS3.15 B.10 and B.12). The files are PEM; changed ones are in use with the next
+    """DICOM over TLS 1.2 and 1.3 (PS3.15 B.12). The files are PEM; changed ones are in use with the next
     connection, without a restart.
     """
 
@@ -228,8 +228,8 @@ class DeliverySettings(Section):
         default=3,
         ge=1,
         le=10_000,
-        description="So many failures to reach a receiver in a row open its circuit: one delivery then probes it now and "
-        "then, and no attempt is counted.",
+        description="So many failures to reach a receiver in a row open its circuit: one delivery then probes it now "
+        "and then, and no attempt is counted.",
     )
     circuit_open_s: Positive = Field(
         default=30.0, description="Wait before the first probe; after each failed one twice as long."

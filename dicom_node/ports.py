@@ -219,6 +219,9 @@ class CommitmentRepository(Protocol):
     def duties_due(self, now: datetime, *, limit: int = 20) -> tuple[CommitmentDuty, ...]:
         """Unfinished duties whose time has come, the longest waiting first."""
 
+    def open_duties(self) -> tuple[CommitmentDuty, ...]:
+        """Every duty whose peer was not told yet."""
+
     def duties(self, *, limit: int = 100) -> tuple[CommitmentDuty, ...]:
         """Newest first."""
 

@@ -63,6 +63,10 @@ class Commitments:
         statement = select(_duty).where(*is_due).order_by(_duty.c.next_attempt_at, _duty.c.id).limit(limit)
         return tuple(_duty_from(row) for row in self._transaction.read(statement).mappings())
 
+    def open_duties(self) -> tuple[CommitmentDuty, ...]:
+        statement = select(_duty).where(_duty.c.finished_at.is_(None)).order_by(_duty.c.id)
+        return tuple(_duty_from(row) for row in self._transaction.read(statement).mappings())
+
     def duties(self, *, limit: int = 100) -> tuple[CommitmentDuty, ...]:
         statement = select(_duty).order_by(_duty.c.asked_at.desc(), _duty.c.id.desc()).limit(limit)
         return tuple(_duty_from(row) for row in self._transaction.read(statement).mappings())

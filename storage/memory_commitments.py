@@ -52,6 +52,10 @@ class MemoryCommitments:
         ]
         return tuple(each for _, _, each in sorted(due, key=lambda entry: entry[:2])[:limit])
 
+    def open_duties(self) -> tuple[CommitmentDuty, ...]:
+        duties = (each for each in self._transaction.read().duties.values() if each.finished_at is None)
+        return tuple(sorted(duties, key=lambda each: each.id))
+
     def duties(self, *, limit: int = 100) -> tuple[CommitmentDuty, ...]:
         duties = self._transaction.read().duties.values()
         return tuple(sorted(duties, key=lambda each: (each.asked_at, each.id), reverse=True)[:limit])

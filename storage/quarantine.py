@@ -67,6 +67,7 @@ class Quarantined:
 
     def totals(self) -> QuarantineTotals:
         held = _quarantine.c.state == QuarantineState.HELD.value
-        statement = select(func.count(), func.coalesce(func.sum(_quarantine.c.size_bytes), 0)).where(held)
-        row = self._transaction.read(statement).one()
-        return QuarantineTotals(files=row[0], size_bytes=int(row[1]))
+        size_bytes = func.coalesce(func.sum(_quarantine.c.size_bytes), 0)
+        statement = select(func.count().label("files"), size_bytes.label("size_bytes")).where(held)
+        row = self._transaction.read(statement).mappings().one()
+        return QuarantineTotals(files=row["files"], size_bytes=int(row["size_bytes"]))

@@ -200,6 +200,7 @@ class NodeProcess:
     peers: Sequence[Mapping[str, Any]]
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ae_title: str = "CSPINE_AI"
+    ready_within_s: float = 60.0
 
     def __post_init__(self) -> None:
         self.port, self.web_port = free_port(), free_port()
@@ -219,7 +220,7 @@ class NodeProcess:
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
-        wait_for("the node to be ready", self._is_ready, timeout_s=60)
+        wait_for("the node to be ready", self._is_ready, timeout_s=self.ready_within_s)
         return self
 
     @functools.cached_property

@@ -91,11 +91,12 @@ class ObjectCarrier:
         by = now + timedelta(seconds=peer.delivery.over(self._terms).commitment.timeout_s)
         with self._uow() as uow:
             row = uow.deliveries.get(delivery.id) or delivery
-            missing = uncommitted(row, uow.commitments.requests_of(delivery.id), row.stored)
+            earlier = uow.commitments.requests_of(delivery.id)
+            missing = uncommitted(row, earlier, row.stored)
             if not missing:
                 return Carried(what=what, commitment_by=by)
             transaction_uid = derived_uid(
-                "storage-commitment", delivery.study_instance_uid, str(delivery.id), str(row.attempt), now.isoformat()
+                "storage-commitment", delivery.study_instance_uid, str(delivery.id), str(len(earlier)), now.isoformat()
             )
             uow.commitments.ask(
                 CommitmentRequest(transaction_uid=transaction_uid, delivery_id=delivery.id, asked_at=now)

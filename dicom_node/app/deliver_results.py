@@ -18,18 +18,10 @@ from dicom_node.app import counting
 from dicom_node.app.commitments import judge, move_by
 from dicom_node.app.leases import Heartbeat, failures_so_far, waiting_since
 from dicom_node.app.moves import move_delivery, note
-from dicom_node.app.peer_traffic import PeerTraffic, Reach
+from dicom_node.app.peer_traffic import PeerTraffic, Reach, reach_of
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.delivery_terms import DeliveryTerms
-from dicom_node.core.errors import (
-    AssociationAborted,
-    NodeError,
-    PeerBusy,
-    PeerRefused,
-    PeerUnreachable,
-    SopClassNotAccepted,
-    TransientError,
-)
+from dicom_node.core.errors import NodeError, PeerUnreachable, TransientError
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.retry import GiveUp, RetryAt, RetryPolicy, next_attempt
 from dicom_node.core.transitions import DeliveryEvent
@@ -183,9 +175,9 @@ class DeliverResults:
             reach = Reach.REACHED if answers else Reach.NOT_REACHED
             return _Failure(message=_sentence(error), policy=retry, reach=reach, is_unreachable=not answers)
         except TransientError as error:
-            return _Failure(message=_sentence(error), policy=retry, reach=_reach(error, answers))
+            return _Failure(message=_sentence(error), policy=retry, reach=reach_of(error, answers))
         except NodeError as error:
-            return _Failure(message=_sentence(error), policy=None, reach=_reach(error, answers))
+            return _Failure(message=_sentence(error), policy=None, reach=reach_of(error, answers))
         except Exception as error:
             log.exception("delivery_step_crashed", delivery=delivery.id, peer=delivery.peer)
             return _Failure(
@@ -295,14 +287,6 @@ class DeliverResults:
             outcome=outcome,
             why=why,
         )
-
-
-def _reach(error: NodeError, answers: list[ObjectStatus]) -> Reach:
-    """What the error says about the receiver: one that answered anything is there; one that takes a connection and
-    then says nothing is as good as away."""
-    if answers or isinstance(error, PeerBusy | PeerRefused | SopClassNotAccepted):
-        return Reach.REACHED
-    return Reach.NOT_REACHED if isinstance(error, AssociationAborted) else Reach.UNKNOWN
 
 
 def _merged(uow: UnitOfWork, delivery: Delivery, answers: list[ObjectStatus]) -> tuple[ObjectStatus, ...]:

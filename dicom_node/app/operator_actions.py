@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 Row = TypeVar("Row")
 
+_RETRIABLE = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
+
 
 class ActionRefused(NodeError):
     """The action makes no sense now; nothing was changed."""
@@ -110,7 +112,8 @@ class OperatorActions:
         return cancelled
 
     def retry_delivery(self, delivery_id: int, *, actor: str) -> Delivery:
-        """Send a failed delivery again; what the peer holds already is not sent twice."""
+        """Send a failed delivery again, or one that waits for its next attempt or for a commitment at once; what the
+        peer holds already is not sent twice."""
         with self._uow() as uow:
             delivery = uow.deliveries.get(delivery_id)
             if delivery is None:
@@ -162,7 +165,7 @@ class OperatorActions:
         return _won(moved, f"job {job.id}")
 
     def _requeue_delivery(self, uow: UnitOfWork, delivery: Delivery, actor: str) -> Delivery:
-        if delivery.state is not DeliveryState.FAILED:
+        if delivery.state not in _RETRIABLE:
             raise ActionRefused(f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry")
         newer = _newer(uow, delivery)
         if newer:

@@ -8,7 +8,7 @@ the node can look and reset. The others are facts of this process: a restart for
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -16,8 +16,9 @@ from enum import Enum
 import structlog
 
 from dicom_node.core.circuit import Failure, after_failure
-from dicom_node.core.delivery import Channel, Delivery
+from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
 from dicom_node.core.delivery_terms import DeliveryTerms
+from dicom_node.core.errors import AssociationAborted, NodeError, PeerBusy, PeerRefused, SopClassNotAccepted
 from dicom_node.ports import PeerDirectory, UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,14 @@ class Reach(Enum):
     REACHED = "reached"
     NOT_REACHED = "not reached"
     UNKNOWN = "unknown"  # the attempt ended for reasons of our own
+
+
+def reach_of(error: NodeError, answers: Sequence[ObjectStatus]) -> Reach:
+    """What the error says about the receiver: one that answered anything is there; one that takes a connection and
+    then says nothing is as good as away."""
+    if answers or isinstance(error, PeerBusy | PeerRefused | SopClassNotAccepted):
+        return Reach.REACHED
+    return Reach.NOT_REACHED if isinstance(error, AssociationAborted) else Reach.UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)

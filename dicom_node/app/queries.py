@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dicom_node.core.circuit import Circuit
-from dicom_node.core.commitment import CommitmentDuty, CommitmentRequest, in_words
-from dicom_node.core.delivery import Channel, Delivery
+from dicom_node.core.delivery import Delivery
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.quarantine import QuarantinedFile
@@ -132,9 +130,9 @@ def study_json(study: StudyIntake) -> dict[str, Any]:
         "calling_aet": study.calling_aet,
         "instance_count": study.instance_count,
         "open_associations": len(study.open_associations),
-        "first_received_at": _iso(study.first_received_at),
-        "last_received_at": _iso(study.last_received_at),
-        "closed_at": _iso(study.closed_at),
+        "first_received_at": iso(study.first_received_at),
+        "last_received_at": iso(study.last_received_at),
+        "closed_at": iso(study.closed_at),
         "close_reason": study.close_reason,
     }
 
@@ -156,9 +154,9 @@ def job_json(job: AnalysisJob) -> dict[str, Any]:
         "revision": job.revision,
         "state": job.state.value,
         "attempt": job.attempt,
-        "created_at": _iso(job.created_at),
-        "next_attempt_at": _iso(job.next_attempt_at),
-        "finished_at": _iso(job.finished_at),
+        "created_at": iso(job.created_at),
+        "next_attempt_at": iso(job.next_attempt_at),
+        "finished_at": iso(job.finished_at),
         "failure": job.failure,
         "reason": job.reason,
     }
@@ -182,9 +180,9 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
         "urgent": delivery.is_urgent,
         "state": delivery.state.value,
         "attempt": delivery.attempt,
-        "created_at": _iso(delivery.created_at),
-        "next_attempt_at": _iso(delivery.next_attempt_at),
-        "finished_at": _iso(delivery.finished_at),
+        "created_at": iso(delivery.created_at),
+        "next_attempt_at": iso(delivery.next_attempt_at),
+        "finished_at": iso(delivery.finished_at),
         "failure": delivery.failure,
         "objects": [
             {
@@ -207,79 +205,10 @@ def delivery_json(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Receiver:
-    """Who is to get something, or could not be reached; `circuit` is None for one that could."""
-
-    channel: Channel
-    peer: str
-    waiting: int
-    circuit: Circuit | None
-
-    @property
-    def state(self) -> str:
-        """In a word: reachable, failing (tried again soon), or open (left alone and probed now and then)."""
-        if self.circuit is None:
-            return "reachable"
-        return "open" if self.circuit.is_open else "failing"
-
-    def as_json(self) -> dict[str, Any]:
-        """The receiver for `--json` and the API."""
-        circuit = self.circuit
-        return {
-            "peer": self.peer,
-            "channel": self.channel.value,
-            "state": self.state,
-            "waiting": self.waiting,
-            "failures": circuit.failures if circuit else 0,
-            "failing_since": _iso(circuit.failing_since if circuit else None),
-            "next_probe_at": _iso(circuit.probe_at if circuit else None),
-            "why": circuit.why if circuit else "",
-        }
-
-
-def list_receivers(uow: UnitOfWork) -> tuple[Receiver, ...]:
-    """Every receiver for which something waits or that could not be reached, by name."""
-    waiting = uow.deliveries.waiting()
-    circuits = {(circuit.channel, circuit.peer): circuit for circuit in uow.circuits.all()}
-    return tuple(
-        Receiver(
-            channel=channel, peer=peer, waiting=waiting.get((channel, peer), 0), circuit=circuits.get((channel, peer))
-        )
-        for channel, peer in sorted(waiting.keys() | circuits.keys(), key=lambda key: (key[1], key[0].value))
-    )
-
-
-def request_json(request: CommitmentRequest) -> dict[str, Any]:
-    """What we asked a peer to commit to, and what it said."""
-    return {
-        "transaction_uid": request.transaction_uid,
-        "asked_at": _iso(request.asked_at),
-        "reported_at": _iso(request.reported_at),
-        "committed": list(request.committed),
-        "failed": [{"sop_instance_uid": uid, "reason": in_words(reason)} for uid, reason in request.failed],
-    }
-
-
-def duty_json(duty: CommitmentDuty) -> dict[str, Any]:
-    """What a peer asked us to commit to, and what it was told."""
-    return {
-        "transaction_uid": duty.transaction_uid,
-        "peer": duty.peer,
-        "calling_aet": duty.calling_aet,
-        "instances": len(duty.references),
-        "asked_at": _iso(duty.asked_at),
-        "attempt": duty.attempt,
-        "next_attempt_at": _iso(duty.next_attempt_at),
-        "finished_at": _iso(duty.finished_at),
-        "outcome": duty.outcome,
-    }
-
-
 def history_json(entry: HistoryEntry) -> dict[str, Any]:
     """A history entry as JSON."""
     return {
-        "at": _iso(entry.at),
+        "at": iso(entry.at),
         "subject": entry.subject,
         "event": entry.event,
         "from_state": entry.from_state,
@@ -296,7 +225,7 @@ def quarantine_json(entry: QuarantinedFile) -> dict[str, Any]:
         "state": entry.state.value,
         "reason": entry.reason.value,
         "why": entry.why,
-        "set_aside_at": _iso(entry.set_aside_at),
+        "set_aside_at": iso(entry.set_aside_at),
         "file": str(entry.file),
         "size_bytes": entry.size_bytes,
         "sha256": entry.digest,
@@ -304,7 +233,7 @@ def quarantine_json(entry: QuarantinedFile) -> dict[str, Any]:
         "sop_class_uid": entry.sop_class_uid,
         "study_instance_uid": entry.study_instance_uid,
         "calling_aet": entry.calling_aet,
-        "settled_at": _iso(entry.settled_at),
+        "settled_at": iso(entry.settled_at),
         "settled_by": entry.settled_by,
         "settled_why": entry.settled_why,
     }
@@ -351,5 +280,6 @@ def _by_series(instances: Iterable[InstanceRecord]) -> tuple[SeriesSummary, ...]
     )
 
 
-def _iso(at: datetime | None) -> str | None:
+def iso(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC; None stays None."""
     return None if at is None else at.isoformat()

@@ -1,8 +1,9 @@
 """Remove finished studies: those older than allowed, and the oldest of them while the disk has too little room.
 
 A study's rows go first, in one transaction with the line in its history, then its files. A kill in between leaves files
-without rows: the start-up sweep and `doctor` know that their study is purged and remove them. The other order would
-leave rows without files, and a sender that repeats an image would be told Success for nothing.
+without rows: the start-up sweep, `doctor` and, for results, the first tick of the next life know that their study is
+purged and remove them. The other order would leave rows without files, and a sender that repeats an image would be
+told Success for nothing.
 """
 
 from __future__ import annotations
@@ -69,13 +70,29 @@ class ApplyRetention:
         self._policy = policy
         self._on_purged = on_purged
         self._hold = hold
+        self._has_ended_earlier = False
 
     def tick(self) -> int:
         """Remove what may go and must; returns how many studies that were."""
         if self._policy.maximum_age is None and self._policy.minimum_free_bytes is None:
             return 0
         with self._hold() as may_remove:
-            return self._by_age() + self._by_space() if may_remove else 0
+            if not may_remove:
+                return 0
+            self._end_what_was_begun()
+            return self._by_age() + self._by_space()
+
+    def _end_what_was_begun(self) -> None:
+        """Once a life: results of studies that an earlier one had purged when it ended, or lost power."""
+        if self._has_ended_earlier:
+            return
+        for job_id in self._files.job_folders():
+            with self._uow() as uow:
+                job = uow.jobs.get(job_id)
+                study = uow.studies.get(job.study_instance_uid) if job is not None else None
+            if study is not None and study.state is StudyState.PURGED:
+                self._remove_files(_Removed(files=(), jobs=(job_id,)))
+        self._has_ended_earlier = True
 
     def _by_age(self) -> int:
         age = self._policy.maximum_age
@@ -168,8 +185,7 @@ def _forget(
 
 
 def _awaits_report(uow: UnitOfWork, study_instance_uid: str) -> bool:
-    open_duties = [duty for duty in uow.commitments.duties() if duty.finished_at is None]
-    asked = {reference.sop_instance_uid for duty in open_duties for reference in duty.references}
+    asked = {ref.sop_instance_uid for duty in uow.commitments.open_duties() for ref in duty.references}
     return bool(asked) and any(each.sop_instance_uid in asked for each in uow.studies.instances(study_instance_uid))
 
 

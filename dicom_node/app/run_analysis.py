@@ -69,6 +69,7 @@ class _Answer:
 class _Failure:
     message: str
     policy: RetryPolicy | None  # None: trying again changes nothing
+    event: JobEvent = JobEvent.TRANSIENT_ERROR  # GIVEN_BACK: nothing that could be held against the study
 
 
 class RunAnalysis:
@@ -161,14 +162,18 @@ class RunAnalysis:
         try:
             return self._analyse(job, started_at, is_cancelled)
         except StorageUnavailable as error:
-            return _Failure(message=_sentence(error), policy=self._policy.storage)
+            return _Failure(message=_sentence(error), policy=self._policy.storage, event=JobEvent.GIVEN_BACK)
         except TransientError as error:
             return _Failure(message=_sentence(error), policy=self._policy.retry)
         except NodeError as error:
             return _Failure(message=_sentence(error), policy=None)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
-                return _Failure(message=f"the disk refuses: {error.strerror}", policy=self._policy.storage)
+                return _Failure(
+                    message=f"the disk refuses: {error.strerror}",
+                    policy=self._policy.storage,
+                    event=JobEvent.GIVEN_BACK,
+                )
             log.exception("analysis_step_crashed", study=study_key(job.study_instance_uid), job=job.id)
             # The text of an unforeseen exception may quote a data set, so only its kind goes into the row.
             return _Failure(
@@ -266,7 +271,7 @@ class RunAnalysis:
                 self._throw_away(job)
                 return
             uow.commit()
-        if event is JobEvent.TRANSIENT_ERROR:
+        if event is failure.event:
             self._count(job, "retry_wait", why=message)
         else:
             self._counters.count(counting.JOBS_FINISHED, outcome="failed")
@@ -277,10 +282,10 @@ class RunAnalysis:
     ) -> tuple[JobEvent, dict[str, object]]:
         if failure.policy is None:
             return JobEvent.PERMANENT_ERROR, _final(job, failure.message, now)
-        failed_before = failures_so_far(uow, f"job:{job.id}", job.study_instance_uid, JobEvent.TRANSIENT_ERROR.value)
+        failed_before = failures_so_far(uow, f"job:{job.id}", job.study_instance_uid, failure.event.value)
         match next_attempt(failed_before + 1, now, failure.policy, self._randomness()):
             case RetryAt(at=at):
-                return JobEvent.TRANSIENT_ERROR, {"failure": failure.message, "next_attempt_at": at}
+                return failure.event, {"failure": failure.message, "next_attempt_at": at}
             case GiveUp(why=why):
                 return JobEvent.ATTEMPTS_EXHAUSTED, _final(job, f"{failure.message}; {why}", now)
 

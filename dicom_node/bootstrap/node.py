@@ -313,7 +313,8 @@ class Node:
             period_s=settings.scheduler.tick_s,
             analysis_workers=settings.inference.workers,
             delivery_workers=settings.delivery.workers,
-            longest_analysis_s=settings.inference.timeout_s,
+            # Twice: what does not fit on the GPU is analysed on the CPU in the same attempt.
+            longest_analysis_s=2 * settings.inference.timeout_s,
         )
         drift = ScoreDrift(store)
         self._counters.watch(drift.samples)

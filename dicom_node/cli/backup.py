@@ -55,7 +55,7 @@ def restore(
 ) -> None:
     """Unpack a backup into the configured, empty data folder; every file is compared with its digest first."""
     settings = load(config).settings
-    from storage import backup as archives
+    from storage import restore as archives
 
     _sqlite_file(settings)
     report = archives.restore(archive, settings.node.data_dir)

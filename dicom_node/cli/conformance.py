@@ -205,11 +205,40 @@ def _security(settings: Settings) -> list[str]:
     return [
         "## 7 Security",
         "",
-        "Associations are accepted by calling AE title and address, and by called AE title. No TLS on associations "
-        "yet. STOW-RS and the webhook use HTTPS with the certificates of the system or those configured; tokens and "
-        "secrets come from the environment and are never stored. Logs hold no patient's name, ID or data set.",
+        "Associations are accepted by calling AE title and address or network, by called AE title, and for the peers "
+        "that are configured so by TLS, a pinned certificate and a user identity.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| Secure transport as acceptor | {_tls_as_acceptor(settings)} |",
+        f"| Secure transport as requestor | {_tls_as_requestor(settings)} |",
+        "| Profile | BCP 195 RFC 8996, 9325 TLS (PS3.15 B.12): TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM; nothing "
+        "older or weaker is negotiated. Peers of the Non-Downgrading BCP 195 profile (B.10) meet it in the ECDHE "
+        "suites of both |",
+        "| User identity negotiation (PS3.7 D.3.3.7) | user name (type 1), user name and passcode (type 2), as "
+        "acceptor and as requestor, with the positive response where asked for; other types are not evaluated |",
+        f"| Connections without an association | {settings.node.maximum_waiting}, "
+        f"{settings.node.maximum_waiting_per_address} for an address, closed after "
+        f"{settings.node.request_timeout_s:g} s (ARTIM) |",
+        "",
+        "STOW-RS and the webhook use HTTPS with the certificates of the system or those configured. Tokens, passcodes "
+        "and secrets come from the environment or from files of their own and are never stored. Logs hold no patient's "
+        "name, ID or data set.",
         "",
     ]
+
+
+def _tls_as_acceptor(settings: Settings) -> str:
+    tls = settings.node.tls
+    if tls.mode == "off":
+        return "not configured"
+    where = "beside the plain one" if tls.mode == "beside" else "the only one"
+    return f"port {tls.port}, {where}; client certificates: {tls.client_certificates}"
+
+
+def _tls_as_requestor(settings: Settings) -> str:
+    names = ", ".join(peer.name for peer in settings.peers if peer.tls)
+    return f"to {names}" if names else "no peer is configured so"
 
 
 def _annexes() -> list[str]:

@@ -53,7 +53,8 @@ def show(
 ) -> None:
     """One delivery in full: the answer to each object, what was sent instead of what and why, its history."""
     from dicom_node.app.operator_actions import UnknownDelivery
-    from dicom_node.app.queries import delivery_json, history_json, request_json
+    from dicom_node.app.queries import delivery_json, history_json
+    from dicom_node.app.receivers import request_json
 
     with opened_store(config) as store, store.reading() as uow:
         found = uow.deliveries.get(delivery)
@@ -103,7 +104,7 @@ def retry(
 @app.command()
 def receivers(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """What waits for each receiver, and which ones could not be reached when they were last tried."""
-    from dicom_node.app.queries import list_receivers
+    from dicom_node.app.receivers import list_receivers
 
     with opened_store(config) as store, store.reading() as uow:
         found = list_receivers(uow)
@@ -151,7 +152,7 @@ def commitments(
     as_json: AsJson = False,
 ) -> None:
     """What scanners asked this node to commit to, and what they were told."""
-    from dicom_node.app.queries import duty_json
+    from dicom_node.app.receivers import duty_json
 
     with opened_store(config) as store, store.reading() as uow:
         found = uow.commitments.duties(limit=limit)

@@ -36,6 +36,18 @@ StowUrl = Annotated[str | None, typer.Option("--stow-url", help="Results go by S
 StowToken = Annotated[
     str | None, typer.Option("--stow-token-env", help="The environment variable that holds its bearer token.")
 ]
+Addresses = Annotated[
+    list[str] | None,
+    typer.Option("--address", help="An address or network its associations come from; give it again for each."),
+]
+Tls = Annotated[bool | None, typer.Option("--tls/--no-tls", help="DICOM over TLS, both ways?")]
+Pinned = Annotated[
+    str | None, typer.Option("--tls-certificate-sha256", help="The fingerprint of the one certificate it may show.")
+]
+User = Annotated[str | None, typer.Option("--user-name", help="The user that its association requests must name.")]
+Passcode = Annotated[
+    str | None, typer.Option("--user-passcode-env", help="The environment variable that holds that user's passcode.")
+]
 Commits = Annotated[
     bool | None, typer.Option("--storage-commitment/--no-storage-commitment", help="Is it asked to commit to results?")
 ]
@@ -83,6 +95,11 @@ def add(
     objects: Objects = None,
     status_reports: StatusReports = None,
     stow_url: StowUrl = None,
+    addresses: Addresses = None,
+    tls: Tls = None,
+    tls_certificate_sha256: Pinned = None,
+    user_name: User = None,
+    user_passcode_env: Passcode = None,
     stow_token_env: StowToken = None,
     storage_commitment: Commits = None,
     delivery_hours: Hours = None,
@@ -100,6 +117,11 @@ def add(
         "objects": objects or None,
         "status_reports": status_reports,
         "stow_url": stow_url,
+        "addresses": addresses or None,
+        "tls": tls,
+        "tls_certificate_sha256": tls_certificate_sha256,
+        "user_name": user_name,
+        "user_passcode_env": user_passcode_env,
         "stow_token_env": stow_token_env,
         "storage_commitment": storage_commitment,
         "delivery_hours": delivery_hours,
@@ -121,6 +143,11 @@ def edit(
     objects: Objects = None,
     status_reports: StatusReports = None,
     stow_url: StowUrl = None,
+    addresses: Addresses = None,
+    tls: Tls = None,
+    tls_certificate_sha256: Pinned = None,
+    user_name: User = None,
+    user_passcode_env: Passcode = None,
     stow_token_env: StowToken = None,
     storage_commitment: Commits = None,
     delivery_hours: Hours = None,
@@ -140,6 +167,11 @@ def edit(
             "objects": objects or None,
             "status_reports": status_reports,
             "stow_url": stow_url,
+            "addresses": addresses or None,
+            "tls": tls,
+            "tls_certificate_sha256": tls_certificate_sha256,
+            "user_name": user_name,
+            "user_passcode_env": user_passcode_env,
             "stow_token_env": stow_token_env,
             "storage_commitment": storage_commitment,
             "delivery_hours": delivery_hours,

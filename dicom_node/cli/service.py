@@ -40,7 +40,8 @@ def serve(
 
     node = bootstrap.build_node(loaded)
     node.start()
-    note(f"receiver: {settings.node.ae_title} at {settings.node.host}:{node.dicom_port}")
+    if node.dicom_port != node.dicom_tls_port:
+        note(f"receiver: {settings.node.ae_title} at {settings.node.host}:{node.dicom_port}")
     if node.dicom_tls_port:
         note(f"receiver with TLS: {settings.node.ae_title} at {settings.node.host}:{node.dicom_tls_port}")
     if settings.web.enabled:

@@ -108,7 +108,7 @@ DELIVERY: Table = {
     (D.COMMIT_WAIT, DeliveryEvent.COMMIT_TIMEOUT): D.RETRY_WAIT,
     (D.COMMIT_WAIT, DeliveryEvent.ATTEMPTS_EXHAUSTED): D.FAILED,
     (D.RETRY_WAIT, DeliveryEvent.DUE): D.PENDING,
-    (D.FAILED, DeliveryEvent.OPERATOR_RETRIED): D.PENDING,
+    **{(state, DeliveryEvent.OPERATOR_RETRIED): D.PENDING for state in (D.FAILED, D.RETRY_WAIT, D.COMMIT_WAIT)},
     (D.FAILED, DeliveryEvent.COMMIT_CONFIRMED): D.COMMITTED,
     **{(state, DeliveryEvent.SUPERSEDED): D.CANCELLED for state in (D.PENDING, D.RETRY_WAIT)},
 }

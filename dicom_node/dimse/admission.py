@@ -11,6 +11,7 @@ from pynetdicom.association import Association
 
 from dicom_node.core.identifiers import AETitle
 from dicom_node.dimse import access, counted, user_identity
+from dicom_node.dimse.association import NodeAssociation
 from dicom_node.dimse.contexts import (
     IMPLICIT_LITTLE,
     PUSH_MODEL,
@@ -20,8 +21,7 @@ from dicom_node.dimse.contexts import (
 )
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.open_associations import OpenAssociations
-from dicom_node.dimse.refusals import OnRefused, nobody
-from dicom_node.dimse.upper_layer import NodeAssociation
+from dicom_node.dimse.refusals import Refusals
 from dicom_node.ports import Counters, PeerDirectory
 
 log = structlog.get_logger(__name__)
@@ -51,10 +51,10 @@ class Admission:
         recorded_in: AssociationLog,
         counters: Counters,
         environ: Mapping[str, str],
-        on_refused: OnRefused = nobody,
+        refusals: Refusals,
     ) -> None:
         """`environ` is where passcodes of users stand."""
-        self._on_refused = on_refused
+        self._refusals = refusals
         self._own_aet = own_aet
         self._peers = peers
         self._addresses_of = addresses_of
@@ -111,16 +111,13 @@ class Admission:
         self._reject(association, access.congestion(f"{type(error).__name__}: {error}"))
 
     def _reject(self, association: NodeAssociation, refused: access.Refused) -> None:
-        self._counters.count(counted.ASSOCIATIONS_REJECTED, rule=refused.rule)
-        log.warning(
+        self._refusals.tell(
             "association_rejected",
-            rule=refused.rule,
-            why=refused.why,
+            counted.ASSOCIATIONS_REJECTED,
             calling_aet=association.calling_aet,
             address=association.address,
-        )
-        self._on_refused(
-            calling_aet=association.calling_aet, address=association.address, rule=refused.rule, why=refused.why
+            rule=refused.rule,
+            why=refused.why,
         )
         association.is_rejected = True
         association.acse.send_reject(refused.result, refused.source, refused.reason)

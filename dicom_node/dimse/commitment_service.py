@@ -18,6 +18,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, Reference
 from dicom_node.core.errors import RejectedInput, TransientError
+from dicom_node.dimse.association import NodeAssociation
 from dicom_node.dimse.commitment import answer_to, report_message
 from dicom_node.dimse.commitment_messages import (
     PUSH_MODEL_INSTANCE,
@@ -27,7 +28,6 @@ from dicom_node.dimse.commitment_messages import (
 )
 from dicom_node.dimse.contexts import PUSH_MODEL
 from dicom_node.dimse.handlers import contained
-from dicom_node.dimse.upper_layer import NodeAssociation
 
 log = structlog.get_logger(__name__)
 

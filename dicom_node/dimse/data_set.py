@@ -236,5 +236,9 @@ def _decoded(raw: Mapping[int, bytes]) -> dict[int, str]:
 def _text(value: bytes, character_sets: list[str]) -> str:
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii").strip(" \0")
-    encodings = convert_encodings([name.strip() for name in character_sets])
-    return decode_bytes(value, encodings, _TEXT_DELIMITERS).strip(" \0")
+    try:
+        encodings = convert_encodings([name.strip() for name in character_sets])
+        return decode_bytes(value, encodings, _TEXT_DELIMITERS).strip(" \0")
+    except (LookupError, ValueError):
+        # Python is asked for a codec of that name: it has none, one that is not for text, or no such name can be.
+        return value.decode("ascii", "replace").strip(" \0")

@@ -107,7 +107,8 @@ class Guests:
         if self.of(guest.address) > self._limits.places_per_address:
             return next(iter(self._by_address[guest.address]))
         if self.count > self._limits.places:
-            return next(iter(max(self._by_address.values(), key=len)))
+            fullest = max(self._by_address, key=self.of)
+            return next(iter(self._by_address[fullest]))
         return None
 
     def remove(self, guest: Guest) -> None:

@@ -14,8 +14,10 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationServer, RequestHandler
 
+from dicom_node.dimse.association import AssociationHost, NodeAssociation
+from dicom_node.dimse.handlers import contained
+from dicom_node.dimse.node_socket import NodeSocket
 from dicom_node.dimse.tls import Secured, ServerContext
-from dicom_node.dimse.upper_layer import AssociationHost, NodeAssociation, NodeSocket
 from dicom_node.dimse.waiting_room import WaitingRoom
 
 log = structlog.get_logger(__name__)
@@ -137,12 +139,12 @@ class Listener(AssociationServer):
             connection, address = self.get_request()
         except OSError:
             return False
-        try:
-            self.process_request(connection, address)
-        except OSError as error:
-            log.warning("connection_failed", address=str(address[0]), why=str(error))
-            connection.close()
+        contained(lambda: self.process_request(connection, address), lambda error: self._failed(connection, error))
         return True
+
+    def _failed(self, connection: socket.socket, error: Exception) -> None:
+        log.error("connection_failed", why=f"{type(error).__name__}: {error}")
+        connection.close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:

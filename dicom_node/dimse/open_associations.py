@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dicom_node.dimse import access
-from dicom_node.dimse.upper_layer import NodeAssociation
+from dicom_node.dimse.association import NodeAssociation
 
 
 @dataclass(frozen=True, kw_only=True)

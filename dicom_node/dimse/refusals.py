@@ -1,4 +1,4 @@
-"""What is told about connections that are sent away: each is counted, a flood of them is not logged one by one."""
+"""What is told about those who are sent away: each is counted, a flood of them is not logged one by one."""
 
 from __future__ import annotations
 
@@ -45,14 +45,16 @@ class Refusals:
         self._lock = threading.Lock()
         self._told: dict[tuple[str, str, str], tuple[float, int]] = {}
 
-    def tell(self, event: str, counter: str, *, address: str, rule: str, why: str) -> None:
-        """Count under `counter` and, in its turn, log `event`."""
+    def tell(self, event: str, counter: str, *, address: str, rule: str, why: str, calling_aet: str = "") -> None:
+        """Count under `counter` and, in its turn, log `event`. Whoever calls chooses the AE title: it makes no kind."""
         self._counters.count(counter, rule=rule)
         withheld = self._turn((event, address, rule))
         if withheld is not None:
-            more = {"withheld": withheld} if withheld else {}
+            more: dict[str, object] = {"calling_aet": calling_aet} if calling_aet else {}
+            if withheld:
+                more["withheld"] = withheld
             log.warning(event, address=address, rule=rule, why=why, **more)
-            self._on_told(calling_aet="", address=address, rule=rule, why=why)
+            self._on_told(calling_aet=calling_aet, address=address, rule=rule, why=why)
 
     def _turn(self, kind: tuple[str, str, str]) -> int | None:
         """How many were not told since the last one; None where this one is not told either."""

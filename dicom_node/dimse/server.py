@@ -18,6 +18,7 @@ from dicom_node.core.identifiers import AETitle
 from dicom_node.dimse import counted
 from dicom_node.dimse.addresses import HostAddresses
 from dicom_node.dimse.admission import Admission, AssociationLog
+from dicom_node.dimse.association import Ending, NodeAssociation
 from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -28,7 +29,6 @@ from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
 from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.refusals import OnRefused, Refusals, nobody
 from dicom_node.dimse.tls import ServerContext, TlsPort
-from dicom_node.dimse.upper_layer import Ending, NodeAssociation
 from dicom_node.dimse.waiting_room import WaitingRoom
 from dicom_node.ports import Clock, Counters, PeerDirectory
 
@@ -73,6 +73,7 @@ class DicomServer:
         self._counters = counters
         self.limits = limits or ReceiverLimits()
         self._open = OpenAssociations(self.limits, id_prefix=f"{clock.now():%Y%m%dT%H%M%S.%f}")
+        self._refusals = Refusals(counters, on_told=on_refused)
         self._admission = Admission(
             own_aet=self._ae_title,
             peers=peers,
@@ -81,10 +82,9 @@ class DicomServer:
             recorded_in=associations,
             counters=counters,
             environ=os.environ if environ is None else environ,
-            on_refused=on_refused,
+            refusals=self._refusals,
         )
         self._memory = ReceivingMemory(self.limits.receiving_memory_bytes)
-        self._refusals = Refusals(counters, on_told=on_refused)
         self._room = WaitingRoom(_room_limits(self.limits), self)
         self._handler = StoreHandler(
             receive=receive,
@@ -189,7 +189,7 @@ class DicomServer:
             connection.join(1.0)
         log.info("receiver_stopped", cut_off=len(left))
 
-    # What is asked and told by listener.ConnectionHost, waiting_room.RoomHost and upper_layer.AssociationHost.
+    # What is asked and told by listener.ConnectionHost, guests.RoomHost and association.AssociationHost.
 
     @property
     def network_timeout_s(self) -> float:

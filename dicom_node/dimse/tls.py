@@ -1,7 +1,7 @@
 """TLS for DICOM in both directions, after the BCP 195 profiles of PS3.15.
 
 TLS 1.2 with the four suites that RFC 9325 4.2 recommends, and TLS 1.3; nothing older and nothing weaker is ever
-negotiated (PS3.15 B.10 "non-downgrading" and B.12 "BCP 195 RFC 8996, 9325"). There is no upgrade inside a plain
+negotiated (PS3.15 B.12 "BCP 195 RFC 8996, 9325", not downgrading, as B.10 asks). There is no upgrade inside a plain
 connection: a port speaks TLS from its first byte or not at all.
 
 A server's certificates are looked at again with each connection, which costs three `stat`: renewed files are in use

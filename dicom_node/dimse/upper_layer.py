@@ -19,163 +19,52 @@ nothing else is changed:
 - A C-STORE-RQ without its mandatory elements is passed over in silence, and the sender waits. Here it is answered.
 - Nobody is told reliably that an association is over. Here `run_reactor` ends with `host.ended(association)`, always.
 
-How to edit safely: these classes override private methods of pynetdicom 3.0.4 (`_read_pdu_data`, `_serve_request`,
-`receive_primitive`, `run_reactor`, `get_msg`, `_shutdown_socket`) and two of its queues; the integration tests drive
-each with raw sockets and are the contract for an upgrade. Whatever is to be done in one of the two threads must ring:
-a primitive to send rings the reactor's bell, a message or a primitive received sets `something_came`.
+These two are the upper layer and DIMSE of `association`; `node_socket` is the connection under them.
+
+How to edit safely: the classes of the three modules override private methods of pynetdicom 3.0.4 (`_read_pdu_data`,
+`_serve_request`, `receive_primitive`, `run_reactor`, `get_msg`, `_shutdown_socket`) and two of its queues; the
+integration tests drive each with raw sockets and are the contract for an upgrade. Whatever is to be done in one of the
+two threads must ring: a primitive to send rings the reactor's bell, a message or a primitive received sets
+`something_came`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
-import socket
-import ssl
 import struct
-import threading
 import time
 import warnings
-from collections.abc import Callable
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pynetdicom import _config
-from pynetdicom._globals import MODE_ACCEPTOR
-from pynetdicom.ae import ApplicationEntity
-from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, P_DATA
-from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationSocket
 
 from dicom_node.dimse.bell import Bell
-from dicom_node.dimse.contexts import PUSH_MODEL
 from dicom_node.dimse.handlers import contained
-from dicom_node.dimse.receiving_memory import ReceivingMemory
-from dicom_node.dimse.tls import Secured
+from dicom_node.dimse.node_socket import CONNECTION_CLOSED, RingingQueue
+
+if TYPE_CHECKING:
+    from dicom_node.dimse.association import NodeAssociation
 
 # What happens is told once, by us, with a name for it and without data sets.
 _config.LOG_HANDLER_LEVEL = "none"
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-# Python keeps each warning it has shown, and a peer may send a new wrong UID in each message.
-warnings.filterwarnings("ignore", message="Invalid value for VR", category=UserWarning)
+# pydicom quotes values in its warnings, and Python keeps each warning it has shown: a peer may send another in each
+# message.
+warnings.filterwarnings("ignore", module="pydicom", category=UserWarning)
 
 _PDU_TYPES = range(0x01, 0x08)
 _SENSIBLE_PDU_BYTES = 1 << 20
 _LONGEST_PDU_S = 60.0
 _LOOK_AGAIN_S = 0.25
-_LOOK_AGAIN_AHEAD_S = 0.05
 _MOST_UNSERVED = 2
-_AWAITING_REQUEST = ("Sta1", "Sta2")  # before and after the reactor has seen the new connection
+AWAITING_REQUEST = ("Sta1", "Sta2")  # before and after the reactor has seen the new connection
 _AWAITING_CLOSE = "Sta13"
-_CONNECTION_CLOSED = "Evt17"
 _INVALID_PDU = "Evt19"
-
-
-class Ending(StrEnum):
-    """How an association came to its end."""
-
-    RELEASED = "released"
-    ABORTED = "aborted"
-    LOST = "lost"
-
-
-class AssociationHost(Protocol):
-    """What an association tells its server. Called from the association's own threads."""
-
-    @property
-    def maximum_instance_bytes(self) -> int: ...
-
-    @property
-    def receiving_memory(self) -> ReceivingMemory: ...
-
-    def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
-        """The status and the Error Comment to answer a C-STORE-RQ with. Never raises."""
-
-    def commitment(
-        self, association: NodeAssociation, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext
-    ) -> None:
-        """Answer a request about storage commitment. Never raises."""
-
-    def ended(self, association: NodeAssociation) -> None:
-        """The association and its connection are over; called once for every connection."""
-
-
-class _RingingQueue(queue.Queue[Any]):
-    """A queue that tells somebody that something was put into it."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        super().__init__()
-        self._ring = ring
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        super().put(item, block, timeout)
-        self._ring()
-
-
-class NodeSocket(AssociationSocket):
-    """A connection of which `first` was read already, plain or encrypted.
-
-    Asks with poll, which unlike select knows file descriptors above 1023.
-    """
-
-    def __init__(self, association: NodeAssociation, client_socket: socket.socket, first: bytes = b"") -> None:
-        super().__init__(association, client_socket=client_socket)
-        self._first = memoryview(first)
-        self._upper_layer = association.dul
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read, or the connection is closed; waits for it a while if nothing else is up.
-
-        Only for the reactor's thread.
-        """
-        if self.socket is None or not self._is_connected:
-            return False
-        if self._upper_layer.is_ahead:
-            self._upper_layer.bell.wait(_LOOK_AGAIN_AHEAD_S)
-            return False
-        if self._first or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
-            return True
-        try:
-            return self._upper_layer.bell.wait_beside(self.socket, self._upper_layer.patience_s)
-        except (OSError, ValueError):
-            self.event_queue.put(_CONNECTION_CLOSED)
-            return False
-
-    def receive_into(self, view: memoryview, until: float) -> int:
-        """Bytes read, 0 at the end of the connection. Raises OSError; TimeoutError at `until` (of time.monotonic)."""
-        if self._first:
-            count = min(len(view), len(self._first))
-            view[:count] = self._first[:count]
-            self._first = self._first[count:]
-            return count
-        if self.socket is None:
-            return 0
-        left_s = until - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("timed out")
-        self.socket.settimeout(left_s)
-        return self.socket.recv_into(view)
-
-    def restore_timeout(self, timeout_s: float | None) -> None:
-        """Give what is sent its own time again."""
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.settimeout(timeout_s)
-
-    def _shutdown_socket(self) -> None:
-        if isinstance(self.socket, ssl.SSLSocket):
-            # close_notify (RFC 8446 6.1); without waiting for the other side's.
-            with contextlib.suppress(OSError, ValueError):
-                self.socket.settimeout(0.0)
-                self.socket.unwrap()
-        super()._shutdown_socket()
 
 
 class NodeUpperLayer(DULServiceProvider):
@@ -185,8 +74,9 @@ class NodeUpperLayer(DULServiceProvider):
         super().__init__(association)
         self.daemon = True
         self.bell = Bell()
-        self.to_provider_queue = _RingingQueue(self.bell.ring)
-        self.to_user_queue = _RingingQueue(association.something_came.set)
+        self._run_loop_delay = 0.0  # the reactor waits in `NodeSocket.ready` instead, and is woken
+        self.to_provider_queue = RingingQueue(self.bell.ring)
+        self.to_user_queue = RingingQueue(association.something_came.set)
         self.trouble: tuple[str, str] | None = None
         self.peer_aborted = False
         self._longest = max(_SENSIBLE_PDU_BYTES, 2 * maximum_pdu_bytes)
@@ -236,7 +126,7 @@ class NodeUpperLayer(DULServiceProvider):
 
     def give_up_waiting(self) -> None:
         """Wake a thread that waits for an A-ASSOCIATE-RQ: none will come."""
-        if self.state_machine.current_state in _AWAITING_REQUEST:
+        if self.state_machine.current_state in AWAITING_REQUEST:
             self.to_user_queue.put(None)  # type: ignore[arg-type]
 
     def _reactor_failed(self, error: Exception) -> None:
@@ -296,7 +186,7 @@ class NodeUpperLayer(DULServiceProvider):
             return buffer
         if is_inside or filled:
             self.note("truncated_pdu", f"the connection ended {filled} bytes into the {count} that were announced")
-        self.event_queue.put(_CONNECTION_CLOSED)
+        self.event_queue.put(CONNECTION_CLOSED)
         self.give_up_waiting()
         return None
 
@@ -313,7 +203,7 @@ class NodeUpperLayer(DULServiceProvider):
                 return
         except OSError:
             pass
-        self.event_queue.put(_CONNECTION_CLOSED)
+        self.event_queue.put(CONNECTION_CLOSED)
 
 
 class NodeDimse(DIMSEServiceProvider):
@@ -322,7 +212,7 @@ class NodeDimse(DIMSEServiceProvider):
     def __init__(self, association: NodeAssociation) -> None:
         super().__init__(association)
         self._something_came = association.something_came
-        self.msg_queue = _RingingQueue(self._something_came.set)
+        self.msg_queue = RingingQueue(self._something_came.set)
 
     def get_msg(self, block: bool = False) -> Any:
         """As pynetdicom's; the association's thread, which asks without blocking, is kept here while nothing comes."""
@@ -350,119 +240,3 @@ class NodeDimse(DIMSEServiceProvider):
         association.dul.note("invalid_message", f"{type(error).__name__}: {error}")
         self.message = None
         self.dul.event_queue.put(_INVALID_PDU)
-
-
-def _data_set_bytes(message: Any) -> int:
-    data_set = getattr(message, "DataSet", None)
-    return data_set.getbuffer().nbytes if data_set is not None else 0
-
-
-class NodeAssociation(Association):
-    """An association we accepted. `association_id` and `peer_name` are empty until it is admitted; `secured` is None
-    without TLS.
-    """
-
-    dul: NodeUpperLayer
-
-    def __init__(self, ae: ApplicationEntity, host: AssociationHost) -> None:
-        self.something_came = threading.Event()
-        super().__init__(ae, MODE_ACCEPTOR)
-        self.host = host
-        self.dul = NodeUpperLayer(self, ae.maximum_pdu_size)
-        self.dimse = NodeDimse(self)
-        # The timers live in the upper layer that was just replaced; the setters carry the values over.
-        self.acse_timeout, self.network_timeout = self.ae.acse_timeout, self.ae.network_timeout
-        self.association_id = ""
-        self.calling_aet = ""
-        self.called_aet = ""
-        self.peer_name = ""
-        self.is_reporting = False
-        self._message_id = 0
-        self.secured: Secured | None = None
-        self.must_end = threading.Event()
-
-    @property
-    def address(self) -> str:
-        """Where the connection comes from."""
-        return self.requestor.address
-
-    @property
-    def ending(self) -> Ending:
-        """How it ended; meaningful once it has."""
-        if self.is_released:
-            return Ending.RELEASED
-        if self._sent_abort or self.dul.peer_aborted or isinstance(self.dul.peek_next_pdu(), A_ABORT):
-            return Ending.ABORTED
-        return Ending.LOST
-
-    def end(self) -> None:
-        """Make the association abort itself soon, from its own thread; a request under way is finished."""
-        self.must_end.set()
-        self.something_came.set()
-        if self.dul.state_machine.current_state in _AWAITING_REQUEST:
-            self.cut()
-
-    def cut(self) -> None:
-        """Shut the connection down under whatever is going on; its own thread notices and closes it."""
-        connection = self.dul.socket.socket if self.dul.socket is not None else None
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-    def run_reactor(self) -> None:
-        try:
-            super().run_reactor()
-        finally:
-            self.host.ended(self)
-
-    def _serve_request(self, msg: Any, context_id: int) -> None:
-        if threading.current_thread() is not self:
-            # pynetdicom begins a thread for each N-EVENT-REPORT, which a peer could do to us without end.
-            self.dimse.msg_queue.put((context_id, msg))
-            return
-        try:
-            self._serve(msg, context_id)
-        finally:
-            self.host.receiving_memory.give_back(self, self.address, _data_set_bytes(msg))
-
-    def _serve(self, msg: Any, context_id: int) -> None:
-        if not self.association_id or self.must_end.is_set():
-            self.abort()
-        elif isinstance(msg, C_STORE) and msg.MessageIDBeingRespondedTo is None:
-            self._serve_store(msg, context_id)
-        elif isinstance(msg, N_ACTION | N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is None:
-            self._serve_commitment(msg, context_id)
-        else:
-            super()._serve_request(msg, context_id)
-
-    def serve(self, message: Any, context_id: int) -> None:
-        """Serve what came while an answer was awaited; only from the association's own thread."""
-        self._serve_request(message, context_id)
-
-    def next_message_id(self) -> int:
-        """Another number for a request of ours (PS3.7 E.1)."""
-        self._message_id = self._message_id % 65_535 + 1
-        return self._message_id
-
-    def _serve_commitment(self, request: N_ACTION | N_EVENT_REPORT, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
-        if context is None or context.abstract_syntax != PUSH_MODEL or not request.is_valid_request:
-            self.dul.note("invalid_message", f"{type(request).__name__}-RQ under presentation context {context_id}")
-            self.abort()
-            return
-        self.host.commitment(self, request, context)
-
-    def _serve_store(self, request: C_STORE, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
-        if context is None or request.MessageID is None:
-            self.dul.note("invalid_message", f"C-STORE-RQ under presentation context {context_id}")
-            self.abort()
-            return
-        response = C_STORE()
-        response.MessageIDBeingRespondedTo = request.MessageID
-        response.AffectedSOPClassUID = request.AffectedSOPClassUID
-        response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        response.Status, comment = self.host.store(self, request, context)
-        if comment:
-            response.ErrorComment = comment  # type: ignore[assignment]
-        self.dimse.send_msg(response, context_id)

@@ -30,11 +30,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from dicom_node.dimse import association_request, tls
 from dicom_node.dimse.arrivals import Arrivals
 from dicom_node.dimse.guests import HEAD_BYTES, Door, Guest, Guests, RoomHost, RoomLimits, Stage
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.pacing import Pacing
+
+log = structlog.get_logger(__name__)
 
 THREAD_NAME = "dicom-waiting-room"
 _LONGEST_READ = 65_536
@@ -112,11 +116,7 @@ class WaitingRoom:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            for key, _ in self._selector.select(self._patience_s()):
-                self._attend(key.data)
-            self._take_in()
-            self._go_on_in_turn()
-            self._send_away_late()
+            contained(self._turn, self._stumbled)
         while len(self._arrivals):
             self._take_in()
         for guest in self._guests:
@@ -124,6 +124,18 @@ class WaitingRoom:
         self._selector.close()
         for end in (self._bell, self._bell_rope):
             os.close(end)
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._patience_s()):
+            self._attend(key.data)
+        self._take_in()
+        self._go_on_in_turn()
+        self._send_away_late()
+
+    def _stumbled(self, error: Exception) -> None:
+        """A room without its thread would keep everybody out."""
+        log.error("waiting_room_stumbled", why=f"{type(error).__name__}: {error}")
+        self._closing.wait(_PATIENCE_S)
 
     def _patience_s(self) -> float:
         if len(self._arrivals):
@@ -256,16 +268,16 @@ class WaitingRoom:
 
     def _admit(self, guest: Guest) -> None:
         if not self._host.may_associate(guest.address):
-            self._say(guest, _LOCAL_LIMIT)
             self._host.turned_away(guest.address, "too_many_connections", "no place for one more association")
+            self._say(guest, _LOCAL_LIMIT)
             return
         arrival = guest.arrival
         arrival.door.admit(guest.connection, arrival.client_address, bytes(guest.received), guest.secured)
         self._guests.remove(guest)
 
     def _refuse(self, guest: Guest, answer: bytes, rule: str, why: str) -> None:
-        self._say(guest, answer)
         self._host.broke_protocol(guest.address, rule, why)
+        self._say(guest, answer)
 
     def _say(self, guest: Guest, answer: bytes) -> None:
         """Send, say that nothing follows, and wait a moment for the other side to read it and close."""

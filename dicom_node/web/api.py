@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.security import HTTPBearer
 
-from dicom_node.app.queries import (
-    delivery_json,
-    duty_json,
-    list_receivers,
-    list_worklist,
-    quarantine_json,
-    study_detail,
-)
+from dicom_node.app.queries import delivery_json, list_worklist, quarantine_json, study_detail
+from dicom_node.app.receivers import duty_json, list_receivers
 from dicom_node.core.account import Action
 from dicom_node.core.quarantine import QuarantineState
 from dicom_node.core.worklist import WorklistState

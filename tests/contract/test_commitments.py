@@ -134,10 +134,12 @@ def test_a_duty_is_due_until_it_is_finished_and_begins_anew_when_asked_again(dat
         uow.commit()
     with database.unit_of_work() as uow:
         assert uow.commitments.duties_due(at(100)) == ()
+        assert uow.commitments.open_duties() == ()
         again = uow.commitments.take_on(replace(DUTY, asked_at=at(50), next_attempt_at=at(51)))
         assert uow.commitments.take_on(replace(DUTY, peer="other")).id != again.id
         uow.commit()
     with database.reading() as uow:
         assert again.id == duty.id
         assert again in uow.commitments.duties_due(at(60))
+        assert len(uow.commitments.open_duties()) == 2
         assert [each.peer for each in uow.commitments.duties()] == ["scanner", "other"]

@@ -213,6 +213,7 @@ class Life:
         self.world = world
         self._unclosed: list[str] = []
         self.database = _opened(root)
+        self.database.empty_log()
         self.node = DiskNode(root, world, database=self.database, at=at)
 
     def send(self, number: int, content: str = "") -> None:

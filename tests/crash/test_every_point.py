@@ -108,6 +108,21 @@ def recover(root: Path, left: Tree, world: World, at: datetime) -> None:
         life.end()
 
 
+def start(root: Path, moment: Moment) -> list[Tree]:
+    """What a kill at each point of the next start would leave, where the node was killed at `moment`."""
+    begin_with(moment.left[KILLED], root)
+    left: list[Tree] = []
+
+    def keep(_step: str, _path: Path) -> None:
+        left.append(tree_of(root))
+
+    with Tap(root, keep):
+        life = Life(root, moment.world.copy(), at=moment.at)
+        keep("end", Path(SQLITE_FILE))
+    life.end()
+    return left
+
+
 @pytest.fixture(scope="module")
 def moments(folder: Path, empty_store: Tree) -> tuple[Path, list[Moment]]:
     root = folder / "var"
@@ -131,6 +146,24 @@ def test_a_node_that_ends_at_any_point_loses_nothing(moments: tuple[Path, list[M
             error.add_note(f"{kind} before {moment.label}")
             raise
     assert len(done) > 50, "the life was shorter than it should be"
+
+
+@pytest.mark.xdist_group("crash-ends")
+def test_a_start_after_a_kill_may_be_killed_as_well(moments: tuple[Path, list[Moment]]) -> None:
+    """For the middle of each action, where files lie about and leases are held."""
+    root, lived = moments
+    for action, _act in STORY:
+        of_action = [moment for moment in lived if moment.action == action]
+        middle = of_action[len(of_action) // 2]
+        lefts = start(root, middle)
+        for number, left in enumerate(lefts):
+            if left in lefts[:number]:
+                continue
+            try:
+                recover(root, left, middle.world.copy(), middle.at)
+            except Exception as error:
+                error.add_note(f"killed at {middle.label}, and again at point {number} of the start")
+                raise
 
 
 class FailingDisk:

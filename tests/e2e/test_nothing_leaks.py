@@ -47,6 +47,7 @@ class Evidence:
     """What the node left."""
 
     folder: Path
+    images: int
     log: str = ""
     pages: dict[str, str] = field(default_factory=dict)
     command_lines: set[str] = field(default_factory=set)
@@ -84,10 +85,10 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
         patch.setenv("TMPDIR", str(temporary))
         peers = [sender(), receiver("PACS", pacs.port), receiver("GONE", free_port(), "gone")]
         node = NodeProcess(folder=root / "node", peers=peers, settings=settings)
-        node.start()
-        left = Evidence(node.folder)
+        left = Evidence(node.folder, len(files))
         watch = _Watch(os.getpid(), temporary, left)
         try:
+            node.start()
             _a_day_of_this_node(node, files, left)
             wait_for("the trail to arrive", lambda: len(listener.lines) >= len(left.audit), timeout_s=60)
         finally:
@@ -140,7 +141,8 @@ def test_the_audit_trail_tells_the_day_and_every_message_is_as_the_standard_want
     received = next(message for message in messages if summary(message) == ("110104", "", "0"))
     study, patient = received.findall("ParticipantObjectIdentification")
     assert study.get("ParticipantObjectID") == STUDY
-    assert study.find("SOPClass").attrib == {"UID": CT, "NumberOfInstances": "40"}  # type: ignore[union-attr]
+    (images,) = study.findall("SOPClass")
+    assert images.attrib == {"UID": CT, "NumberOfInstances": str(evidence.images)}
     assert patient.get("ParticipantObjectID") == MARKS["PatientID"]
 
 
@@ -174,7 +176,7 @@ def _a_day_of_this_node(node: NodeProcess, files: list[Path], left: Evidence) ->
         rude.sendall(b"GET /Zzyzxmark HTTP/1.0\r\n\r\n")
     text = node.config.read_text()
     node.config.write_text(text + '\n[[peers]]\nname = "new"\nae_title = "NEW"\nhost = "127.0.0.1"\nport = 1\n')
-    wait_for("the result at the PACS", lambda: _is_delivered(node), timeout_s=300, every_s=0.5)
+    wait_for("the result at the PACS", lambda: _is_delivered(node), timeout_s=480, every_s=0.5)
     for path in ("/metrics", "/healthz", "/readyz", "/login"):
         left.pages[path] = get_bytes(f"{node.url}{path}").decode()
     left.pages["/api/v1/openapi.json"] = node.page("/api/v1/openapi.json")

@@ -13,10 +13,11 @@ import pytest
 
 from dicom_node.core.errors import ConfigurationError, RejectedInput
 from dicom_node.core.study import StudyState
-from storage.backup import BackupUnusable, back_up, restore
+from storage.backup import back_up
 from storage.database import SQLITE_FILE, open_database
 from storage.files import DiskFileStore
 from storage.lock import no_removal, removal
+from storage.restore import BackupUnusable, restore
 from tests.unit.app.node import STUDY, FakeClock, Node, incoming, silenced
 
 

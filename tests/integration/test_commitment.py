@@ -5,19 +5,15 @@ same association, on another one, late, wrongly, or not at all.
 from __future__ import annotations
 
 import json
-import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE, build_role, evt
-from pynetdicom.sop_class import StorageCommitmentPushModel
+from pynetdicom import AE
 
 from dicom_node.app.associations import RecordAssociations
 from dicom_node.bootstrap.leftovers import read_found_instance
@@ -29,13 +25,12 @@ from dicom_node.core.finding import ResultKind, ResultObject
 from dicom_node.core.identifiers import AETitle
 from dicom_node.core.peer import Peer
 from dicom_node.dimse.commitment import DimseCommitter
-from dicom_node.dimse.commitment_messages import PUSH_MODEL_INSTANCE
 from dicom_node.dimse.commitment_service import CommitmentService
-from dicom_node.dimse.contexts import PUSH_MODEL
 from dicom_node.dimse.requestor import Timeouts
 from dicom_node.dimse.sender import DimseSender, send_files
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
 from storage.files import DiskFileStore
+from tests.builders.commitment_peers import Peers, ask_as_a_scanner, node_at
 from tests.integration.dimse_support import (
     CT_IMAGE,
     OWN_AET,
@@ -126,11 +121,6 @@ def pacs_at(port: int, ae_title: str = "PACS") -> Peer:
     )
 
 
-def node_at(port: int) -> Peer:
-    """The node as its peers know it."""
-    return Peer(name="node", ae_title=AETitle(OWN_AET), host="127.0.0.1", port=port)
-
-
 def scanner_at(port: int, ae_title: str = "SCANNER") -> Peer:
     return Peer(name="scanner", ae_title=AETitle(ae_title), host="127.0.0.1", port=port, may_send=True)
 
@@ -141,89 +131,6 @@ def deliver(node: Node) -> DeliveryState:
     node.analysis.step()
     node.delivery.step()
     return node.deliveries()[0].state
-
-
-@dataclass
-class Peers:
-    """A PACS and a scanner in one: takes C-STORE, N-ACTION and N-EVENT-REPORT, and does as it is told."""
-
-    ae_title: str
-    node_port: int
-    reports: str = "later"  # later, same association, never
-    keeps: Callable[[str], bool] = lambda uid: True
-    action_status: int = 0x0000
-    event_status: int = 0x0000
-    told: list[tuple[int, Dataset]] = field(default_factory=list)
-    asked: list[Dataset] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    threads: list[threading.Thread] = field(default_factory=list)
-
-    def __enter__(self) -> Peers:
-        self.ae = AE(self.ae_title)
-        self.ae.add_supported_context(CT_IMAGE)
-        self.ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
-        handlers = [
-            (evt.EVT_C_STORE, lambda event: 0x0000),
-            (evt.EVT_N_ACTION, self._acted),
-            (evt.EVT_N_EVENT_REPORT, self._reported),
-        ]
-        self.server = self.ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-        self.port = self.server.socket.getsockname()[1]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self.threads:
-            thread.join(20)
-        self.server.shutdown()
-
-    def _acted(self, event: Any) -> tuple[int, None]:
-        if self.action_status == 0x0000:
-            self.asked.append(event.action_information)
-            if self.reports != "never":
-                self.threads.append(threading.Thread(target=self._report, args=(event.assoc,), daemon=True))
-                self.threads[-1].start()
-        return self.action_status, None
-
-    def _reported(self, event: Any) -> tuple[int, None]:
-        self.told.append((event.request.EventTypeID, event.event_information))
-        return self.event_status, None
-
-    def _report(self, association: Any) -> None:
-        if self.reports == "same association":
-            time.sleep(0.1)
-            self._say(association)
-        else:
-            wait_for(lambda: not association.is_established, "the node to release")
-            self.report_anew()
-
-    def report_anew(self, information: Dataset | None = None) -> None:
-        requestor = AE(self.ae_title)
-        requestor.add_requested_context(StorageCommitmentPushModel)
-        role = build_role(StorageCommitmentPushModel, scp_role=True)
-        association = requestor.associate("127.0.0.1", self.node_port, ae_title=OWN_AET, ext_neg=[role])
-        assert association.is_established
-        self._say(association, information)
-        association.release()
-
-    def _say(self, association: Any, information: Dataset | None = None) -> None:
-        information = information or self.report_on(self.asked[-1])
-        event_type = 2 if "FailedSOPSequence" in information else 1
-        status, _ = association.send_n_event_report(information, event_type, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-        self.answers.append(status.Status if "Status" in status else -1)
-
-    def report_on(self, asked: Dataset) -> Dataset:
-        said = Dataset()
-        said.TransactionUID = asked.TransactionUID
-        items = list(asked.ReferencedSOPSequence)
-        kept = [item for item in items if self.keeps(item.ReferencedSOPInstanceUID)]
-        lost = [item for item in items if not self.keeps(item.ReferencedSOPInstanceUID)]
-        for item in lost:
-            item.FailureReason = NotCommitted.NO_SUCH_INSTANCE
-        if kept:
-            said.ReferencedSOPSequence = kept
-        if lost:
-            said.FailedSOPSequence = lost
-        return said
 
 
 @pytest.mark.parametrize("how", ["same association", "later"])
@@ -327,35 +234,6 @@ def test_a_peer_without_storage_commitment_is_told_from_one_that_is_away():
     server.shutdown()
     with pytest.raises(PeerUnreachable):
         committer.request(pacs_at(port), "2.25.1", REFERENCES)
-
-
-def ask_as_a_scanner(port: int, *uids: str, stays: bool, handler: Callable[[Any], Any]) -> int:
-    """N-ACTION as SCU; `handler` takes the report where it comes on the same association. The status."""
-    requestor = AE("SCANNER")
-    requestor.add_requested_context(StorageCommitmentPushModel)
-    taken = threading.Event()
-
-    def note(event: Any) -> Any:
-        taken.set()
-        return handler(event)
-
-    association = requestor.associate(
-        "127.0.0.1", port, ae_title=OWN_AET, evt_handlers=[(evt.EVT_N_EVENT_REPORT, note)]
-    )
-    assert association.is_established
-    information = Dataset()
-    information.TransactionUID = "2.25.7"
-    information.ReferencedSOPSequence = []
-    for uid in uids:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT_IMAGE, uid
-        information.ReferencedSOPSequence.append(item)
-    status, _ = association.send_n_action(information, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-    if stays:
-        assert taken.wait(10)
-        time.sleep(0.2)
-    association.release()
-    return int(status.Status)
 
 
 def send_to(port: int, folder: Path) -> list[str]:

@@ -361,6 +361,21 @@ def test_an_address_with_too_many_silent_connections_loses_the_one_that_waits_lo
         assert_goes_on(node)
 
 
+def test_a_waiting_room_that_stumbles_goes_on():
+    with running_node(limits=QUICK) as node:
+        stumbled, tell = [], node.server.turned_away
+
+        def turned_away(address: str, rule: str, why: str) -> None:
+            stumbled.append(rule)
+            raise RuntimeError("the log is full")
+
+        node.server.turned_away = turned_away
+        assert receive(open_socket(node.port), 1) == b""
+        wait_for(lambda: stumbled == ["silent"], "the silent connection to be told of")
+        node.server.turned_away = tell
+        assert_goes_on(node)
+
+
 def test_a_request_beyond_what_may_have_threads_is_rejected_for_now():
     limits = ReceiverLimits(maximum_associations_per_address=1, acse_timeout_s=5.0, network_timeout_s=5.0)
     with running_node(limits=limits) as node:

@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -139,18 +140,23 @@ def withstand(watched: Watched, stream: bytes, cuts: tuple[int, ...] = ()) -> No
     del node.receiving.instances[:]
 
 
-def keep_looking(test: Callable[[], None]) -> None:
-    """Run a Hypothesis test once, or with other seeds for the seconds that were asked for; memory stays bounded."""
-    before, number, ends_at = peak_mb(), 0, time.monotonic() + SECONDS / 2
+def keep_looking(check: Callable[..., None], examples: int = EXAMPLES, **strategies: st.SearchStrategy[Any]) -> None:
+    """Try `check` on what the strategies give, or with other seeds for the seconds that were asked for; memory stays
+    bounded."""
+    before, number, ends_at = peak_mb(), 0, time.monotonic() + SECONDS / 3
     quick = settings(
-        max_examples=EXAMPLES if not SECONDS else 500,
+        max_examples=examples if not SECONDS else 100,
         deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
     while not number or time.monotonic() < ends_at:
-        seed(number)(quick(test))()
+
+        def once(**values: Any) -> None:
+            check(**values)
+
+        seed(number)(quick(given(**strategies)(once)))()
         number += 1
     assert peak_mb() - before < MOST_GROWTH_MB
 
@@ -186,25 +192,23 @@ def test_conversations_spoilt_in_any_way_and_sent_in_any_pieces_are_withstood(wa
     conversations = dicom_streams.conversations()
     tried = 0
 
-    @given(name=st.sampled_from(list(conversations)), spoils=SPOILS, cuts=st.lists(PLACES, max_size=3))
     def spoilt(name: str, spoils: list[tuple[str, float, int]], cuts: list[float]) -> None:
         nonlocal tried
         tried += 1
         stream = dicom_streams.spoilt(conversations[name], spoils)
         withstand(watched, stream, tuple(sorted(int(cut * len(stream)) for cut in cuts)))
 
-    keep_looking(spoilt)
+    keep_looking(spoilt, name=st.sampled_from(list(conversations)), spoils=SPOILS, cuts=st.lists(PLACES, max_size=3))
     assert echo(peer(OWN_AET, port=watched.node.port), "SCANNER", 10.0).ok
     with capsys.disabled():
         sys.stdout.write(f"\nfuzz: {tried} spoilt conversations withstood\n" if SECONDS else "")
 
 
 def test_any_bytes_after_a_good_request_are_withstood(watched):
-    @given(noise=st.binary(max_size=600))
     def noisy(noise: bytes) -> None:
         withstand(watched, dicom_streams.request() + noise)
 
-    settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))(noisy)()
+    keep_looking(noisy, 15, noise=st.binary(max_size=600))
 
 
 def head_of(data: bytes, notation: str) -> Head | None:
@@ -224,13 +228,12 @@ def test_data_sets_spoilt_in_any_way_are_read_or_refused(capsys):
     notations = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
     tried = 0
 
-    @given(notation=st.sampled_from(notations), spoils=SPOILS, repeated=st.integers(1, 40))
     def spoilt(notation: str, spoils: list[tuple[str, float, int]], repeated: int) -> None:
         nonlocal tried
         tried += 1
         head_of(dicom_streams.spoilt([deflated if notation == DEFLATED else whole] * repeated, spoils), notation)
 
-    keep_looking(spoilt)
+    keep_looking(spoilt, notation=st.sampled_from(notations), spoils=SPOILS, repeated=st.integers(1, 40))
     with capsys.disabled():
         sys.stdout.write(f"\nfuzz: {tried} spoilt data sets read or refused\n" if SECONDS else "")
 

@@ -61,4 +61,4 @@ def test_an_audit_that_cannot_be_made_says_so_and_is_no_success(tmp_path: Path) 
         timeout=60,
     )
     assert audited.returncode == 3
-    assert "nothing was checked" in audited.stderr
+    assert "not everything was checked" in audited.stderr

@@ -49,7 +49,7 @@ from tests.unit.app.node import EXPLICIT, Node, incoming, not_applicable, pacs, 
 
 STUDIES = ("1.2.3", "1.2.4")
 PEERS = (pacs(), pacs("archive"))
-EXAMPLES = int(os.environ.get("NODE_MACHINE_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("NODE_MACHINE_EXAMPLES", "400"))
 
 studies = st.sampled_from(STUDIES)
 numbers = st.integers(1, 4)

@@ -125,6 +125,15 @@ def test_a_report_while_the_next_attempt_waits_spares_the_peer_another_request(a
     assert len(asking.pacs.asked) == 1
 
 
+def test_an_operator_need_not_wait_for_the_peer_s_time_to_be_over(asking):
+    asking.delivery.step()
+    asking.operator.retry_delivery(asking.deliveries()[0].id, actor="operator")
+    asking.delivery.step()
+    assert state(asking) is DeliveryState.COMMIT_WAIT
+    assert len(asking.pacs.asked) == 2
+    assert list(asking.pacs.held.values()) == [1, 1]
+
+
 def test_a_restart_between_request_and_report_changes_nothing(asking):
     asking.delivery.step()
     asking.restart()

@@ -1,3 +1,4 @@
+import errno
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -75,7 +76,7 @@ def test_not_applicable_is_a_result_that_delivers_nothing(closed):
     assert closed.state() is WorklistState.NOT_APPLICABLE
 
 
-@pytest.mark.parametrize("error", [GpuOutOfMemory("x"), WorkerLost("x"), WorkerTimeout("x"), StorageUnavailable("x")])
+@pytest.mark.parametrize("error", [GpuOutOfMemory("x"), WorkerLost("x"), WorkerTimeout("x")])
 def test_a_passing_error_is_tried_again_later_and_later_and_then_needs_attention(closed, error):
     closed.analyzer.script = [error] * 3
     waits = []
@@ -93,6 +94,21 @@ def test_a_passing_error_is_tried_again_later_and_later_and_then_needs_attention
     assert closed.state() is WorklistState.NEEDS_ATTENTION
     assert closed.detail().result["outcome"] == "failed"
     assert closed.deliveries() == ()
+
+
+@pytest.mark.parametrize(
+    "refusal", [StorageUnavailable("the database is away"), OSError(errno.ENOSPC, "No space left on device")]
+)
+def test_a_disk_that_refuses_is_waited_for_and_costs_the_study_none_of_its_attempts(closed, refusal):
+    closed.analyzer.script = [refusal] * 5
+    for _ in range(5):
+        closed.analysis.step()
+        assert closed.job().state is JobState.RETRY_WAIT
+        closed.clock.advance(300)
+        closed.requeue.tick()
+    closed.analyzer.script = [WorkerLost("x")] * 2
+    closed.settle(turns=5, seconds=60)
+    assert closed.job().state is JobState.DONE
 
 
 @pytest.mark.parametrize("error", [BundleMismatch("the bundle is damaged"), EncodingInvalid("no such code")])

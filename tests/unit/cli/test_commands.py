@@ -12,6 +12,7 @@ import pytest
 from config.editing import list_peers
 from dicom_node.cli.main import app
 from dicom_node.core.finding import ResultKind
+from storage.schema import HEAD
 from tests.builders.commands import cspine_node
 from tests.unit.config.builders import TWO_PEERS, written
 
@@ -167,7 +168,8 @@ def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(config: 
     assert cspine_node("studies", "list", "--json", *where).json == []
     assert cspine_node("deliveries", "list", "--json", *where).json == []
     assert "no studies" in cspine_node("studies", "list", *where).out
-    assert cspine_node("doctor", "--json", *where).json == {"studies": 0, "instances": 0, "complaints": []}
+    healthy = {"schema": HEAD, "studies": 0, "instances": 0, "complaints": []}
+    assert cspine_node("doctor", "--json", *where).json == healthy
     assert cspine_node("migrate", *where).status == 0
 
 

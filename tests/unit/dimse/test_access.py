@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from dicom_node.core.delivery_terms import OwnTerms
 from dicom_node.core.identifiers import AETitle
 from dicom_node.core.peer import Peer, PeerTls, UserIdentity
 from dicom_node.dimse.access import Admitted, Load, Refused, Requestor, admit, check_load, normalise_address
@@ -45,6 +46,11 @@ def numbers(decision: Admitted | Refused) -> tuple[int, int, int]:
 
 def test_the_configured_peer_gets_in():
     assert decide(a_peer()) == Admitted(peer=a_peer())
+
+
+def test_a_peer_that_is_to_commit_gets_in_to_report_also_where_it_may_not_send():
+    reports = a_peer(may_send=False, delivery=OwnTerms(storage_commitment=True))
+    assert decide(reports) == Admitted(peer=reports)
 
 
 def test_spaces_around_ae_titles_are_not_significant():

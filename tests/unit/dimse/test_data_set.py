@@ -207,3 +207,15 @@ def test_a_data_set_that_can_be_read_in_two_ways_again_and_again_is_given_up():
 def test_zeros_after_the_last_element_are_no_elements_however_many():
     whole = encoded(a_data_set())
     assert read_head(whole + bytes(200_001), EXPLICIT).element_count == read_head(whole, EXPLICIT).element_count
+
+
+@pytest.mark.parametrize(
+    "name", [b"IS\0\0IR 100", b"hex", b"rot13", b"zlib", b"idna", b"punycode", b"\\\\", b"\xff\xfe"]
+)
+def test_a_character_set_that_is_none_costs_the_names_their_letters_and_nothing_else(name):
+    text = struct.pack("<HHL", 0x0008, 0x0005, len(name)) + name
+    text += struct.pack("<HHL", 0x0010, 0x0010, 6) + "Müller".encode("latin-1")
+    text += struct.pack("<HHL", 0x0020, 0x000D, 6) + b"1.2.4\0"
+    head = read_head(text, IMPLICIT)
+    assert head[ds.STUDY_INSTANCE_UID] == "1.2.4"
+    assert isinstance(head[ds.PATIENT_NAME], str)

@@ -1,0 +1,94 @@
+"""The connection under an association: bytes that were read before it began, TLS, and waiting instead of polling."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.transport import AssociationSocket
+
+if TYPE_CHECKING:
+    from dicom_node.dimse.association import NodeAssociation
+
+CONNECTION_CLOSED = "Evt17"
+"""The event of PS3.8 9.2.1."""
+
+_LOOK_AGAIN_AHEAD_S = 0.05
+
+
+class RingingQueue(queue.Queue[Any]):
+    """A queue that tells somebody that something was put into it."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        super().__init__()
+        self._ring = ring
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._ring()
+
+
+class NodeSocket(AssociationSocket):
+    """A connection of which `first` was read already, plain or encrypted.
+
+    Asks with poll, which unlike select knows file descriptors above 1023.
+    """
+
+    def __init__(self, association: NodeAssociation, client_socket: socket.socket, first: bytes = b"") -> None:
+        super().__init__(association, client_socket=client_socket)
+        self._first = memoryview(first)
+        self._upper_layer = association.dul
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read, or the connection is closed; waits for it a while if nothing else is up.
+
+        Only for the reactor's thread.
+        """
+        if self.socket is None or not self._is_connected:
+            self._upper_layer.bell.wait(self._upper_layer.patience_s)
+            return False
+        if self._upper_layer.is_ahead:
+            self._upper_layer.bell.wait(_LOOK_AGAIN_AHEAD_S)
+            return False
+        if self._first or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+            return True
+        try:
+            return self._upper_layer.bell.wait_beside(self.socket, self._upper_layer.patience_s)
+        except (OSError, ValueError):
+            self.event_queue.put(CONNECTION_CLOSED)
+            return False
+
+    def receive_into(self, view: memoryview, until: float) -> int:
+        """Bytes read, 0 at the end of the connection. Raises OSError; TimeoutError at `until` (of time.monotonic)."""
+        if self._first:
+            count = min(len(view), len(self._first))
+            view[:count] = self._first[:count]
+            self._first = self._first[count:]
+            return count
+        if self.socket is None:
+            return 0
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self.socket.settimeout(left_s)
+        return self.socket.recv_into(view)
+
+    def restore_timeout(self, timeout_s: float | None) -> None:
+        """Give what is sent its own time again."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.settimeout(timeout_s)
+
+    def _shutdown_socket(self) -> None:
+        if isinstance(self.socket, ssl.SSLSocket):
+            # close_notify (RFC 8446 6.1); without waiting for the other side's.
+            with contextlib.suppress(OSError, ValueError):
+                self.socket.settimeout(0.0)
+                self.socket.unwrap()
+        super()._shutdown_socket()
