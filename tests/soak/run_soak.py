@@ -29,7 +29,7 @@ import pydicom
 
 from dicom_node.demo.stand_in_pacs import StandInPacs
 from tests.e2e.conftest import make_phantom
-from tests.peers import ROOT, NodeProcess, free_port, get_json, receiver, sender
+from tests.peers import ROOT, NodeProcess, free_port, receiver, sender
 from tests.soak.scanners import Ledger, Scanner
 from tests.soak.watch import Sample, Verdict, judge, sample
 
@@ -72,7 +72,7 @@ class Soak:
 
     def worklist(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        while page := get_json(f"{self.node.url}/api/v1/studies?limit=1000&offset={len(rows)}"):
+        while page := self.node.json(f"/api/v1/studies?limit=1000&offset={len(rows)}"):
             rows += page
         return rows
 
@@ -220,7 +220,7 @@ def compare(soak: Soak) -> list[str]:
     assert soak.pacs is not None
     at_pacs = {path.stem for path in soak.pacs.files()}
     for study in soak.ledger.sent_studies:
-        detail = get_json(f"{soak.node.url}/api/v1/studies/{study}") or {"deliveries": [], "revision": 0}
+        detail = soak.node.json(f"/api/v1/studies/{study}") or {"deliveries": [], "revision": 0}
         newest = [entry for entry in detail["deliveries"] if entry["revision"] == detail["revision"]]
         objects = {entry["sop_instance_uid"] for delivery in newest for entry in delivery["objects"] if entry["held"]}
         if rows.get(study, {}).get("status") == "DELIVERED" and (not objects or not objects <= at_pacs):
