@@ -173,5 +173,5 @@ def test_what_the_containers_mount_and_name_is_there() -> None:
 def test_prometheus_itself_takes_the_rules_and_each_fires_when_it_must(tmp_path: Path) -> None:
     promtool = require("promtool", "prometheus")
     for command in (["check", "rules", str(ALERTS)], ["test", "rules", str(GRAFANA / "alerts.test.yaml")]):
-        ran = subprocess.run([promtool, *command], capture_output=True, text=True, timeout=120)
+        ran = subprocess.run([promtool, *command], capture_output=True, text=True, timeout=300)
         assert ran.returncode == 0, ran.stdout + ran.stderr
