@@ -77,7 +77,10 @@ def may(role: Role | None, action: Action) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """`password_hash` says how it was made; empty where there is no password (log-in by a provider alone)."""
+    """`password_hash` says how it was made; empty where there is no password (log-in by a provider alone).
+
+    `language` is that of the pages; empty where the browser is to say it.
+    """
 
     id: int = 0
     name: str
@@ -86,6 +89,7 @@ class Account:
     is_disabled: bool = False
     created_at: datetime
     changed_at: datetime
+    language: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,7 @@ class Principal:
     name: str
     role: Role
     secret: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
