@@ -316,8 +316,7 @@ class QuarantineRow(Row):
 
 
 class VerdictRow(Row):
-    """A reader's verdict with what it is about; levels are names with a space between them. Rows are only ever added.
-    """
+    """A reader's verdict with what it is about; levels are names with spaces between. Rows are only ever added."""
 
     __tablename__ = "verdict"
     __table_args__ = (Index(None, "study_instance_uid", "id"), Index(None, "at"))

@@ -48,8 +48,9 @@ class Action(Enum):
     LOOK = "look"  # lists, studies, pictures, reports
     OWN_ACCOUNT = "own account"  # log out, another password
     WORK_ON_STUDIES = "work on studies"  # close, run again, send again, cancel, decide on quarantine
-    JUDGE = "judge"  # a reader's verdict on a result
+    JUDGE = "judge"  # give a reader's verdict on a result: it counts in the figures, so whoever only looks may not
     EDIT_PEERS = "edit peers"
+    READ_CONFIGURATION = "read configuration"  # as the node runs with it, without secrets
     MANAGE_ACCOUNTS = "manage accounts"
 
 
@@ -63,6 +64,7 @@ NEEDED_ROLE: Mapping[Action, Role | None] = MappingProxyType(
         Action.WORK_ON_STUDIES: Role.OPERATOR,
         Action.JUDGE: Role.OPERATOR,
         Action.EDIT_PEERS: Role.ADMIN,
+        Action.READ_CONFIGURATION: Role.ADMIN,
         Action.MANAGE_ACCOUNTS: Role.ADMIN,
     }
 )

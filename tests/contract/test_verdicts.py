@@ -74,6 +74,5 @@ def test_the_newest_since_a_moment_are_those_whose_last_verdict_is_not_older(kno
 
 
 def test_a_verdict_on_a_study_that_is_not_there_is_refused(known: Any) -> None:
-    with known.unit_of_work() as uow, pytest.raises(StorageConflict):
-        uow.verdicts.add(verdict(study_instance_uid="9.9"))
-        uow.commit()
+    with pytest.raises(StorageConflict):
+        added(known, verdict(study_instance_uid="9.9"))
