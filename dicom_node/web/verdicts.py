@@ -138,7 +138,7 @@ def _shown(request: Request, study_instance_uid: str, *, why: str = "", status_c
     if found is None:
         return page(request, "unknown_study.html", {"uid": study_instance_uid}, 404)
     note_access(request, found.study)
-    context = {"study": found.study, "judged_uid": study_instance_uid, "why": why, "form": form_of(request)}
+    context = {"study": found.study, "judged_uid": study_instance_uid, "verdict_why": why}
     return page(request, "verdict_page.html", context, status_code)
 
 
