@@ -6,6 +6,7 @@ on the revision that the reader saw: where a newer one has come meanwhile, the r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ import structlog
 
 from dicom_node.app.moves import note
 from dicom_node.app.operator_actions import ActionRefused, UnknownStudy
-from dicom_node.app.queries import iso, study_detail
+from dicom_node.app.queries import iso
 from dicom_node.core.agreement import Agreement, Share, Table, agreement
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.study import StudyIntake
@@ -117,11 +118,15 @@ class Verdicts:
 
 def judged(uow: UnitOfWork, study_instance_uid: str) -> Judged | None:
     """The study with its verdicts; None where the node does not know it."""
-    detail = study_detail(uow, study_instance_uid)
-    if detail is None:
+    study = uow.studies.get(study_instance_uid)
+    if study is None:
         return None
+    jobs = uow.jobs.of_study(study_instance_uid)
+    result = next((job.result_json for job in jobs if job.revision == study.revision), "")
     return Judged(
-        study=detail.study, called=called_in(detail.result), verdicts=uow.verdicts.of_study(study_instance_uid)
+        study=study,
+        called=called_in(json.loads(result) if result else None),
+        verdicts=uow.verdicts.of_study(study_instance_uid),
     )
 
 

@@ -129,7 +129,7 @@ def remove_token_by_form(request: Request, token_id: TokenId) -> Response:
 @needs(Action.LOG_IN)
 def speak_before_log_in(request: Request, language: str) -> Response:
     """The browser keeps the language, also of a page before the log-in."""
-    return _remembered(language, "/login")
+    return _remembered(request, language, "/login")
 
 
 @router.post("/account/language")
@@ -142,7 +142,7 @@ def speak_for_account(request: Request) -> Response:
         _accounts(request).set_language(_actor(request), language, actor=_actor(request))
     except AccountRefused as refused:
         raise HTTPException(422, str(refused)) from None
-    return _remembered(language, local_path(form.get("back", "/")))
+    return _remembered(request, language, local_path(form.get("back", "/")))
 
 
 @api.get("/accounts", summary="Who may log in, as what")
@@ -286,10 +286,19 @@ def _shown(
     return page(request, "accounts.html", context, status_code)
 
 
-def _remembered(language: str, back: str) -> Response:
+def _remembered(request: Request, language: str, back: str) -> Response:
+    sources: WebSources = request.app.state.sources
     answer = RedirectResponse(back, 303)
     if language in LANGUAGES:
-        answer.set_cookie(COOKIE, language, max_age=_A_YEAR_S, path="/", httponly=True, samesite="lax")
+        answer.set_cookie(
+            COOKIE,
+            language,
+            max_age=_A_YEAR_S,
+            path="/",
+            secure=sources.keys.browser.is_secure,
+            httponly=True,
+            samesite="lax",
+        )
     else:
         answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return answer

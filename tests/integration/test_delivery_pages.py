@@ -28,7 +28,8 @@ def plan(database: Database, **filters: Any) -> str:
     asked: list[tuple[str, Any]] = []
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _x: object, _many: bool) -> None:
-        asked.append((statement, parameters))
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
 
     event.listen(database.engine, "before_cursor_execute", note)
     with database.reading() as uow:

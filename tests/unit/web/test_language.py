@@ -32,6 +32,7 @@ NOT_YET = {"study.html", "worklist.html", "rows.html", "peers.html"}
 # Said alike everywhere.
 NAMES = {"cspine-node", "PSI"}
 _CALL = re.compile(r'\b_\("((?:[^"\\]|\\.)*)"')
+_NAV = re.compile(r"\{% block nav %\}\w+\{% endblock %\}")  # which page it is, never shown
 _JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 _SAID = re.compile(r'\s(?:aria-label|title|alt|placeholder)="([^"]*)"')
 
@@ -82,9 +83,10 @@ def test_a_translation_holds_the_same_values_and_ends_as_its_sentence_does(name:
     "template", [page for page in TEMPLATES if page.name not in NOT_YET], ids=lambda page: page.name
 )
 def test_a_template_has_no_word_that_is_in_no_catalogue(template: Path) -> None:
-    text = _JINJA.sub(" ", template.read_text(encoding="utf-8"))
+    text = _JINJA.sub(" ", _NAV.sub("", template.read_text(encoding="utf-8")))
     spoken = [*_SAID.findall(text), *re.sub(r"<[^>]*>", "\n", text).split("\n")]
-    words = {part.strip() for part in spoken if re.search(r"[A-Za-z]{2}", re.sub(r"&\w+;", "", part))}
+    spoken = [part.strip() for part in spoken if not part.strip().startswith("/")]  # an address
+    words = {part for part in spoken if re.search(r"[A-Za-z]{2}", re.sub(r"&\w+;", "", part))}
     assert words - NAMES == set()
 
 
@@ -139,7 +141,7 @@ def test_before_the_log_in_the_choice_is_a_cookie(node: Node) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert "Anmelden" in browser.get("/login").text
     assert "HttpOnly" in answer.headers["set-cookie"]
-    browser.get("/language/..%2Fetc", follow_redirects=False)
+    browser.get("/language/xx", follow_redirects=False)
     assert '<html lang="en">' in browser.get("/login").text
 
 
