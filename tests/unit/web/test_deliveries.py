@@ -142,8 +142,8 @@ def test_a_receiver_that_cannot_be_reached_is_shown_and_tried_at_once(node: Node
     browser = operator(node)
     page = browser.get("/deliveries").text
     assert "does not take a TCP connection" in page
-    assert "Try pacs now" in page
-    assert "Try pacs now" not in web(node).get("/deliveries").text
+    assert "Try it now" in page
+    assert "Try it now" not in web(node).get("/deliveries").text
     assert post(browser, "/receivers/reset", peer="pacs").status_code == 303
     assert web(node).get("/api/v1/receivers").json()[0]["state"] == "reachable"
 
