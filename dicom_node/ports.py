@@ -28,6 +28,7 @@ from dicom_node.core.quarantine import QuarantinedFile, QuarantineState, Quarant
 from dicom_node.core.shipment import Plan, Shipment, Substitution
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.core.tally import Tally
+from dicom_node.core.verdict import Verdict
 
 
 class Clock(Protocol):
@@ -147,8 +148,18 @@ class DeliveryRepository(Protocol):
 
     def get(self, delivery_id: int) -> Delivery | None: ...
     def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]: ...
-    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
-        """Newest first."""
+    def list(
+        self,
+        *,
+        states: Iterable[DeliveryState] | None = None,
+        peer: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Delivery, ...]:
+        """Newest first, of these states and to this receiver."""
+
+    def counted(self) -> Mapping[tuple[str, DeliveryState], int]:
+        """How many there are to each receiver in each state."""
 
     def claim(
         self,
@@ -318,6 +329,19 @@ class AccountRepository(Protocol):
         """All of the account; returns how many."""
 
 
+class VerdictRepository(Protocol):
+    """Readers' verdicts, only ever added."""
+
+    def add(self, verdict: Verdict) -> Verdict:
+        """Insert; returns it with its id. Its study has a row, else `StorageConflict`."""
+
+    def of_study(self, study_instance_uid: str) -> tuple[Verdict, ...]:
+        """Newest first."""
+
+    def newest(self, *, since: datetime | None = None) -> tuple[Verdict, ...]:
+        """The last one on each study, of those given from `since` on; the oldest first."""
+
+
 class UnitOfWork(Protocol):
     """One transaction. Leaving the block without `commit()` rolls back.
 
@@ -332,6 +356,7 @@ class UnitOfWork(Protocol):
     circuits: CircuitRepository
     commitments: CommitmentRepository
     accounts: AccountRepository
+    verdicts: VerdictRepository
 
     def commit(self) -> None: ...
 

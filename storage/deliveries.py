@@ -101,9 +101,25 @@ class Deliveries:
         statement = select(_delivery).where(of_study).order_by(_delivery.c.revision, _delivery.c.id)
         return self._deliveries(self._transaction.read(statement).mappings().all())
 
-    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
+    def list(
+        self,
+        *,
+        states: Iterable[DeliveryState] | None = None,
+        peer: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Delivery, ...]:
         statement = select(_delivery).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
+        if states is not None:
+            statement = statement.where(_delivery.c.state.in_([state.value for state in states]))
+        if peer is not None:
+            statement = statement.where(_delivery.c.peer == peer)
         return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def counted(self) -> Mapping[tuple[str, DeliveryState], int]:
+        key = (_delivery.c.peer, _delivery.c.state)
+        rows = self._transaction.read(select(*key, func.count().label("count")).group_by(*key)).mappings()
+        return {(row["peer"], DeliveryState(row["state"])): row["count"] for row in rows}
 
     def claim(
         self,

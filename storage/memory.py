@@ -23,6 +23,7 @@ from storage.memory_files import MemoryFileStore
 from storage.memory_leases import MemoryLeases
 from storage.memory_quarantine import MemoryQuarantine
 from storage.memory_transaction import Committed, MemoryTransaction
+from storage.memory_verdicts import MemoryVerdicts
 
 __all__ = ["MemoryDatabase", "MemoryFileStore", "MemoryUnitOfWork"]
 
@@ -59,6 +60,7 @@ class MemoryUnitOfWork:
         self.circuits = MemoryCircuits(transaction)
         self.commitments = MemoryCommitments(transaction)
         self.accounts = MemoryAccounts(transaction)
+        self.verdicts = MemoryVerdicts(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()

@@ -78,10 +78,22 @@ class MemoryDeliveries:
         found = (each for each in deliveries if each.study_instance_uid == study_instance_uid)
         return tuple(sorted(found, key=lambda each: (each.revision, each.id)))
 
-    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
+    def list(
+        self,
+        *,
+        states: Iterable[DeliveryState] | None = None,
+        peer: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Delivery, ...]:
+        wanted = set(DeliveryState if states is None else states)
         deliveries = self._transaction.read().deliveries.values()
-        newest_first = sorted(deliveries, key=lambda each: (each.created_at, each.id), reverse=True)
+        found = (each for each in deliveries if each.state in wanted and peer in (None, each.peer))
+        newest_first = sorted(found, key=lambda each: (each.created_at, each.id), reverse=True)
         return tuple(newest_first[offset : offset + limit])
+
+    def counted(self) -> Mapping[tuple[str, DeliveryState], int]:
+        return Counter((each.peer, each.state) for each in self._transaction.read().deliveries.values())
 
     def claim(
         self,

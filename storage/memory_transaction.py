@@ -20,6 +20,7 @@ from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.quarantine import QuarantinedFile
 from dicom_node.core.study import InstanceRecord, StudyIntake
+from dicom_node.core.verdict import Verdict
 from storage.writers import WriterQueue
 
 
@@ -44,6 +45,7 @@ class Tables:
     accounts: dict[int, Account] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     tokens: dict[int, ApiToken] = field(default_factory=dict)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
 
     def copied(self) -> Tables:
         return Tables(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})

@@ -196,6 +196,9 @@ class DeliveryRow(_LeasedColumns, Row):
         Index(None, "state", "next_attempt_at"),
         Index(None, "study_instance_uid"),
         Index(None, "created_at"),
+        Index(None, "state", "created_at"),
+        Index(None, "peer", "created_at"),
+        Index(None, "peer", "state", "created_at"),
     )
 
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
@@ -312,6 +315,28 @@ class QuarantineRow(Row):
     settled_why: Mapped[str] = mapped_column(HeaderText)
 
 
+class VerdictRow(Row):
+    """A reader's verdict with what it is about; levels are names with spaces between. Rows are only ever added."""
+
+    __tablename__ = "verdict"
+    __table_args__ = (Index(None, "study_instance_uid", "id"), Index(None, "at"))
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    revision: Mapped[int]
+    at: Mapped[datetime]
+    reader: Mapped[str] = mapped_column(HeaderText)
+    false_positives: Mapped[str]
+    missed: Mapped[str]
+    note: Mapped[str] = mapped_column(HeaderText)
+    called_levels: Mapped[str]
+    assessed_levels: Mapped[str]
+    called_whole: Mapped[bool]
+    bundle_name: Mapped[str]
+    bundle_version: Mapped[str]
+    bundle_sha256: Mapped[str] = mapped_column(String(64))
+
+
 class AccountRow(Row):
     """Somebody who may log in."""
 
@@ -324,6 +349,7 @@ class AccountRow(Row):
     is_disabled: Mapped[bool]
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
+    language: Mapped[str] = mapped_column(String(8), server_default=text("''"))
 
 
 class SessionRow(Row):

@@ -13,6 +13,7 @@ from storage.jobs import Jobs
 from storage.quarantine import Quarantined
 from storage.studies import Studies
 from storage.transaction import Transaction
+from storage.verdicts import VerdictRows
 
 
 class SqlUnitOfWork:
@@ -28,6 +29,7 @@ class SqlUnitOfWork:
         self.circuits = Circuits(transaction)
         self.commitments = Commitments(transaction)
         self.accounts = Accounts(transaction)
+        self.verdicts = VerdictRows(transaction)
 
     def commit(self) -> None:
         self._transaction.commit()

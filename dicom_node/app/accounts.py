@@ -15,6 +15,7 @@ from hashlib import sha256
 from dicom_node.core.account import Account, AccountRefused, ApiToken, Role, account_name, why_not_this_password
 from dicom_node.core.errors import StorageConflict
 from dicom_node.core.history import HistoryEntry
+from dicom_node.core.languages import LANGUAGES
 from dicom_node.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
 
 TOKEN_MARK = "cspine_"
@@ -84,6 +85,27 @@ class Accounts:
     def enable(self, name: str, *, actor: str) -> Account:
         """As it was before it was disabled, without its sessions."""
         return self._change(name, "account_enabled", lambda account: replace(account, is_disabled=False), actor)
+
+    def set_language(self, name: str, language: str, *, actor: str) -> Account:
+        """The pages' language for this account, empty for what the browser says; nobody is logged out for it."""
+        if language and language not in LANGUAGES:
+            raise AccountRefused(f"the pages are in {', '.join(LANGUAGES)}, not in {language[:20]!r}")
+        with self._uow() as uow:
+            before = _known(uow, name)
+            after = replace(before, language=language)
+            uow.accounts.update(after)
+            self._note(uow, after.name, "language_changed", before.language, after.language, actor)
+            uow.commit()
+        return after
+
+    def end_sessions(self, name: str, *, actor: str) -> int:
+        """Who is logged in with it has to log in again; returns how many sessions ended. Its tokens stay."""
+        with self._uow() as uow:
+            account = _known(uow, name)
+            ended = uow.accounts.end_sessions(account.id)
+            self._note(uow, account.name, "sessions_ended", f"{ended} sessions", "", actor)
+            uow.commit()
+        return ended
 
     def remove(self, name: str, *, actor: str) -> Account:
         """Gone with its sessions and tokens; what it did stays in the history under its name."""

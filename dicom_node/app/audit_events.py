@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from dicom_node.core.audit import (
@@ -88,6 +89,12 @@ def accessed(
         participants=(Participant(user_id=user_id, is_requestor=True, address=address),),
         objects=(AuditedStudy(study_instance_uid=study_instance_uid), _patient(patient)),
     )
+
+
+def judged(*, user_id: str, address: str, study_instance_uid: str, patient: PatientSummary, at: datetime) -> AuditEvent:
+    """Somebody gave a verdict on a study's result (A.5.3.6, an update of what is known of it)."""
+    seen = accessed(user_id=user_id, address=address, study_instance_uid=study_instance_uid, patient=patient, at=at)
+    return replace(seen, action=Action.UPDATE)
 
 
 def queried(*, user_id: str, address: str, query: str, ae_title: str, at: datetime) -> AuditEvent:

@@ -133,7 +133,9 @@ class LogIn:
         if session is None or account is None or account.is_disabled or self._policy.is_over(session, now):
             return None
         self._seen(session, now)
-        return Principal(account_id=account.id, name=account.name, role=account.role, secret=secret)
+        return Principal(
+            account_id=account.id, name=account.name, role=account.role, secret=secret, language=account.language
+        )
 
     def of_script(self, secret: str) -> Principal | None:
         """Whom a Bearer token belongs to; None where it has expired, was taken back, or its account is disabled."""

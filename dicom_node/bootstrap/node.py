@@ -13,12 +13,13 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 
 import structlog
 
 from config.load import LoadedSettings
-from config.settings import AnalysisSettings
+from config.settings import AnalysisSettings, Settings
 from config.watch import LivePeers
 from dicom_node.analysis.analyzer import ChildAnalyzer
 from dicom_node.analysis.evidence import last_stage
@@ -27,13 +28,15 @@ from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.audited import AuditedPeers, AuditedReceiver
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.commitment_duties import CommitmentDuties
+from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.receive_instance import ReceiveInstance
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
-from dicom_node.bootstrap.accounts import check_tls_files
+from dicom_node.app.verdicts import Verdicts
+from dicom_node.bootstrap.accounts import accounts_of, check_tls_files
 from dicom_node.bootstrap.auditing import audit_trail
 from dicom_node.bootstrap.delivering import (
     commitment_duties,
@@ -50,6 +53,7 @@ from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
 from dicom_node.bootstrap.receiver_tls import plain_port, ports, tls_port
 from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
+from dicom_node.bootstrap.system import configuration, surroundings
 from dicom_node.bootstrap.upkeep import quarantine_limits, upkeep_tick
 from dicom_node.bootstrap.watching import sources as watched
 from dicom_node.bootstrap.watching import why_not_ready
@@ -61,7 +65,7 @@ from dicom_node.core.peer import kinds_on_request
 from dicom_node.core.retry import RetryPolicy
 from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
-from dicom_node.gauges import tick_samples
+from dicom_node.gauges import Source, tick_samples
 from dicom_node.observability import PrometheusCounters, configure_logging
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, ResultEncoder
 from dicom_node.scheduling import TickScheduler
@@ -84,6 +88,7 @@ class Node:
     """One life of a node: `start` once, `stop` once."""
 
     def __init__(self, loaded: LoadedSettings, clock: Clock) -> None:
+        self._loaded = loaded
         self._settings = loaded.settings
         self._clock = clock
         self._owner_prefix = f"{self._settings.node.ae_title}:"
@@ -103,6 +108,7 @@ class Node:
         self._why_broken: Callable[[], str] = lambda: ""
         self._web: WebServer | None = None
         self._set_up_code = ""
+        self._drift_samples: Source = lambda: ()
 
     @property
     def dicom_port(self) -> int:
@@ -318,6 +324,7 @@ class Node:
         )
         drift = ScoreDrift(store)
         self._counters.watch(drift.samples)
+        self._drift_samples = drift.samples
         ticks += (upkeep_tick(settings, store, self._counters, self._audit), drift.tick())
         health = TickHealth(ticks, clock=self._clock)
         scheduler = TickScheduler(ticks, health=health)
@@ -362,8 +369,13 @@ class Node:
                 version=version("cspine-node"),
                 peers_problem=lambda: live.problem if live else "",
             ),
-            Gpus(),
+            self._gpus,
         )
+
+    def _settings_now(self) -> Settings:
+        """With the peers as they are in use."""
+        live = self._live_peers
+        return self._settings.model_copy(update={"peers": live.peers()}) if live else self._settings
 
     def _web_server(self, store: Store, health: TickHealth) -> WebServer:
         assert self._server is not None
@@ -373,6 +385,7 @@ class Node:
         check_tls_files(web)
         keys = web_keys(self._settings, store, audit=self._audit, clock=self._clock)
         self._set_up_code = keys.log_in.set_up_code()
+        self._gpus = Gpus()
         self._watch(store, health)
         sources = WebSources(
             unit_of_work=store.reading,
@@ -387,6 +400,11 @@ class Node:
             version=version("cspine-node"),
             audit=self._audit,
             keys=keys,
+            actions=OperatorActions(uow_factory=store.unit_of_work, clock=self._clock, counters=self._counters),
+            verdicts=Verdicts(uow_factory=store.unit_of_work, clock=self._clock),
+            accounts=accounts_of(store),
+            surroundings=surroundings(self._settings, gpus=self._gpus, drift=self._drift_samples),
+            configuration=lambda: configuration(replace(self._loaded, settings=self._settings_now())),
         )
         return WebServer(
             create_app(sources, allowed_hosts=allowed_hosts(web)),

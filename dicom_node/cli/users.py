@@ -98,6 +98,14 @@ def enable(name: Name, config: ConfigFile = None) -> None:
     _tell(account, "may log in", as_json=False)
 
 
+@app.command("log-out")
+def log_out(name: Name, config: ConfigFile = None) -> None:
+    """Who is logged in with it has to log in again; its tokens stay."""
+    with _accounts(config) as accounts:
+        ended = accounts.end_sessions(name, actor=operator())
+    say(f"{name.strip().lower()} is logged out; sessions: {ended}")
+
+
 @app.command()
 def remove(name: Name, config: ConfigFile = None) -> None:
     """Gone with its sessions and tokens. What it did stays in the history."""

@@ -48,8 +48,9 @@ class Action(Enum):
     LOOK = "look"  # lists, studies, pictures, reports
     OWN_ACCOUNT = "own account"  # log out, another password
     WORK_ON_STUDIES = "work on studies"  # close, run again, send again, cancel, decide on quarantine
-    JUDGE = "judge"  # a reader's verdict on a result
+    JUDGE = "judge"  # give a reader's verdict on a result: it counts in the figures, so whoever only looks may not
     EDIT_PEERS = "edit peers"
+    READ_CONFIGURATION = "read configuration"  # as the node runs with it, without secrets
     MANAGE_ACCOUNTS = "manage accounts"
 
 
@@ -63,6 +64,7 @@ NEEDED_ROLE: Mapping[Action, Role | None] = MappingProxyType(
         Action.WORK_ON_STUDIES: Role.OPERATOR,
         Action.JUDGE: Role.OPERATOR,
         Action.EDIT_PEERS: Role.ADMIN,
+        Action.READ_CONFIGURATION: Role.ADMIN,
         Action.MANAGE_ACCOUNTS: Role.ADMIN,
     }
 )
@@ -77,7 +79,10 @@ def may(role: Role | None, action: Action) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """`password_hash` says how it was made; empty where there is no password (log-in by a provider alone)."""
+    """`password_hash` says how it was made; empty where there is no password (log-in by a provider alone).
+
+    `language` is that of the pages; empty where the browser is to say it.
+    """
 
     id: int = 0
     name: str
@@ -86,6 +91,7 @@ class Account:
     is_disabled: bool = False
     created_at: datetime
     changed_at: datetime
+    language: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +126,7 @@ class Principal:
     name: str
     role: Role
     secret: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from dicom_node.app.audit_events import accessed, queried
+from dicom_node.app.audit_events import accessed, judged, queried, security_changed
 from dicom_node.core.study import StudyIntake
 from dicom_node.web.auth.gate import address_of, principal_of
 
@@ -38,6 +38,35 @@ def note_access(request: Request, study: StudyIntake) -> None:
             address=address_of(request),
             study_instance_uid=study.study_instance_uid,
             patient=study.patient,
+            at=sources.clock.now(),
+        )
+    )
+
+
+def note_verdict(request: Request, study: StudyIntake) -> None:
+    """Somebody gave a verdict on a study's result."""
+    sources = _sources(request)
+    sources.audit.record(
+        judged(
+            user_id=_name(request),
+            address=address_of(request),
+            study_instance_uid=study.study_instance_uid,
+            patient=study.patient,
+            at=sources.clock.now(),
+        )
+    )
+
+
+def note_security(request: Request, *, what: str, name: str) -> None:
+    """Somebody changed what the account `name` may do, or how it logs in."""
+    sources = _sources(request)
+    sources.audit.record(
+        security_changed(
+            what=what,
+            name=name,
+            by=_name(request),
+            address=address_of(request),
+            ae_title=sources.ae_title,
             at=sources.clock.now(),
         )
     )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
-from fastapi.security import HTTPBearer
+from fastapi import HTTPException, Request
 
-from dicom_node.app.queries import delivery_json, list_worklist, quarantine_json, study_detail
-from dicom_node.app.receivers import duty_json, list_receivers
+from dicom_node.app.queries import list_worklist, quarantine_json, study_detail
 from dicom_node.core.account import Action
 from dicom_node.core.quarantine import QuarantineState
 from dicom_node.core.worklist import WorklistState
 from dicom_node.web.accesses import note_access, note_query
+from dicom_node.web.api_parts import Limit, Offset, api_router
 from dicom_node.web.auth.needs import needs
 
 if TYPE_CHECKING:
@@ -21,20 +20,7 @@ if TYPE_CHECKING:
 
     from dicom_node.web.app import WebSources
 
-_BEARER = HTTPBearer(auto_error=False, description="A token of `cspine-node users token add`; or a log-in's cookie.")
-router = APIRouter(
-    prefix="/api/v1",
-    tags=["api"],
-    # For the description alone: who may is decided before a request comes here (web/auth/gate.py).
-    dependencies=[Depends(_BEARER)],
-    responses={
-        401: {"description": "Neither token nor log-in."},
-        403: {"description": "The account's role may not."},
-    },
-)
-
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Leave out this many first.")]
+router = api_router()
 
 
 @router.get("/studies", summary="The node worklist, the study that received an image last first")
@@ -65,14 +51,6 @@ def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
     return detail.as_json()
 
 
-@router.get("/deliveries", summary="Results on their way to peers, newest first")
-@needs(Action.LOOK)
-def deliveries(request: Request, limit: Limit = 100, offset: Offset = 0) -> list[dict[str, Any]]:
-    """Each delivery with the peer's answer to each object."""
-    with _sources(request).unit_of_work() as uow:
-        return [delivery_json(delivery) for delivery in uow.deliveries.list(limit=limit, offset=offset)]
-
-
 @router.get("/quarantine", summary="What was set aside and why, newest first")
 @needs(Action.LOOK)
 def quarantine(
@@ -82,22 +60,6 @@ def quarantine(
     states = None if state is None else [state]
     with _sources(request).unit_of_work() as uow:
         return [quarantine_json(entry) for entry in uow.quarantine.list(states=states, limit=limit, offset=offset)]
-
-
-@router.get("/receivers", summary="What waits for each receiver, and which could not be reached")
-@needs(Action.LOOK)
-def receivers(request: Request) -> list[dict[str, Any]]:
-    """`state` is reachable, failing (tried again soon) or open (left alone and probed now and then)."""
-    with _sources(request).unit_of_work() as uow:
-        return [receiver.as_json() for receiver in list_receivers(uow)]
-
-
-@router.get("/commitments", summary="What scanners asked this node to commit to, newest first")
-@needs(Action.LOOK)
-def commitments(request: Request, limit: Limit = 100) -> list[dict[str, Any]]:
-    """Each request with what the scanner was told."""
-    with _sources(request).unit_of_work() as uow:
-        return [duty_json(duty) for duty in uow.commitments.duties(limit=limit)]
 
 
 @router.get("/peers", summary="The configured peers as they are now")

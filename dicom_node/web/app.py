@@ -16,17 +16,29 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from dicom_node.app.accounts import Accounts
 from dicom_node.app.audit_events import NoAudit
+from dicom_node.app.operator_actions import OperatorActions
+from dicom_node.app.system import ConfiguredValue, Surroundings
 from dicom_node.app.ticks import TickReport
+from dicom_node.app.verdicts import Verdicts
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
-from dicom_node.web import api, operation, pages
+from dicom_node.web import accounts, api, deliveries, operation, pages, quality, system, verdicts
 from dicom_node.web.auth import pages as auth_pages
 from dicom_node.web.auth.gate import Gate, Keys
 from dicom_node.web.auth.needs import declared_routes
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
 from dicom_node.web.rendering import refusal
 
-ROUTERS = (operation.router, api.router, auth_pages.router, pages.router)
+_PARTS = (verdicts, quality, deliveries, system, accounts)
+ROUTERS = (
+    operation.router,
+    api.router,
+    *(part.api for part in _PARTS),
+    auth_pages.router,
+    *(part.router for part in _PARTS),
+    pages.router,
+)
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -38,7 +50,9 @@ _NO_AUDIT = NoAudit()
 class WebSources:
     """What the pages read. `unit_of_work` is never committed; `health` and `readiness` answer at once.
 
-    `keys` say who somebody is. `job_folder` is where a job's analysis and encoding leave their pictures and reports.
+    `keys` say who somebody is; `actions`, `verdicts` and `accounts` change something. `surroundings` and
+    `configuration` tell of the node itself. `job_folder` is where a job's analysis and encoding leave their pictures
+    and reports.
     `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
     the configuration file as it stands is not in use. `audit` is told who was shown what.
     """
@@ -50,6 +64,11 @@ class WebSources:
     counters_registry: CollectorRegistry
     job_folder: Callable[[int], Path]
     keys: Keys
+    actions: OperatorActions
+    verdicts: Verdicts
+    accounts: Accounts
+    surroundings: Callable[[], Surroundings] = Surroundings
+    configuration: Callable[[], tuple[ConfiguredValue, ...]] = tuple
     readiness: Callable[[], Mapping[str, str]] = dict
     peers_problem: Callable[[], str] = lambda: ""
     ae_title: str = ""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from dicom_node.app.queries import StudyDetail, WorklistRow
+from dicom_node.catalogues import N_
 from dicom_node.core.delivery import Delivery
 from dicom_node.core.finding import LEVELS
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.study import StudyIntake
 from dicom_node.core.worklist import WorklistState, WorklistStatus
+from dicom_node.web.language import number, say
 
 _ATTENTION_FIRST = (WorklistState.NEEDS_ATTENTION,)
 
@@ -148,32 +149,10 @@ def person(name: str) -> str:
     return spoken[0] + "".join(f" ({group})" for group in spoken[1:]) if spoken else ""
 
 
-def when(moment: datetime | None) -> str:
-    """UTC to the second; a dash for None."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "–"
-
-
-def ago(moment: datetime | None, now: datetime) -> str:
-    """How long ago, in the largest unit that says something; "in …" for the future."""
-    if moment is None:
-        return "–"
-    passed = now - moment
-    words = _span(abs(passed))
-    return f"in {words}" if passed < timedelta(0) else f"{words} ago"
-
-
 def _one_group(group: str) -> str:
     family, *given = [part.strip() for part in group.split("^")]
     rest = " ".join(part for part in given[:2] if part)
     return ", ".join(part for part in (family, rest) if part)
-
-
-def _span(span: timedelta) -> str:
-    seconds = span.total_seconds()
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _age(path: Path) -> tuple[float, str]:
@@ -184,14 +163,21 @@ def _chip(name: str, level: dict[str, Any]) -> LevelChip:
     probability = level.get("probability")
     if probability is None:
         is_partly = level.get("status") == "partly_in_field_of_view"
-        words = "partly in the field of view, not assessed" if is_partly else "not assessed"
-        return LevelChip(level=name, look="partly" if is_partly else "none", text="–", words=f"{name}: {words}")
-    verdict = "fracture suspected" if level["fracture"] else "no fracture suspected"
+        sentence = (
+            N_("{level}: partly in the field of view, not assessed") if is_partly else N_("{level}: not assessed")
+        )
+        return LevelChip(level=name, look="partly" if is_partly else "none", text="–", words=say(sentence, level=name))
+    sentence = (
+        N_("{level}: fracture suspected, probability {probability}, threshold {threshold}")
+        if level["fracture"]
+        else N_("{level}: no fracture suspected, probability {probability}, threshold {threshold}")
+    )
+    figures = {"probability": number(probability, 2), "threshold": number(level["threshold"], 2)}
     return LevelChip(
         level=name,
         look="positive" if level["fracture"] else "negative",
-        text=f"{probability:.2f}",
-        words=f"{name}: {verdict}, probability {probability:.2f}, threshold {level['threshold']:.2f}",
+        text=figures["probability"],
+        words=say(sentence, level=name, **figures),
     )
 
 
@@ -206,9 +192,11 @@ def _series(detail: StudyDetail, selection: dict[str, Any]) -> tuple[ShownSeries
 
     def part(uid: str) -> str:
         if uid == chosen:
-            return "analysed"
+            return say("analysed")
         entry = rejected.get(uid)
-        return f"left out ({entry['rule'].replace('_', ' ')}): {entry['detail']}" if entry else "–"
+        if entry is None:
+            return "–"
+        return say("left out ({rule}): {detail}", rule=entry["rule"].replace("_", " "), detail=entry["detail"])
 
     shown = [
         ShownSeries(

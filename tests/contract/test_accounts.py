@@ -70,7 +70,7 @@ def test_a_name_is_there_once(database: Any) -> None:
 
 def test_an_update_writes_what_it_is_given(database: Any) -> None:
     (ann,) = added(database, account())
-    changed = replace(ann, role=Role.ADMIN, password_hash="other", is_disabled=True, changed_at=at(9))
+    changed = replace(ann, role=Role.ADMIN, password_hash="other", is_disabled=True, changed_at=at(9), language="de")
     with database.unit_of_work() as uow:
         uow.accounts.update(changed)
         uow.commit()

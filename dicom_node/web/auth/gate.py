@@ -31,6 +31,7 @@ from dicom_node.core.account import NEEDED_ROLE, Action, Principal, may
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import AuditLog, Clock
 from dicom_node.web.auth.browser import CSRF_FIELD, CSRF_HEADER, BrowserRules, is_csrf_token
+from dicom_node.web.language import chosen_language, speak
 
 if TYPE_CHECKING:
     from dicom_node.web.auth.provider import Provider  # what it needs is loaded where there is one
@@ -118,6 +119,7 @@ class Gate:
             await refused(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
+        speak(chosen_language(request, principal))
         refusal = self._refusal(request, action, principal)
         if refusal is None and known is None:
             refusal = self._told(request, 404, "There is nothing here.")
@@ -188,21 +190,23 @@ class Gate:
     async def _changing(
         self, request: Request, principal: Principal | None, receive: Receive
     ) -> tuple[Response | None, Receive]:
-        """A refusal where no page of ours made the request; else the form is read, and can be read again."""
-        if principal is not None and not principal.secret:
-            return None, receive  # a script shows its token itself: no other site can make it do so
-        if self._keys.browser.is_from_elsewhere(request):
+        """A refusal where no page of ours made the request, or it is too long; else what it says can be read again."""
+        is_script = principal is not None and not principal.secret
+        if not is_script and self._keys.browser.is_from_elsewhere(request):
             return self._told(request, 403, "Another site made this request. Nothing was changed."), receive
+        body = await _body(receive)
+        if body is None:
+            return self._told(request, 413, f"A form here has at most {LONGEST_FORM_BYTES} bytes."), receive
+        receive = _again(body, receive)
+        if is_script:
+            return None, receive  # it shows its token itself: no other site can make it do so
         given = request.headers.get(CSRF_HEADER, "")
         if _is_form(request):
-            body = await _body(receive)
-            if body is None:
-                return self._told(request, 413, f"A form here has at most {LONGEST_FORM_BYTES} bytes."), receive
             form = _fields(body)
             if form is None:
                 return self._told(request, 400, "This is no form of ours."), receive
             request.scope.setdefault("state", {})["form"] = form
-            given, receive = given or form.get(CSRF_FIELD, ""), _again(body, receive)
+            given = given or form.get(CSRF_FIELD, "")
         secret = principal.secret if principal else self._keys.browser.form_secret(request)
         if not is_csrf_token(given, secret):
             return self._told(

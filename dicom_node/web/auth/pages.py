@@ -11,11 +11,13 @@ from starlette.responses import RedirectResponse, Response
 
 from dicom_node.app.accounts import new_secret
 from dicom_node.app.log_in import LoggedIn, Refused, TooMany
+from dicom_node.catalogues import N_
 from dicom_node.core.account import SHORTEST_PASSWORD, AccountRefused, Action
 from dicom_node.core.errors import NodeError
 from dicom_node.web.auth.browser import local_path
 from dicom_node.web.auth.gate import Keys, address_of, form_of, principal_of
 from dicom_node.web.auth.needs import needs
+from dicom_node.web.language import said, say
 from dicom_node.web.rendering import page
 
 if TYPE_CHECKING:
@@ -121,14 +123,14 @@ def set_up(request: Request) -> Response:
     name, code = form.get("name", ""), form.get("code", "")
     shown: dict[str, Any] = {"code": code[:200], "name": name[:64], "shortest": SHORTEST_PASSWORD}
     if not form.get("password") or form.get("password") != form.get("again"):
-        return _form(request, "setup.html", {**shown, "why": "The two passwords are not the same."}, Refused())
+        return _form(request, "setup.html", {**shown, "why": say("The two passwords are not the same.")}, Refused())
     try:
         outcome = keys.log_in.set_up(code, name, form["password"], address=address_of(request))
     except AccountRefused as refused:
-        return _form(request, "setup.html", {**shown, "why": f"{refused}."}, Refused())
+        return _form(request, "setup.html", {**shown, "why": said(str(refused))}, Refused())
     if isinstance(outcome, LoggedIn):
         return _go(keys, outcome, "/")
-    why = _why(outcome, "The code is not the one that the node printed when it was started last.")
+    why = _why(outcome, N_("The code is not the one that the node printed when it was started last."))
     return _form(request, "setup.html", {**shown, **why}, outcome)
 
 
@@ -146,16 +148,16 @@ def change_password(request: Request) -> Response:
     form, keys, principal = form_of(request), _keys(request), principal_of(request)
     context = {"shortest": SHORTEST_PASSWORD}
     if principal is None or not form.get("password") or form.get("password") != form.get("again"):
-        return page(request, "account.html", {**context, "why": "The two new passwords are not the same."}, 422)
+        return page(request, "account.html", {**context, "why": say("The two passwords are not the same.")}, 422)
     try:
         outcome = keys.log_in.change_password(
             principal, form.get("old", ""), form["password"], address=address_of(request)
         )
     except AccountRefused as refused:
-        return page(request, "account.html", {**context, "why": f"{refused}."}, 422)
+        return page(request, "account.html", {**context, "why": said(str(refused))}, 422)
     if isinstance(outcome, LoggedIn):
         return _go(keys, outcome, "/")
-    why = _why(outcome, "The old password is wrong.")
+    why = _why(outcome, N_("The old password is wrong."))
     return page(request, "account.html", {**context, **why}, _status(outcome))
 
 
@@ -170,15 +172,15 @@ def _login_context(request: Request, wanted: str, name: str = "") -> dict[str, A
     }
 
 
-def _why(outcome: Refused | TooMany, otherwise: str = "Name or password is wrong.") -> dict[str, str]:
+def _why(outcome: Refused | TooMany, otherwise: str = N_("Name or password is wrong.")) -> dict[str, str]:
     if isinstance(outcome, TooMany):
-        return {"why": f"Too many attempts. Try again in {math.ceil(outcome.wait_s / 60)} minutes."}
-    return {"why": otherwise}
+        return {"why": say("Too many attempts. Try again in {count} min.", count=math.ceil(outcome.wait_s / 60))}
+    return {"why": say(otherwise)}
 
 
 def _not_by_provider(request: Request, refused: NodeError) -> Response:
     log.warning("provider_log_in_refused", why=str(refused))
-    why = {"why": "The log-in provider did not let you in here. The node's log says why."}
+    why = {"why": say("The log-in provider did not let you in here. The node's log says why.")}
     return _form(request, "login.html", {**_login_context(request, "/"), **why}, Refused())
 
 

@@ -35,6 +35,7 @@ def test_an_account_is_added_changed_listed_and_removed(users, tmp_path: Path) -
     given = ("--password-file", str(tmp_path / "password"))
     assert users("add", "Ann", "--role", "operator", *given) == (0, "ann (operator) may log in\n", "")
     assert users("role", "ann", "admin")[1] == "ann (admin) has to log in again\n"
+    assert users("log-out", "Ann")[1] == "ann is logged out; sessions: 0\n"
     assert users("disable", "ann")[0] == users("enable", "ann")[0] == users("passwd", "ann", *given)[0] == 0
     _, out, _ = users("list", "--json")
     assert [(each["name"], each["role"], each["is_disabled"]) for each in json.loads(out)] == [("ann", "admin", False)]

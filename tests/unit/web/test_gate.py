@@ -235,6 +235,18 @@ def test_a_script_with_a_token_needs_no_page_and_may_what_its_token_may(node: No
     assert behind.reached == ["/work"]
 
 
+def test_a_script_that_sends_too_much_is_refused_before_anything_reads_it(node: Node) -> None:
+    behind = Changed(node)
+    accounts(node).add("robot", Role.ADMIN, "", actor="a test")
+    _, secret = accounts(node).add_token("robot", role=Role.ADMIN, label="", days=1, actor="a test")
+    client, _ = behind.browser(None)
+    client.headers["Authorization"] = f"Bearer {secret}"
+    assert client.post("/work", content=b"x" * (LONGEST_FORM_BYTES + 1)).status_code == 413
+    assert client.post("/work", content=iter([b"x" * LONGEST_FORM_BYTES, b"x"])).status_code == 413
+    assert behind.reached == []
+    assert client.post("/work", content=b"x" * LONGEST_FORM_BYTES).status_code == 200
+
+
 def test_a_session_cookie_beside_a_wrong_token_does_not_count(node: Node) -> None:
     behind = Changed(node)
     client, _ = behind.browser(Role.ADMIN)
