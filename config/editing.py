@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from config.edits import Edit, Restoring, UnknownPeer
 from config.errors import ConfigError
 from config.history import History, Version
@@ -162,7 +164,12 @@ class PeerEditor:
         except OddShape:
             raise odd from None
         # The words of the text are checked first: their errors name a line.
-        if parse_peers(after, source=f"{source} after `{edit.action}`") != edit.wanted(peers):
+        written = parse_peers(after, source=f"{source} after `{edit.action}`")
+        try:
+            is_as_wanted = written == edit.wanted(peers)
+        except ValidationError:
+            raise odd from None
+        if not is_as_wanted:
             raise odd
         return after
 

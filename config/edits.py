@@ -103,8 +103,13 @@ def index_of(peers: Peers, name: str) -> int:
 def _normal(present: Mapping[str, object], changes: Mapping[str, Value]) -> dict[str, Value]:
     """The values as they are meant: an AE title without its insignificant spaces, a fingerprint without colons.
 
-    What is wrong stays as it is: the check of the whole text says so, with the line.
+    What is wrong stays as it is: the check of the whole text says so, with the line. Raises ConfigError for a key that
+    a peer does not have, which is never written.
     """
+    for key in changes:
+        if key not in PeerSettings.model_fields:
+            has = ", ".join(PeerSettings.model_fields)
+            raise ConfigError(f"peers.{key}", None, "the edit", f"unknown key; a peer has {has}")
     try:
         checked = PeerSettings.model_validate(_given(dict(present) | dict(changes)), strict=True)
     except ValidationError:

@@ -50,6 +50,7 @@ class Action(Enum):
     WORK_ON_STUDIES = "work on studies"  # close, run again, send again, cancel, decide on quarantine
     JUDGE = "judge"  # a reader's verdict on a result
     EDIT_PEERS = "edit peers"
+    TEST_PEERS = "test peers"  # C-ECHO and an offer; changes nothing
     MANAGE_ACCOUNTS = "manage accounts"
 
 
@@ -63,6 +64,7 @@ NEEDED_ROLE: Mapping[Action, Role | None] = MappingProxyType(
         Action.WORK_ON_STUDIES: Role.OPERATOR,
         Action.JUDGE: Role.OPERATOR,
         Action.EDIT_PEERS: Role.ADMIN,
+        Action.TEST_PEERS: Role.OPERATOR,
         Action.MANAGE_ACCOUNTS: Role.ADMIN,
     }
 )

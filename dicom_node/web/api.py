@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -98,14 +97,6 @@ def commitments(request: Request, limit: Limit = 100) -> list[dict[str, Any]]:
     """Each request with what the scanner was told."""
     with _sources(request).unit_of_work() as uow:
         return [duty_json(duty) for duty in uow.commitments.duties(limit=limit)]
-
-
-@router.get("/peers", summary="The configured peers as they are now")
-@needs(Action.LOOK)
-def peers(request: Request) -> dict[str, Any]:
-    """`problem` says why the configuration file as it stands is not in use; empty where it is."""
-    sources = _sources(request)
-    return {"peers": [asdict(peer) for peer in sources.peers.peers()], "problem": sources.peers_problem()}
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -17,16 +17,17 @@ from prometheus_client import CollectorRegistry
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dicom_node.app.audit_events import NoAudit
+from dicom_node.app.manage_peers import ManagePeers
 from dicom_node.app.ticks import TickReport
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
-from dicom_node.web import api, operation, pages
+from dicom_node.web import api, api_peers, operation, pages, peers
 from dicom_node.web.auth import pages as auth_pages
 from dicom_node.web.auth.gate import Gate, Keys
 from dicom_node.web.auth.needs import declared_routes
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
 from dicom_node.web.rendering import refusal
 
-ROUTERS = (operation.router, api.router, auth_pages.router, pages.router)
+ROUTERS = (operation.router, api.router, api_peers.router, auth_pages.router, pages.router, peers.router)
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -40,7 +41,8 @@ class WebSources:
 
     `keys` say who somebody is. `job_folder` is where a job's analysis and encoding leave their pictures and reports.
     `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
-    the configuration file as it stands is not in use. `audit` is told who was shown what.
+    the configuration file as it stands is not in use; `manage_peers` changes it, None where there is no file. `audit`
+    is told who was shown what.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -55,6 +57,7 @@ class WebSources:
     ae_title: str = ""
     version: str = ""
     audit: AuditLog = _NO_AUDIT
+    manage_peers: ManagePeers | None = None
 
 
 def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:
