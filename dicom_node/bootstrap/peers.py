@@ -35,7 +35,7 @@ from dicom_node.app.manage_peers import (
     RestoreVersion,
 )
 from dicom_node.bootstrap.store import ConfiguredPeers, to_peer
-from dicom_node.core.errors import NodeError
+from dicom_node.core.errors import ConfigurationError, NodeError
 from dicom_node.core.peer import Peer
 from dicom_node.core.peer_test import Answer, PeerTest, Trouble, judged
 from dicom_node.ports import AuditLog, Clock
@@ -170,6 +170,15 @@ class FilePeerBook:
         name = wanted or (edit.name if isinstance(edit, ChangePeer) else "")
         peers = self._editor.peers_after(_edit(edit))
         return next((peer for peer in peers if peer.name == name), None)
+
+
+def named_peer(settings: Settings, name: str) -> Peer:
+    """The configured peer of that name. Raises ConfigurationError."""
+    for peer in settings.peers:
+        if peer.name == name:
+            return to_peer(peer, settings.node.tls)
+    known = ", ".join(peer.name for peer in settings.peers) or "none"
+    raise ConfigurationError(f"no peer is called {name!r}; configured peers: {known}", key="peers.name", value=name)
 
 
 def try_peer(peer: Peer, own_aet: str, timeout_s: float = TRIAL_S) -> PeerTest:

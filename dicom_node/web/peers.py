@@ -2,7 +2,9 @@
 
 Every page works without a script. A form goes through three steps under one address: `form` (fill it in), `review`
 (what it would do to the file, and what the peer says to a test), `apply`. Between them the text that the form was made
-for travels as `token`: where the file has changed since, the page shows what somebody else did first (409).
+for travels as `token`: where the file has changed since, the page shows what somebody else did first (409). `base` is
+the text that the values in the form came from, also when `token` has moved on to a newer one: what is different from
+that was touched, and nothing else is written.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ router = APIRouter(include_in_schema=False)
 
 Name = Annotated[str, Query(max_length=200)]
 LAST_GOOD = "last-good"
-_STEERING = ("step", "token", "csrf_token", "peer")
+_STEERING = ("step", "token", "base", "csrf_token")
 MakeEdit = Callable[[PeersText, dict[str, Value]], PeerEdit]
 
 
@@ -164,7 +166,7 @@ def _steps(request: Request, kind: str, name: str, edit_of: MakeEdit) -> Respons
         values = form_values(manage.book.fields, form)
         if step == "form":
             return _form_page(request, kind, name, token, values)
-        edited = edit_of(manage.book.text_with(token) or manage.book.text(), values)
+        edited = edit_of(manage.book.text_with(form.get("base") or token) or manage.book.text(), values)
         return _apply(request, kind, edited, token) if step == "apply" else _review(request, kind, edited, token)
     except EditRefused as refused:
         shown = values or _as_typed(request)
@@ -235,10 +237,12 @@ def _confirm(request: Request, kind: str, edited: PeerEdit, token: str, fields: 
     change, why_not = None, ""
     try:
         change = manage.preview(edited, token=token)
-    except (EditRefused, PeersChanged) as error:
+    except EditRefused as refused:
+        if not of_version:
+            return _refused(request, refused)
+        why_not = str(refused)
+    except PeersChanged as error:  # in the moment since the page was asked for
         why_not = str(error)
-    if why_not and not of_version:
-        return _refused(request, EditRefused(why_not))
     context = {
         "kind": kind,
         "change": change,
@@ -285,6 +289,7 @@ def _form_page(
         "kind": kind,
         "name": name,
         "token": token,
+        "base": form_of(request).get("base") or token,
         "groups": shown,
         "refused": str(refused) if refused else problem,
     }
@@ -292,8 +297,12 @@ def _form_page(
 
 
 def _review_form(request: Request, kind: str, token: str) -> dict[str, Any]:
-    kept = hidden(form_of(request), leaving_out=("step", "token", "csrf_token"))
-    return {"action": f"/peers/{kind}", "fields": (*kept, ("token", token))}
+    form = form_of(request)
+    base = form.get("base") or form.get("token", "")
+    return {
+        "action": f"/peers/{kind}",
+        "fields": (*hidden(form, leaving_out=_STEERING), ("token", token), ("base", base)),
+    }
 
 
 def _as_typed(request: Request) -> dict[str, Any]:
@@ -305,7 +314,7 @@ def _as_typed(request: Request) -> dict[str, Any]:
         for field in _manage(request).book.fields
         if field.kind == "choices"
     }
-    return {name: value for name, value in form.items() if name not in _STEERING} | flags | boxes
+    return {name: value for name, value in form.items() if name not in (*_STEERING, "peer")} | flags | boxes
 
 
 def _waits(request: Request, name: str) -> Receiver | None:
