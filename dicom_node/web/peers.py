@@ -53,12 +53,12 @@ MakeEdit = Callable[[PeersText, dict[str, Value]], PeerEdit]
 
 @router.get("/peers")
 @needs(Action.LOOK)
-def peers(request: Request) -> Response:
-    """The configured peers as they are in use, and what is wrong with the file where something is."""
+def peers(request: Request, done: Name = "") -> Response:
+    """The configured peers as they are in use, and what is wrong with the file; `done` is what an edit left."""
     sources = _sources(request)
     with sources.unit_of_work() as uow:
         waiting = {found.peer: found for found in list_receivers(uow) if found.channel is Channel.OBJECTS}
-    context = {"peers": sources.peers.peers(), "waiting": waiting, "problem": sources.peers_problem()}
+    context = {"peers": sources.peers.peers(), "waiting": waiting, "problem": sources.peers_problem(), "done": done}
     return _page(request, "peers.html", context)
 
 

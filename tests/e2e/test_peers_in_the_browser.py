@@ -154,9 +154,7 @@ def _roll_back(page: Page, node: NodeProcess) -> None:
 
 def _fits(page: Page) -> bool:
     """Whether nothing makes the page itself scroll sideways."""
-    size = page.locator("html").bounding_box()
-    assert size is not None
-    return size["width"] <= PHONE["width"]
+    return bool(page.locator("html").evaluate("html => html.scrollWidth <= html.clientWidth"))
 
 
 def _keep(page: Page, name: str) -> None:
