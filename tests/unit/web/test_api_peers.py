@@ -45,10 +45,12 @@ def test_a_peer_is_added_changed_replaced_removed_and_all_of_it_undone(file: Pee
         (action, "robot-admin") for action in ("remove view", "edit view", "edit view", "add view")
     ]
     assert "+port = 106" in script.get(f"{PEERS}/history/{versions[1]['id']}").json()["diff"]
-    back = script.post(f"{PEERS}/rollback", json={"version": versions[-1]["id"]}, headers=etag(script))
-    assert back.status_code == 200
+    for version, names in ((versions[0], ["pacs", "ct1", "view"]), (versions[-1], ["pacs", "ct1"])):
+        back = script.post(f"{PEERS}/rollback", json={"version": version["id"]}, headers=etag(script))
+        assert back.status_code == 200
+        assert [peer.name for peer in list_peers(file.file)] == names
     assert file.file.read_text() == TWO_PEERS
-    assert len(file.events) == 5
+    assert len(file.events) == 6
 
 
 def test_an_edit_for_another_text_is_412_and_shows_what_changed(file: PeerFile, script: TestClient) -> None:
