@@ -107,13 +107,13 @@ class Session:
             for context in self._association.accepted_contexts
         }
 
-    def why_not_accepted(self) -> dict[Proposal, int]:
-        """Of each context that was not accepted the Result/Reason (PS3.8 table 9-18)."""
-        return {
-            (str(context.abstract_syntax), str(context.transfer_syntax[0])): int(context.result or 0)
-            for context in self._association.rejected_contexts
-            if context.transfer_syntax
-        }
+    def results(self) -> dict[int, int]:
+        """Of each proposed context, by its place among the proposals, the Result/Reason (PS3.8 table 9-18).
+
+        By place, because the transfer syntax of a context that was not accepted means nothing (PS3.8 9.3.3.2).
+        """
+        contexts = (*self._association.accepted_contexts, *self._association.rejected_contexts)
+        return {(int(context.context_id or 0) - 1) // 2: int(context.result or 0) for context in contexts}
 
     def echo(self) -> int:
         """C-ECHO (PS3.7 9.1.5); the status. Raises AssociationAborted."""

@@ -248,7 +248,7 @@ def _confirm(request: Request, kind: str, edited: PeerEdit, token: str, fields: 
         "change": change,
         "why_not": why_not,
         "did": diff_lines(was),
-        "version": next((kept for kept in manage.book.history() if kept.id == fields.get("id")), None),
+        "kept": next((kept for kept in manage.book.history() if kept.id == fields.get("id")), None),
         "waits": _waits(request, fields.get("peer", "")),
         "fields": (*fields.items(), ("token", token)),
         "action": f"/peers/{kind}",

@@ -93,7 +93,9 @@ def test_what_a_peer_does_not_accept_is_told_with_its_reason_and_what_goes_inste
     comprehensive = by_name["Comprehensive SR Storage"]
     assert [context.accepted for context in comprehensive.contexts] == [False, True]
     assert by_name["Comprehensive 3D SR Storage"].is_taken is False
-    assert all(context.why for context in by_name["Comprehensive 3D SR Storage"].contexts)
+    whys = {name: [context.why for context in entry.contexts] for name, entry in by_name.items()}
+    assert whys["Comprehensive 3D SR Storage"] == ["SOP class not supported"] * 2
+    assert whys["Comprehensive SR Storage"] == ["transfer syntax not supported", ""]
 
 
 def test_a_peer_that_takes_none_of_what_it_is_to_get_does_not_pass(pacs: StandInPacs) -> None:

@@ -118,6 +118,7 @@ def test_a_removal_is_shown_first_and_undone_from_the_history(file: PeerFile) ->
     (version,) = file.editor.history()
     admin.open(f"/peers/version?id={version.id}")
     assert admin.page.count("ask Anna before touching") == 2, "what it did, and what going back does"
+    assert "Version 1.2.3" in admin.page
     admin.send("/peers/restore")
     assert file.file.read_text() == TWO_PEERS
 
