@@ -59,11 +59,11 @@ def peer_after(editor: PeerEditor, edit: Edit, name: str, config: Path | None) -
 def try_and_tell(peer: Peer, own_aet: str, *, answer: bool = False, say: Callable[[str], None] = say) -> bool:
     """The peer is tried and what it said is told, with `answer` as JSON; whether all is well."""
     from dicom_node.bootstrap.peers import try_peer
-    from dicom_node.core.peer_test import tested_json
+    from dicom_node.core.peer_test import trial_json
 
     tested = try_peer(peer, own_aet)
     if answer:
-        answer_json(tested_json(tested))
+        answer_json(trial_json(tested))
         return tested.ok
     for line in _lines(tested):
         say(line)

@@ -130,7 +130,7 @@ def judged(peer: Peer, classes: tuple[OfferedClass, ...]) -> PeerTest:
     return PeerTest(peer=peer.name, classes=classes, missing=tuple(missing), instead=tuple(instead))
 
 
-def tested_json(tested: PeerTest) -> dict[str, object]:
+def trial_json(tested: PeerTest) -> dict[str, object]:
     """For the API and `--json`."""
     return {
         "peer": tested.peer,

@@ -28,7 +28,7 @@ from dicom_node.app.manage_peers import (
     RestoreVersion,
 )
 from dicom_node.core.account import Action
-from dicom_node.core.peer_test import tested_json
+from dicom_node.core.peer_test import trial_json
 from dicom_node.web.auth.gate import address_of, principal_of
 from dicom_node.web.auth.needs import needs
 
@@ -126,7 +126,7 @@ def try_values(request: Request, values: Keys) -> dict[str, object]:
         tested = _manage(request).try_edited(AddPeer(values=values))
         if tested is None:
             raise NoSuchPeer("a peer has a name", key="name")
-        return tested_json(tested)
+        return trial_json(tested)
 
 
 @router.post("/peers/{name}/test", summary="Try a peer", responses={422: CHANGES[422]})
@@ -134,7 +134,7 @@ def try_values(request: Request, values: Keys) -> dict[str, object]:
 def try_named(request: Request, name: Named) -> dict[str, object]:
     """C-ECHO, and an offer of our objects: which presentation contexts it accepts. Nothing is sent to be kept."""
     with _refusals(request):
-        return tested_json(_manage(request).try_named(name))
+        return trial_json(_manage(request).try_named(name))
 
 
 @router.get("/peers/history", summary="Every earlier version of the file, newest first")

@@ -51,21 +51,38 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
         yield Stand(node, editor, live)
 
 
-def test_an_open_association_goes_on_storing_while_its_peer_is_edited_removed_and_brought_back(stand: Stand) -> None:
+def test_an_open_association_goes_on_storing_while_peers_are_added_edited_removed_and_the_file_is_broken(
+    stand: Stand,
+) -> None:
     association = stand.associate("SCANNER")
     assert association.is_established
-    assert association.send_c_store(instance(1)).Status == 0x0000
-    stand.editor.apply(adding(NEW), who="a test")
-    assert association.send_c_store(instance(2)).Status == 0x0000
-    stand.editor.apply(changing("scanner", {"may_send": False}), who="a test")
-    assert association.send_c_store(instance(3)).Status == 0x0000
-    stand.editor.apply(removing("scanner"), who="a test")
-    assert association.send_c_store(instance(4)).Status == 0x0000
-    assert not stand.associate("SCANNER").is_established
+    version = ""
+    for number, edit in enumerate(
+        (
+            adding(NEW),
+            changing("scanner", {"port": 105, "receives_results": True}),
+            changing("scanner", {"name": "renamed"}),
+            removing("new"),
+        )
+    ):
+        version = stand.editor.apply(edit, who="a test").version or version
+        assert association.send_c_store(instance(number)).Status == 0x0000
     stand.editor.file.write_text("[[peers")
+    assert association.send_c_store(instance(4)).Status == 0x0000
+    stand.editor.apply(restoring(version), who="a test")
     assert association.send_c_store(instance(5)).Status == 0x0000
     association.release()
-    assert len(stand.node.receiving.instances) == 5
+    assert len(stand.node.receiving.instances) == 6
+
+
+def test_who_may_no_longer_send_is_told_so_and_keeps_the_association(stand: Stand) -> None:
+    association = stand.associate("SCANNER")
+    version = stand.editor.apply(removing("scanner"), who="a test").version
+    assert association.send_c_store(instance(1)).Status == 0x0124
+    assert association.is_established
+    stand.editor.apply(restoring(version), who="a test")
+    assert association.send_c_store(instance(1)).Status == 0x0000
+    association.release()
 
 
 def test_the_next_association_meets_the_new_peers_and_a_broken_file_changes_nothing(stand: Stand) -> None:

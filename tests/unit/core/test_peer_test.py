@@ -14,7 +14,7 @@ from dicom_node.core.peer_test import (
     PeerTest,
     configured_kinds,
     judged,
-    tested_json,
+    trial_json,
 )
 from dicom_node.core.result_classes import SOP_CLASSES, SYNTAX_NAMES, kinds_by_class
 
@@ -69,7 +69,7 @@ def test_a_test_is_passed_where_everything_asked_was_answered_and_nothing_is_mis
 
 
 def test_the_json_names_every_class_with_its_contexts() -> None:
-    told = tested_json(replace(judged(PEER, offered(K.SEG)), echo=Answer(ok=True, ms=1.25)))
+    told = trial_json(replace(judged(PEER, offered(K.SEG)), echo=Answer(ok=True, ms=1.25)))
     assert told["echo"] == {"ok": True, "elapsed_ms": 1.2, "trouble": "", "why": "", "advice": ""}
     accepts = told["accepts"]
     assert isinstance(accepts, list)
