@@ -158,6 +158,25 @@ def peers_changed(*, names: Iterable[str], source: str, ae_title: str, at: datet
     )
 
 
+def peers_edited(
+    *, who: str, address: str, action: str, words: Iterable[str], made_at: str, source: str, ae_title: str
+) -> AuditEvent:
+    """Somebody changed the configured peers (A.5.3.11, Network Configuration). `made_at` is ISO 8601."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.NETWORK_CONFIGURATION,
+        at=datetime.fromisoformat(made_at),
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        outcome_description=action,
+        participants=(
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+            Participant(user_id=who, is_requestor=True, address=address),
+        ),
+        objects=(AuditedThing(thing_id=source, id_type=Code.URI, detail="; ".join(words)),),
+    )
+
+
 def logged_in(*, user_id: str, address: str, ae_title: str, at: datetime, failure: str = "") -> AuditEvent:
     """Somebody logged in, or tried to (A.5.3.12, Login)."""
     return _authentication(Code.LOGIN, user_id, address, ae_title, at, failure)

@@ -20,12 +20,11 @@ import structlog
 
 from config.load import LoadedSettings
 from config.settings import AnalysisSettings, Settings
-from config.watch import LivePeers
 from dicom_node.analysis.analyzer import ChildAnalyzer
 from dicom_node.analysis.evidence import last_stage
 from dicom_node.app.associations import RecordAssociations
 from dicom_node.app.audit_events import NoAudit
-from dicom_node.app.audited import AuditedPeers, AuditedReceiver
+from dicom_node.app.audited import AuditedReceiver
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.commitment_duties import CommitmentDuties
 from dicom_node.app.operator_actions import OperatorActions
@@ -51,6 +50,7 @@ from dicom_node.bootstrap.gpus import Gpus
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
+from dicom_node.bootstrap.peers import Administration, live_peers
 from dicom_node.bootstrap.receiver_tls import plain_port, ports, tls_port
 from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
 from dicom_node.bootstrap.system import configuration, surroundings
@@ -93,13 +93,14 @@ class Node:
         self._clock = clock
         self._owner_prefix = f"{self._settings.node.ae_title}:"
         self._owner = f"{self._owner_prefix}{uuid.uuid4().hex[:12]}"
-        self._live_peers = LivePeers(loaded.path, self._settings.peers) if loaded.path else None
+        self._live_peers = live_peers(loaded.path, self._settings, clock) if loaded.path else None
         self._configured_peers = (
             ConfiguredPeers.following(self._live_peers, self._settings.node.tls)
             if self._live_peers
             else ConfiguredPeers.fixed(self._settings.peers, self._settings.node.tls)
         )
         self._peers: PeerDirectory = self._configured_peers
+        self._administration: Administration | None = None
         self._audit: AuditLog = NoAudit()
         self._counters = PrometheusCounters()
         self._exit = contextlib.ExitStack()
@@ -177,13 +178,11 @@ class Node:
         store = open_store(settings, self._clock)
         starting.callback(store.close)
         self._audit = starting.enter_context(audit_trail(settings, self._clock, self._counters))
-        self._peers = AuditedPeers(
-            self._configured_peers,
-            audit=self._audit,
-            clock=self._clock,
-            ae_title=settings.node.ae_title,
-            source=str(self._live_peers.file) if self._live_peers else "",
-        )
+        if self._live_peers:
+            self._administration = Administration(
+                self._live_peers, self._configured_peers, settings=settings, audit=self._audit, clock=self._clock
+            )
+            self._peers = self._administration.directory
         requeue = self._requeue(store)
         duties = commitment_duties(settings, store, self._peers)
         store.database.empty_log()
@@ -405,6 +404,7 @@ class Node:
             accounts=accounts_of(store),
             surroundings=surroundings(self._settings, gpus=self._gpus, drift=self._drift_samples),
             configuration=lambda: configuration(replace(self._loaded, settings=self._settings_now())),
+            manage_peers=self._administration.manage if self._administration else None,
         )
         return WebServer(
             create_app(sources, allowed_hosts=allowed_hosts(web)),

@@ -51,6 +51,7 @@ class Action(Enum):
     JUDGE = "judge"  # give a reader's verdict on a result: it counts in the figures, so whoever only looks may not
     EDIT_PEERS = "edit peers"
     READ_CONFIGURATION = "read configuration"  # as the node runs with it, without secrets
+    TEST_PEERS = "test peers"  # C-ECHO and an offer; changes nothing
     MANAGE_ACCOUNTS = "manage accounts"
 
 
@@ -65,6 +66,7 @@ NEEDED_ROLE: Mapping[Action, Role | None] = MappingProxyType(
         Action.JUDGE: Role.OPERATOR,
         Action.EDIT_PEERS: Role.ADMIN,
         Action.READ_CONFIGURATION: Role.ADMIN,
+        Action.TEST_PEERS: Role.OPERATOR,
         Action.MANAGE_ACCOUNTS: Role.ADMIN,
     }
 )

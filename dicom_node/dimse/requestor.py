@@ -107,6 +107,14 @@ class Session:
             for context in self._association.accepted_contexts
         }
 
+    def results(self) -> dict[int, int]:
+        """Of each proposed context, by its place among the proposals, the Result/Reason (PS3.8 table 9-18).
+
+        By place, because the transfer syntax of a context that was not accepted means nothing (PS3.8 9.3.3.2).
+        """
+        contexts = (*self._association.accepted_contexts, *self._association.rejected_contexts)
+        return {(int(context.context_id or 0) - 1) // 2: int(context.result or 0) for context in contexts}
+
     def echo(self) -> int:
         """C-ECHO (PS3.7 9.1.5); the status. Raises AssociationAborted."""
         status = self._association.send_c_echo(self.next_message_id())
@@ -251,8 +259,10 @@ def _failure(association: Association, peer: Peer, progress: _Progress, timeouts
         return PeerUnreachable(f"{describe(peer)} does not take a TCP connection")
     if association.is_rejected and isinstance(answer, A_ASSOCIATE):
         why = f"{describe(peer)} rejects the association: {answer.reason_str} ({answer.result_str})"
-        numbers = {"result": answer.result or 0, "source": answer.result_source or 0}
-        return PeerRefused(why) if is_rejected_for_good(**numbers) else PeerBusy(why)
+        result, source = answer.result or 0, answer.result_source or 0
+        rejection = (result, source, int(answer.diagnostic or 0))
+        is_final = is_rejected_for_good(result=result, source=source)
+        return PeerRefused(why, rejection=rejection) if is_final else PeerBusy(why, rejection=rejection)
     if isinstance(answer, A_ASSOCIATE) and answer.result == 0x00:
         return SopClassNotAccepted(f"{describe(peer)} accepts none of the proposed presentation contexts")
     return PeerUnreachable(f"{describe(peer)} gave no association in {timeouts.associate_s:g} s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Request
@@ -62,12 +61,6 @@ def quarantine(
         return [quarantine_json(entry) for entry in uow.quarantine.list(states=states, limit=limit, offset=offset)]
 
 
-@router.get("/peers", summary="The configured peers as they are now")
-@needs(Action.LOOK)
-def peers(request: Request) -> dict[str, Any]:
-    """`problem` says why the configuration file as it stands is not in use; empty where it is."""
-    sources = _sources(request)
-    return {"peers": [asdict(peer) for peer in sources.peers.peers()], "problem": sources.peers_problem()}
 
 
 @router.get("/openapi.json", include_in_schema=False)

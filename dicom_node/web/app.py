@@ -18,12 +18,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dicom_node.app.accounts import Accounts
 from dicom_node.app.audit_events import NoAudit
+from dicom_node.app.manage_peers import ManagePeers
 from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.system import ConfiguredValue, Surroundings
 from dicom_node.app.ticks import TickReport
 from dicom_node.app.verdicts import Verdicts
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
-from dicom_node.web import accounts, api, deliveries, operation, pages, quality, system, verdicts
+from dicom_node.web import accounts, api, api_peers, deliveries, operation, pages, peers, quality, system, verdicts
 from dicom_node.web.auth import pages as auth_pages
 from dicom_node.web.auth.gate import Gate, Keys
 from dicom_node.web.auth.needs import declared_routes
@@ -34,10 +35,12 @@ _PARTS = (verdicts, quality, deliveries, system, accounts)
 ROUTERS = (
     operation.router,
     api.router,
+    api_peers.router,
     *(part.api for part in _PARTS),
     auth_pages.router,
     *(part.router for part in _PARTS),
     pages.router,
+    peers.router,
 )
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -54,7 +57,8 @@ class WebSources:
     `configuration` tell of the node itself. `job_folder` is where a job's analysis and encoding leave their pictures
     and reports.
     `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
-    the configuration file as it stands is not in use. `audit` is told who was shown what.
+    the configuration file as it stands is not in use; `manage_peers` changes it, None where there is no file. `audit`
+    is told who was shown what.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -74,6 +78,7 @@ class WebSources:
     ae_title: str = ""
     version: str = ""
     audit: AuditLog = _NO_AUDIT
+    manage_peers: ManagePeers | None = None
 
 
 def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:

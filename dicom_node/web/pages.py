@@ -1,4 +1,4 @@
-"""The pages: node worklist, study, quarantine, peers. Server-rendered; a script refreshes the worklist, unneeded."""
+"""The pages: node worklist, study, quarantine. Server-rendered; a script refreshes the worklist, unneeded."""
 
 from __future__ import annotations
 
@@ -100,14 +100,6 @@ def quarantine(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] =
         "has_more": len(found) > PAGE_LENGTH,
     }
     return _page(request, "quarantine.html", context)
-
-
-@router.get("/peers")
-@needs(Action.LOOK)
-def peers(request: Request) -> Response:
-    """The configured peers, and what is wrong with the file where something is."""
-    sources = _sources(request)
-    return _page(request, "peers.html", {"peers": sources.peers.peers(), "problem": sources.peers_problem()})
 
 
 def _left_by(request: Request, study_instance_uid: str) -> Leftovers:
