@@ -13,6 +13,7 @@ from storage.jobs import Jobs
 from storage.quarantine import Quarantined
 from storage.studies import Studies
 from storage.transaction import Transaction
+from storage.worklist import Standings, Worklist
 
 
 class SqlUnitOfWork:
@@ -28,6 +29,8 @@ class SqlUnitOfWork:
         self.circuits = Circuits(transaction)
         self.commitments = Commitments(transaction)
         self.accounts = Accounts(transaction)
+        self.worklist = Worklist(transaction, self.studies)
+        self.standings = Standings(transaction, self.studies, self.jobs, self.deliveries)
 
     def commit(self) -> None:
         self._transaction.commit()
