@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 
 Row = TypeVar("Row")
 
-_RETRIABLE = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
+RETRIABLE_JOBS = (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED)
+RETRIABLE_DELIVERIES = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
 
 
 class ActionRefused(NodeError):
@@ -144,7 +145,7 @@ class OperatorActions:
         log.info("operator_action", action="reset_circuit", peer=peer, actor=actor)
 
     def _requeue_job(self, uow: UnitOfWork, job: AnalysisJob, actor: str) -> AnalysisJob:
-        if job.state not in (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED):
+        if job.state not in RETRIABLE_JOBS:
             raise ActionRefused(
                 f"the analysis of study {job.study_instance_uid} is {job.state.value}: it needs no retry"
             )
@@ -165,7 +166,7 @@ class OperatorActions:
         return _won(moved, f"job {job.id}")
 
     def _requeue_delivery(self, uow: UnitOfWork, delivery: Delivery, actor: str) -> Delivery:
-        if delivery.state not in _RETRIABLE:
+        if delivery.state not in RETRIABLE_DELIVERIES:
             raise ActionRefused(f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry")
         newer = _newer(uow, delivery)
         if newer:

@@ -27,6 +27,7 @@ from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.audited import AuditedPeers, AuditedReceiver
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.commitment_duties import CommitmentDuties
+from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.receive_instance import ReceiveInstance
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
@@ -387,6 +388,7 @@ class Node:
             version=version("cspine-node"),
             audit=self._audit,
             keys=keys,
+            operator=OperatorActions(uow_factory=store.unit_of_work, clock=self._clock, counters=self._counters),
         )
         return WebServer(
             create_app(sources, allowed_hosts=allowed_hosts(web)),

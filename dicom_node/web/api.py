@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.security import HTTPBearer
 
-from dicom_node.app.queries import delivery_json, list_worklist, quarantine_json, study_detail
+from dicom_node.app.queries import delivery_json, quarantine_json, study_detail, worklist_page
 from dicom_node.app.receivers import duty_json, list_receivers
 from dicom_node.core.account import Action
 from dicom_node.core.quarantine import QuarantineState
-from dicom_node.core.worklist import WorklistState
 from dicom_node.web.accesses import note_access, note_query
 from dicom_node.web.auth.needs import needs
+from dicom_node.web.worklist import Asked, asked
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -37,16 +37,18 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Leave out this many first.")]
 
 
-@router.get("/studies", summary="The node worklist, the study that received an image last first")
+@router.get("/studies", summary="The node worklist, in its order")
 @needs(Action.LOOK)
 def studies(
-    request: Request, status: WorklistState | None = None, limit: Limit = 100, offset: Offset = 0
+    request: Request, asked: Annotated[Asked, Depends(asked)], limit: Limit = 100, offset: Offset = 0
 ) -> list[dict[str, Any]]:
-    """Studies with the one word for where they stand. `status` filters within `limit`."""
+    """Studies with the one word for where they stand: suspected fractures first, then what is not finished and has
+    waited longest, then the rest, the newest first. `q` is looked for in patient name and ID, accession number and
+    Study Instance UID; `from` and `to` are days (UTC) of the last image; `source` is a calling AE title."""
     with _sources(request).unit_of_work() as uow:
-        rows = list_worklist(uow, limit=limit, offset=offset)
+        rows = worklist_page(uow, asked.wanted, limit=limit, offset=offset)
     note_query(request)
-    return [row.as_json() for row in rows if status is None or row.status.state is status]
+    return [row.as_json() for row in rows]
 
 
 @router.get(

@@ -10,23 +10,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
 
 from dicom_node.app.audit_events import NoAudit
+from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.ticks import TickReport
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
-from dicom_node.web import api, operation, pages
+from dicom_node.web import api, api_studies, operation, pages, study, study_actions, worklist
 from dicom_node.web.auth import pages as auth_pages
 from dicom_node.web.auth.gate import Gate, Keys
 from dicom_node.web.auth.needs import declared_routes
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
 from dicom_node.web.rendering import refusal
 
-ROUTERS = (operation.router, api.router, auth_pages.router, pages.router)
+ROUTERS = (
+    operation.router,
+    api.router,
+    api_studies.router,
+    auth_pages.router,
+    worklist.router,
+    study.router,
+    study_actions.router,
+    pages.router,
+)
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -37,6 +49,8 @@ _NO_AUDIT = NoAudit()
 @dataclass(frozen=True, kw_only=True)
 class WebSources:
     """What the pages read. `unit_of_work` is never committed; `health` and `readiness` answer at once.
+
+    What they change on studies and deliveries they change through `operator`.
 
     `keys` say who somebody is. `job_folder` is where a job's analysis and encoding leave their pictures and reports.
     `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
@@ -50,11 +64,21 @@ class WebSources:
     counters_registry: CollectorRegistry
     job_folder: Callable[[int], Path]
     keys: Keys
+    operator: OperatorActions
     readiness: Callable[[], Mapping[str, str]] = dict
     peers_problem: Callable[[], str] = lambda: ""
     ae_title: str = ""
     version: str = ""
     audit: AuditLog = _NO_AUDIT
+
+
+class KeptStatic(StaticFiles):
+    """Static files that a browser keeps, and asks for each time whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
 
 
 def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:
@@ -71,7 +95,7 @@ def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) ->
         redoc_url=None,
     )
     app.state.sources = sources
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", KeptStatic(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
     # The last one added is the first to see a request.

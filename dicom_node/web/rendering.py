@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from dicom_node.web.auth.browser import csrf_token
 from dicom_node.web.auth.gate import principal_of
-from dicom_node.web.shown import ago, person, when
+from dicom_node.web.shown import ago, person, span, when
 
 if TYPE_CHECKING:
     from dicom_node.web.app import WebSources
@@ -24,7 +24,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters |= {"when": when, "ago": ago, "person": person}
+_environment.filters |= {"when": when, "ago": ago, "person": person, "span": span}
 _templates = Jinja2Templates(env=_environment)
 
 

@@ -59,6 +59,7 @@ def sources(node: Node, **changes: object) -> WebSources:
         counters_registry=PrometheusCounters().registry,
         job_folder=node.files.job_folder,
         keys=keys(node),
+        operator=node.operator,
         ae_title="CSPINE_AI",
         version="1.2.3",
     )
