@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
 from dicom_node.app.operator_actions import ActionRefused, OperatorActions, UnknownDelivery, UnknownStudy
@@ -49,7 +49,9 @@ def retry(request: Request, study_instance_uid: str) -> Response:
 
 @router.post("/studies/{study_instance_uid}/deliveries/{delivery_id}/retry")
 @needs(Action.WORK_ON_STUDIES)
-def retry_delivery(request: Request, study_instance_uid: str, delivery_id: int) -> Response:
+def retry_delivery(
+    request: Request, study_instance_uid: str, delivery_id: Annotated[int, Path(ge=1, le=2**62)]
+) -> Response:
     """One delivery is sent again."""
     return _done(request, study_instance_uid, lambda do, actor: do.retry_delivery(delivery_id, actor=actor))
 

@@ -71,7 +71,9 @@ def make_study_stand(folder: Path, *, fractures: tuple[str, ...], slices: int, s
     node.restart()
     image = incoming(study=result.study_instance_uid, calling_aet="CT_EMERGENCY")
     assert image.header is not None
-    node.receive(replace(image, header=replace(image.header, patient=PATIENT)))
+    assert result.selection.chosen is not None
+    header = replace(image.header, patient=PATIENT, series_instance_uid=result.selection.chosen)
+    node.receive(replace(image, header=header))
     node.settle(turns=3)
     server = WebServer(app(node), host="127.0.0.1", port=0)
     server.start()

@@ -8,6 +8,7 @@
   if (!stage || !stage.dataset.study) return;
   const tools = document.getElementById("viewer-tools");
   const canvas = document.getElementById("slices");
+  const box = document.getElementById("slices-box"); // the library sizes the canvas itself, to fill this
   const pictures = document.getElementById("stage-pictures");
   const said = document.getElementById("viewer-status");
   const words = said.dataset;
@@ -16,7 +17,6 @@
   const VERTEBRAE = 1;
   let viewer = null;
   let study = null;
-  let wasChosen = false;
 
   function tell(text) {
     said.textContent = text;
@@ -46,7 +46,7 @@
 
   function show(what) {
     pictures.hidden = what !== "pictures";
-    canvas.hidden = what !== "slices";
+    box.hidden = what !== "slices";
     press("show", what);
   }
 
@@ -98,7 +98,6 @@
     const place = study.levels.find((each) => each.level === level);
     if (!place) return;
     show("slices");
-    wasChosen = true;
     moveTo(place.point_mm_lps);
     press("level", level);
     canvas.dataset.level = level;
@@ -122,9 +121,9 @@
     press("window", name);
   }
 
-  function setOverlay(box) {
-    const index = box.dataset.overlay === "vertebrae" ? VERTEBRAE : VERTEBRAE + 1;
-    if (index < viewer.volumes.length) viewer.setOpacity(index, box.checked ? OPACITY : 0);
+  function setOverlay({ dataset, checked }) {
+    const index = dataset.overlay === "vertebrae" ? VERTEBRAE : VERTEBRAE + 1;
+    if (index < viewer.volumes.length) viewer.setOpacity(index, checked ? OPACITY : 0);
   }
 
   function wire() {
@@ -136,8 +135,7 @@
       if (plane) setPlane(plane);
       if (name) setWindow(name);
       if (what) {
-        wasChosen = true;
-        show(what);
+            show(what);
       }
     });
     tools.addEventListener("change", (event) => {
@@ -152,9 +150,9 @@
     });
     const curve = document.getElementById("curve");
     curve?.addEventListener("click", (event) => {
-      const box = curve.getBoundingClientRect();
+      const place = curve.getBoundingClientRect();
       const total = study.curve.length;
-      const fromTop = Math.floor(((event.clientX - box.left) / box.width) * total);
+      const fromTop = Math.floor(((event.clientX - place.left) / place.width) * total);
       show("slices");
       moveTo(placeOf(Math.min(total - 1, Math.max(0, total - 1 - fromTop))));
     });
@@ -175,14 +173,15 @@
       sagittalNoseLeft: true,
       multiplanarShowRender: 0,
       multiplanarPadPixels: 4,
-      crosshairWidth: 1,
-      crosshairColor: [1, 1, 1, 0.5],
+      crosshairWidth: 0.4,
+      crosshairGap: 12, // what it points at stays free
+      crosshairColor: [1, 1, 1, 0.6],
       loadingText: "",
       logLevel: "error",
       dragAndDropEnabled: false,
     });
-    canvas.hidden = false; // it has no size while it is hidden
-    canvas.classList.add("loading");
+    box.hidden = false; // the canvas has no size while this is hidden
+    box.classList.add("loading");
     await viewer.attachToCanvas(canvas);
     const [low, high] = WINDOWS.bone;
     await viewer.loadVolumes([
@@ -194,18 +193,16 @@
     }
     viewer.updateGLVolume();
     viewer.onLocationChange = follow;
-    canvas.classList.remove("loading");
+    box.classList.remove("loading");
     canvas.viewer = viewer; // for tests, which ask it where a pixel lies
     wire();
     setPlane("all");
     press("window", "bone");
-    for (const box of tools.querySelectorAll("input[data-overlay]")) {
-      if (box.dataset.overlay === "suspicion" && !study.has_suspicion) box.disabled = true;
-    }
     const first = study.levels.find((each) => each.level === stage.dataset.first) ?? study.levels[0];
     moveTo(first ? first.point_mm_lps : placeOf(Math.floor(study.curve.length / 2)));
-    tools.hidden = false;
-    show(wasChosen ? "pictures" : "slices");
+    for (const group of tools.children) group.disabled = false;
+    tools.querySelector('input[data-overlay="suspicion"]').disabled = !study.has_suspicion;
+    show("slices");
     canvas.dataset.state = "ready";
   }
 
@@ -217,6 +214,7 @@
   async function tryToStart() {
     if (navigator.connection?.saveData || !hasWebGl()) {
       stage.dataset.state = "pictures";
+      tools.hidden = true;
       tell(words.pictures);
       return;
     }
@@ -225,7 +223,7 @@
       await start();
       stage.dataset.state = "slices";
     } catch (error) {
-      canvas.hidden = true;
+      box.hidden = true;
       tools.hidden = true;
       pictures.hidden = false;
       stage.dataset.state = "pictures";
@@ -234,6 +232,7 @@
     }
   }
 
+  tools.hidden = false; // at once, so that nothing moves when it comes to life
   // After the first pictures are on the screen.
   window.addEventListener("load", () => requestAnimationFrame(() => setTimeout(tryToStart, 0)));
 })();
