@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -195,8 +196,8 @@ def test_the_worklist_refreshes_itself_and_keeps_the_focus(page: Page, stand: St
     page.goto(f"{stand.url}/?q=phantom")
     link = page.locator(".worklist tbody a").first
     link.focus()
-    stand.node.clock.advance(7200)
-    page.get_by_text("2 h ago").first.wait_for()
+    stand.node.clock.advance(300)  # no longer than a session may be idle
+    page.get_by_text(re.compile(r"\d+ min ago")).first.wait_for()
     assert page.evaluate("document.activeElement.id") == f"study-{stand.result.study_instance_uid}"
 
 
