@@ -88,6 +88,7 @@ def test_a_useful_picture_comes_before_the_slices(page: Page, stand: StudyStand)
     assert page.locator("#slices").get_attribute("data-state") is None, "the slices are not there yet"
     assert page.locator("#stage-pictures img").count() == 2
     _ready(page)
+    _keep(page, "study")
 
 
 def test_the_overlay_lies_on_the_vertebrae_of_the_seg_and_the_button_leads_to_the_key_slice(
@@ -95,7 +96,6 @@ def test_the_overlay_lies_on_the_vertebrae_of_the_seg_and_the_button_leads_to_th
 ):
     page.goto(stand.study_url)
     _ready(page)
-    _keep(page, "study")
     key = next(each for each in stand.result.findings if each.level == POSITIVE)
     assert key.key_index_zyx is not None
     page.locator('[data-plane="axial"]').click()
