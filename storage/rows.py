@@ -107,6 +107,7 @@ class StudyRow(_PatientColumns, Row):
     __table_args__ = (
         Index(None, "state", "last_received_at"),
         Index(None, "last_received_at"),
+        Index(None, "worklist_state", "finding_rank"),
         Index(
             "ix_study_worklist",
             "finding_rank",

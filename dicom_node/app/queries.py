@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from dicom_node.core.job import AnalysisJob
 from dicom_node.core.quarantine import QuarantinedFile
 from dicom_node.core.standing import WorklistFilter, current_job
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
-from dicom_node.core.worklist import WorklistStatus, summarise
+from dicom_node.core.worklist import WorklistState, WorklistStatus, summarise
 from dicom_node.ports import UnitOfWork
 
 _HELD = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.COMMIT_WAIT)
@@ -59,6 +59,16 @@ class WorklistRow:
             "levels": list(self.positive_levels),
             "delivered_after_s": self.delivered_after_s,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorklistPage:
+    """A page of the studies that are meant. `total` are all of them; `tally` counts by state and by whether a fracture
+    is suspected, whatever the state that was asked for."""
+
+    rows: tuple[WorklistRow, ...]
+    total: int
+    tally: Mapping[tuple[WorklistState, bool], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +130,14 @@ def list_worklist(
 def worklist_page(uow: UnitOfWork, wanted: WorklistFilter, *, limit: int, offset: int = 0) -> tuple[WorklistRow, ...]:
     """The studies that are meant, in the order of the node worklist (`core.standing`)."""
     return _rows(uow, uow.worklist.page(wanted, limit=limit, offset=offset))
+
+
+def counted_page(uow: UnitOfWork, wanted: WorklistFilter, *, limit: int, offset: int = 0) -> WorklistPage:
+    """As `worklist_page`, with how many there are: known first, so that nobody looks for more than there are."""
+    tally = uow.worklist.tally(replace(wanted, state=None))
+    total = sum(count for (state, _), count in tally.items() if wanted.state in (None, state))
+    rows = worklist_page(uow, wanted, limit=max(0, min(limit, total - offset)), offset=offset)
+    return WorklistPage(rows=rows, total=total, tally=tally)
 
 
 def study_detail(uow: UnitOfWork, study_instance_uid: str) -> StudyDetail | None:

@@ -124,7 +124,7 @@ def _places(findings: Iterable[Finding], mask: Mask, sources: SourceSeries) -> t
 
 def _axis(mask: Mask) -> tuple[Point, Point]:
     """The middle of the vertebrae's columns and rows, on the first and on the last slice."""
-    flat = mask.labels.any(axis=0)
+    flat: NDArray[np.bool_] = np.asarray(mask.labels.any(axis=0))
     y, x = (float(places.mean()) for places in flat.nonzero())
     last = mask.labels.shape[0] - 1
     return _point(mask.affine_lps @ (x, y, 0, 1)), _point(mask.affine_lps @ (x, y, last, 1))

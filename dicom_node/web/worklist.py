@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from dicom_node.app.queries import worklist_page
+from dicom_node.app.queries import counted_page
 from dicom_node.core.account import Action
 from dicom_node.core.standing import WorklistFilter
 from dicom_node.core.worklist import WorklistState
@@ -96,30 +96,23 @@ def worklist(
 ) -> Response:
     """The node worklist; `part=rows` is the table alone, for the refresh."""
     with _sources(request).unit_of_work() as uow:
-        found = worklist_page(uow, asked.wanted, limit=PAGE_LENGTH + 1, offset=(page - 1) * PAGE_LENGTH)
-        # How many there are of each state, among those that the other fields mean.
-        tally = uow.worklist.tally(replace(asked.wanted, state=None))
+        found = counted_page(uow, asked.wanted, limit=PAGE_LENGTH, offset=(page - 1) * PAGE_LENGTH)
     if part != "rows":  # the page refreshes itself: whoever is shown it was recorded when it was opened
         note_query(request)
     context = {
-        "rows": [shown_row(row) for row in found[:PAGE_LENGTH]],
+        "rows": [shown_row(row) for row in found.rows],
         "asked": asked,
-        "states": _by_state(tally),
-        "positives": sum(count for (_, is_positive), count in tally.items() if is_positive),
-        "total": _total(tally, asked.wanted.state),
+        "states": _by_state(found.tally),
+        "total": found.total,
         "page": page,
         "page_length": PAGE_LENGTH,
-        "has_more": len(found) > PAGE_LENGTH,
+        "has_more": found.total > page * PAGE_LENGTH,
     }
     return _page(request, "rows.html" if part == "rows" else "worklist.html", context)
 
 
 def _by_state(tally: Mapping[tuple[WorklistState, bool], int]) -> tuple[tuple[WorklistState, int], ...]:
     return tuple((state, sum(count for (each, _), count in tally.items() if each is state)) for state in WorklistState)
-
-
-def _total(tally: Mapping[tuple[WorklistState, bool], int], state: WorklistState | None) -> int:
-    return sum(count for (each, _), count in tally.items() if state in (None, each))
 
 
 def _day(text: str) -> date | None:

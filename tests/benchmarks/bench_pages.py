@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dicom_node.app.queries import counted_page
 from dicom_node.core.standing import WorklistFilter
 from dicom_node.core.worklist import WorklistState
 from tests.builders.many_studies import seed_studies, uid_of
@@ -72,10 +73,9 @@ def fetch(stand: StudyStand, cookie: str, address: str) -> bytes:
 
 
 def query(stand: StudyStand, wanted: WorklistFilter, offset: int) -> None:
-    """What the database is asked for a page: who is on it, and how many there are."""
+    """What the database is asked for a page, and its rows from it."""
     with stand.node.database.reading() as uow:
-        uow.worklist.page(wanted, limit=101, offset=offset)
-        uow.worklist.tally(wanted)
+        counted_page(uow, wanted, limit=100, offset=offset)
 
 
 def first_pictures_s(stand: StudyStand, repeats: int) -> list[float]:

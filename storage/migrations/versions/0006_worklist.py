@@ -23,6 +23,9 @@ def upgrade() -> None:
     op.add_column("study", sa.Column("time_rank", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("study", sa.Column("search_text", sa.Text(), server_default=sa.text("''"), nullable=False))
     op.create_index(
+        "ix_study_worklist_state_finding_rank", "study", ["worklist_state", "finding_rank"], unique=False
+    )
+    op.create_index(
         "ix_study_worklist",
         "study",
         [
