@@ -7,8 +7,8 @@ study alone and an image must not cost more statements. `tests/contract/test_wor
 `core.standing`.
 
 One index holds everything that narrows and orders a page, so that a page is read from it in order and stops when it is
-full; a small one counts. What is asked for a page is written so that SQLite, which knows nothing of how many there are of
-each state, cannot take the small one for it and sort a hundred thousand rows.
+full; a small one counts. What is asked for a page is written so that SQLite, which knows nothing of how many there are
+of each state, cannot take the small one for it and sort a hundred thousand rows.
 """
 
 from __future__ import annotations
