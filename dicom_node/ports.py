@@ -7,7 +7,7 @@ that tests use, held to the same contract suite as the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,9 +26,11 @@ from dicom_node.core.notice import Notice
 from dicom_node.core.peer import Peer
 from dicom_node.core.quarantine import QuarantinedFile, QuarantineState, QuarantineTotals
 from dicom_node.core.shipment import Plan, Shipment, Substitution
+from dicom_node.core.standing import WorklistFilter
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.core.tally import Tally
 from dicom_node.core.verdict import Verdict
+from dicom_node.core.worklist import WorklistState
 
 
 class Clock(Protocol):
@@ -99,6 +101,9 @@ class JobRepository(Protocol):
     def of_study(self, study_instance_uid: str) -> tuple[AnalysisJob, ...]:
         """Oldest revision first."""
 
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[AnalysisJob, ...]]:
+        """As `of_study` by study; those without a job may be left out."""
+
     def tally(self) -> Mapping[JobState, Tally]:
         """How many are in each state of `UNSETTLED`, and when the oldest of them was queued."""
 
@@ -148,6 +153,9 @@ class DeliveryRepository(Protocol):
 
     def get(self, delivery_id: int) -> Delivery | None: ...
     def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]: ...
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[Delivery, ...]]:
+        """As `of_study` by study; those without a delivery may be left out."""
+
     def list(
         self,
         *,
@@ -342,6 +350,16 @@ class VerdictRepository(Protocol):
         """The last one on each study, of those given from `since` on; the oldest first."""
 
 
+class WorklistRepository(Protocol):
+    """The studies in the order of `core.standing`, without a look at those that are not shown."""
+
+    def page(self, wanted: WorklistFilter, *, limit: int, offset: int = 0) -> tuple[StudyIntake, ...]:
+        """The studies that are meant, those that come first first."""
+
+    def tally(self, wanted: WorklistFilter) -> Mapping[tuple[WorklistState, bool], int]:
+        """How many are meant, by state and by whether a fracture is suspected."""
+
+
 class UnitOfWork(Protocol):
     """One transaction. Leaving the block without `commit()` rolls back.
 
@@ -357,6 +375,7 @@ class UnitOfWork(Protocol):
     commitments: CommitmentRepository
     accounts: AccountRepository
     verdicts: VerdictRepository
+    worklist: WorklistRepository
 
     def commit(self) -> None: ...
 

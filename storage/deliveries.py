@@ -85,6 +85,7 @@ class Deliveries:
             "round": round,
             "is_urgent": is_urgent,
         }
+        self._transaction.touch(study_instance_uid)
         row = self._transaction.write(insert(_delivery).values(_FRESH | values).returning(_delivery)).mappings().one()
         if objects:
             places = [object_values(row["id"], position, result) for position, result in enumerate(objects)]
@@ -100,6 +101,15 @@ class Deliveries:
         of_study = _delivery.c.study_instance_uid == study_instance_uid
         statement = select(_delivery).where(of_study).order_by(_delivery.c.revision, _delivery.c.id)
         return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[Delivery, ...]]:
+        """As `of_study`, of many with a handful of statements; those without a delivery are left out."""
+        of_these = _delivery.c.study_instance_uid.in_(study_instance_uids)
+        statement = select(_delivery).where(of_these).order_by(_delivery.c.revision, _delivery.c.id)
+        found: dict[str, tuple[Delivery, ...]] = defaultdict(tuple)
+        for delivery in self._deliveries(self._transaction.read(statement).mappings().all()):
+            found[delivery.study_instance_uid] += (delivery,)
+        return found
 
     def list(
         self,
@@ -144,7 +154,10 @@ class Deliveries:
             where=where,
             first=(_delivery.c.is_urgent.desc(),),
         )
-        return None if row is None else self._deliveries([row])[0]
+        if row is None:
+            return None
+        self._transaction.touch(row["study_instance_uid"])
+        return self._deliveries([row])[0]
 
     def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool:
         return _leased.extend_lease(self._transaction, delivery_id, owner=owner, until=until)
@@ -154,6 +167,7 @@ class Deliveries:
 
         So a worker that still holds the delivery as it claimed it does not wipe the answers recorded meanwhile.
         """
+        self._transaction.touch(expected.study_instance_uid)
         if not _leased.update(self._transaction, delivery_values(delivery), expected=expected):
             return False
         if delivery.statuses != expected.statuses:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from storage.memory_leases import MemoryLeases
 from storage.memory_quarantine import MemoryQuarantine
 from storage.memory_transaction import Committed, MemoryTransaction
 from storage.memory_verdicts import MemoryVerdicts
+from storage.memory_worklist import MemoryWorklist
 
 __all__ = ["MemoryDatabase", "MemoryFileStore", "MemoryUnitOfWork"]
 
@@ -52,7 +53,8 @@ class MemoryUnitOfWork:
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self.studies = _Studies(transaction)
+        studies = _Studies(transaction)
+        self.studies = studies
         self.jobs = _Jobs(transaction)
         self.deliveries = MemoryDeliveries(transaction)
         self.history = _History(transaction)
@@ -61,6 +63,7 @@ class MemoryUnitOfWork:
         self.commitments = MemoryCommitments(transaction)
         self.accounts = MemoryAccounts(transaction)
         self.verdicts = MemoryVerdicts(transaction)
+        self.worklist = MemoryWorklist(transaction, studies.with_derived)
 
     def commit(self) -> None:
         self._transaction.commit()
@@ -80,7 +83,7 @@ class _Studies:
 
     def get(self, study_instance_uid: str) -> StudyIntake | None:
         intake = self._transaction.read().studies.get(study_instance_uid)
-        return None if intake is None else self._with_derived(intake)
+        return None if intake is None else self.with_derived(intake)
 
     def save(self, intake: StudyIntake) -> None:
         tables = self._transaction.write(intake.first_received_at, intake.last_received_at, intake.closed_at)
@@ -93,7 +96,7 @@ class _Studies:
         found = [intake for intake in self._transaction.read().studies.values() if intake.state in wanted]
         found.sort(key=lambda intake: intake.study_instance_uid)
         found.sort(key=lambda intake: intake.last_received_at, reverse=True)
-        return tuple(self._with_derived(intake) for intake in found[offset : offset + limit])
+        return tuple(self.with_derived(intake) for intake in found[offset : offset + limit])
 
     def oldest(
         self,
@@ -114,7 +117,7 @@ class _Studies:
             and intake.last_received_at < before
             and (after is None or place(intake) > place(after))
         ]
-        return tuple(self._with_derived(intake) for intake in sorted(found, key=place)[:limit])
+        return tuple(self.with_derived(intake) for intake in sorted(found, key=place)[:limit])
 
     def tally(self) -> Mapping[StudyState, Tally]:
         return tallied((each.state, each.last_received_at) for each in self._transaction.read().studies.values())
@@ -193,7 +196,8 @@ class _Studies:
         tables.closed.update(dict.fromkeys(still_open, at))
         return len(still_open)
 
-    def _with_derived(self, intake: StudyIntake) -> StudyIntake:
+    def with_derived(self, intake: StudyIntake) -> StudyIntake:
+        """With what its row does not hold."""
         tables, uid = self._transaction.read(), intake.study_instance_uid
         still_open = tables.carriers.get(uid, frozenset()) - tables.closed.keys()
         return replace(
@@ -240,6 +244,9 @@ class _Jobs:
         jobs = self._transaction.read().jobs.values()
         found = (job for job in jobs if job.study_instance_uid == study_instance_uid)
         return tuple(sorted(found, key=lambda job: job.revision))
+
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[AnalysisJob, ...]]:
+        return {uid: jobs for uid in study_instance_uids if (jobs := self.of_study(uid))}
 
     def unspoken(self, *, limit: int = 20) -> tuple[AnalysisJob, ...]:
         jobs = sorted(self._transaction.read().jobs.values(), key=lambda job: job.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -77,6 +77,9 @@ class MemoryDeliveries:
         deliveries = self._transaction.read().deliveries.values()
         found = (each for each in deliveries if each.study_instance_uid == study_instance_uid)
         return tuple(sorted(found, key=lambda each: (each.revision, each.id)))
+
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[Delivery, ...]]:
+        return {uid: deliveries for uid in study_instance_uids if (deliveries := self.of_study(uid))}
 
     def list(
         self,

@@ -63,6 +63,9 @@ class HeaderText(TypeDecorator[str]):
         return value.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
+NEVER_DERIVED = ""
+"""The worklist state of a study from before there was one, until the database is opened."""
+
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -95,10 +98,28 @@ class _PatientColumns:
 
 
 class StudyRow(_PatientColumns, Row):
-    """A study. `instance_count` is kept by the repository, because COUNT(*) for each received instance is slow."""
+    """A study. `instance_count` is kept by the repository, because COUNT(*) for each received instance is slow.
+
+    The last five columns are its standing in the node worklist (`storage.worklist`).
+    """
 
     __tablename__ = "study"
-    __table_args__ = (Index(None, "state", "last_received_at"), Index(None, "last_received_at"))
+    __table_args__ = (
+        Index(None, "state", "last_received_at"),
+        Index(None, "last_received_at"),
+        Index(None, "worklist_state", "finding_rank"),
+        Index(
+            "ix_study_worklist",
+            "finding_rank",
+            "progress_rank",
+            "time_rank",
+            "study_instance_uid",
+            "worklist_state",
+            "calling_aet",
+            "last_received_at",
+            "search_text",
+        ),
+    )
 
     study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
@@ -109,6 +130,11 @@ class StudyRow(_PatientColumns, Row):
     calling_aet: Mapped[str] = mapped_column(HeaderText)
     close_reason: Mapped[str]
     closed_at: Mapped[datetime | None]
+    worklist_state: Mapped[str] = mapped_column(String(16), server_default=text("''"))
+    finding_rank: Mapped[int] = mapped_column(server_default=text("1"))
+    progress_rank: Mapped[int] = mapped_column(server_default=text("0"))
+    time_rank: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    search_text: Mapped[str] = mapped_column(HeaderText, server_default=text("''"))
 
 
 class InstanceRow(_PatientColumns, Row):

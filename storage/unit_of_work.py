@@ -14,6 +14,7 @@ from storage.quarantine import Quarantined
 from storage.studies import Studies
 from storage.transaction import Transaction
 from storage.verdicts import VerdictRows
+from storage.worklist import Standings, Worklist
 
 
 class SqlUnitOfWork:
@@ -30,6 +31,8 @@ class SqlUnitOfWork:
         self.commitments = Commitments(transaction)
         self.accounts = Accounts(transaction)
         self.verdicts = VerdictRows(transaction)
+        self.worklist = Worklist(transaction, self.studies)
+        self.standings = Standings(transaction, self.studies, self.jobs, self.deliveries)
 
     def commit(self) -> None:
         self._transaction.commit()

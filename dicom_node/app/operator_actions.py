@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 Row = TypeVar("Row")
 
+RETRIABLE_JOBS = (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED)
 RETRIABLE = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
 CANCELLABLE = (DeliveryState.PENDING, *RETRIABLE)
 REPEATABLE = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.CANCELLED)
@@ -203,7 +204,7 @@ class OperatorActions:
         log.info("operator_action", action="reset_circuit", peer=peer, actor=actor)
 
     def _requeue_job(self, uow: UnitOfWork, job: AnalysisJob, actor: str) -> AnalysisJob:
-        if job.state not in (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED):
+        if job.state not in RETRIABLE_JOBS:
             raise ActionRefused(
                 f"the analysis of study {job.study_instance_uid} is {job.state.value}: it needs no retry"
             )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, HTTPException, Request
 
-from dicom_node.app.queries import list_worklist, quarantine_json, study_detail
+from dicom_node.app.queries import quarantine_json, study_detail, worklist_page
 from dicom_node.core.account import Action
 from dicom_node.core.quarantine import QuarantineState
-from dicom_node.core.worklist import WorklistState
 from dicom_node.web.accesses import note_access, note_query
 from dicom_node.web.api_parts import Limit, Offset, api_router
 from dicom_node.web.auth.needs import needs
+from dicom_node.web.worklist import Asked, asked
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 router = api_router()
 
 
-@router.get("/studies", summary="The node worklist, the study that received an image last first")
+@router.get("/studies", summary="The node worklist, in its order")
 @needs(Action.LOOK)
 def studies(
-    request: Request, status: WorklistState | None = None, limit: Limit = 100, offset: Offset = 0
+    request: Request, asked: Annotated[Asked, Depends(asked)], limit: Limit = 100, offset: Offset = 0
 ) -> list[dict[str, Any]]:
-    """Studies with the one word for where they stand. `status` filters within `limit`."""
+    """Studies with the one word for where they stand: suspected fractures first, then what is not finished and has
+    waited longest, then the rest, the newest first. `q` is looked for in patient name and ID, accession number and
+    Study Instance UID; `from` and `to` are days (UTC) of the last image; `source` is a calling AE title."""
     with _sources(request).unit_of_work() as uow:
-        rows = list_worklist(uow, limit=limit, offset=offset)
+        rows = worklist_page(uow, asked.wanted, limit=limit, offset=offset)
     note_query(request)
-    return [row.as_json() for row in rows if status is None or row.status.state is status]
+    return [row.as_json() for row in rows]
 
 
 @router.get(
@@ -59,8 +61,6 @@ def quarantine(
     states = None if state is None else [state]
     with _sources(request).unit_of_work() as uow:
         return [quarantine_json(entry) for entry in uow.quarantine.list(states=states, limit=limit, offset=offset)]
-
-
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
 
 from dicom_node.app.accounts import Accounts
 from dicom_node.app.audit_events import NoAudit
@@ -24,7 +26,22 @@ from dicom_node.app.system import ConfiguredValue, Surroundings
 from dicom_node.app.ticks import TickReport
 from dicom_node.app.verdicts import Verdicts
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
-from dicom_node.web import accounts, api, api_peers, deliveries, operation, pages, peers, quality, system, verdicts
+from dicom_node.web import (
+    accounts,
+    api,
+    api_peers,
+    api_studies,
+    deliveries,
+    operation,
+    pages,
+    peers,
+    quality,
+    study,
+    study_actions,
+    system,
+    verdicts,
+    worklist,
+)
 from dicom_node.web.auth import pages as auth_pages
 from dicom_node.web.auth.gate import Gate, Keys
 from dicom_node.web.auth.needs import declared_routes
@@ -36,9 +53,13 @@ ROUTERS = (
     operation.router,
     api.router,
     api_peers.router,
+    api_studies.router,
     *(part.api for part in _PARTS),
     auth_pages.router,
     *(part.router for part in _PARTS),
+    worklist.router,
+    study.router,
+    study_actions.router,
     pages.router,
     peers.router,
 )
@@ -81,6 +102,15 @@ class WebSources:
     manage_peers: ManagePeers | None = None
 
 
+class KeptStatic(StaticFiles):
+    """Static files that a browser keeps, and asks for each time whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+
 def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) -> FastAPI:
     """The application on these sources; requests for other hosts than `allowed_hosts` are refused.
 
@@ -95,7 +125,7 @@ def create_app(sources: WebSources, *, allowed_hosts: Sequence[str] = ("*",)) ->
         redoc_url=None,
     )
     app.state.sources = sources
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", KeptStatic(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
     # The last one added is the first to see a request.

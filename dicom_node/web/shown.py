@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicom_node.app.index_instance import UNFINISHED
+from dicom_node.app.operator_actions import RETRIABLE, RETRIABLE_JOBS
 from dicom_node.app.queries import StudyDetail, WorklistRow
 from dicom_node.catalogues import N_
 from dicom_node.core.delivery import Delivery
 from dicom_node.core.finding import LEVELS
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
-from dicom_node.core.study import StudyIntake
-from dicom_node.core.worklist import WorklistState, WorklistStatus
+from dicom_node.core.study import StudyIntake, StudyState
+from dicom_node.core.worklist import WorklistStatus
 from dicom_node.web.language import number, say
-
-_ATTENTION_FIRST = (WorklistState.NEEDS_ATTENTION,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class ShownRow:
     levels: tuple[LevelChip, ...]
     probability: float | None
     is_positive: bool | None
+    delivered_after_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,29 @@ class ShownSeries:
     images: int
     part: str
     is_chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownDelivery:
+    """A delivery with every move of it, and whether it can be sent again now."""
+
+    delivery: Delivery
+    moves: tuple[HistoryEntry, ...]
+    may_retry: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offers:
+    """What makes sense to do to a study now."""
+
+    close: bool = False
+    cancel: bool = False
+    retry: bool = False
+
+    @property
+    def are_any(self) -> bool:
+        """Whether there is anything."""
+        return self.close or self.cancel or self.retry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +92,9 @@ class ShownStudy:
     timings: tuple[tuple[str, float], ...]
     series: tuple[ShownSeries, ...]
     jobs: tuple[AnalysisJob, ...]
-    deliveries: tuple[Delivery, ...]
+    deliveries: tuple[ShownDelivery, ...]
     history: tuple[HistoryEntry, ...]
+    offers: Offers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +114,7 @@ def shown_row(row: WorklistRow) -> ShownRow:
         levels=level_chips(result),
         probability=row.probability,
         is_positive=row.is_positive,
+        delivered_after_s=row.delivered_after_s,
     )
 
 
@@ -109,8 +135,9 @@ def shown_study(detail: StudyDetail) -> ShownStudy:
         timings=tuple((stage, float(seconds)) for stage, seconds in result.get("timings_s", {}).items()),
         series=_series(detail, result.get("series") or {}),
         jobs=detail.jobs,
-        deliveries=detail.deliveries,
+        deliveries=tuple(_delivery(delivery, detail) for delivery in detail.deliveries),
         history=detail.history,
+        offers=_offers(detail),
     )
 
 
@@ -120,14 +147,6 @@ def level_chips(result: dict[str, Any]) -> tuple[LevelChip, ...]:
         return ()
     by_name = {level["level"]: level for level in result.get("levels", ())}
     return tuple(_chip(name, by_name.get(name, {})) for name in LEVELS)
-
-
-def urgency(row: ShownRow) -> tuple[int, float]:
-    """Sort key: suspected fractures first, the highest probability on top; then what needs a person; then the rest
-    in the order it came."""
-    if row.is_positive:
-        return (0, -(row.probability or 0.0))
-    return (1 if row.status.state in _ATTENTION_FIRST else 2, 0.0)
 
 
 def leftovers_of(job_folder: Path) -> Leftovers:
@@ -179,6 +198,20 @@ def _chip(name: str, level: dict[str, Any]) -> LevelChip:
         text=figures["probability"],
         words=say(sentence, level=name, **figures),
     )
+
+
+def _delivery(delivery: Delivery, detail: StudyDetail) -> ShownDelivery:
+    return ShownDelivery(
+        delivery=delivery,
+        moves=tuple(entry for entry in detail.history if entry.subject == f"delivery:{delivery.id}"),
+        may_retry=delivery.state in RETRIABLE,
+    )
+
+
+def _offers(detail: StudyDetail) -> Offers:
+    if detail.study.state is not StudyState.CLOSED or detail.job is None:
+        return Offers(close=detail.study.state is StudyState.RECEIVING)
+    return Offers(cancel=detail.job.state in UNFINISHED, retry=detail.job.state in RETRIABLE_JOBS)
 
 
 def _overall(result: dict[str, Any]) -> dict[str, Any] | None:
