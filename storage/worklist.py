@@ -107,7 +107,7 @@ class Worklist:
 def receiving_values(intake: StudyIntake) -> dict[str, Any]:
     """The columns that every image of a study changes: only what narrows by text, where it is not being received."""
     values: dict[str, Any] = {"search_text": search_text(intake)}
-    if is_receiving(intake):
+    if is_receiving(intake) and intake.last_received_at.tzinfo is not None:  # else its own column refuses it
         values |= {
             "worklist_state": WorklistState.RECEIVING.value,
             "progress_rank": 0,
