@@ -92,7 +92,7 @@ class _Further(Exception):
 
 def read_head(file: Path) -> Head | None:
     """The file's header where it is plain; None where pydicom is to be asked. Raises OSError."""
-    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(file, os.O_RDONLY)
     try:
         for window in _WINDOWS:
             content = os.pread(descriptor, window, 0)
