@@ -124,17 +124,17 @@ def storescu(port: int, files: Sequence[Path], *, called: str, calling: str = "S
 
 
 class DcmtkStorescp:
-    """DCMTK's storescp as a PACS that keeps files by SOP Instance UID."""
+    """DCMTK's storescp as a PACS that keeps files by SOP Instance UID; `options` are its own."""
 
     ae_title = "DCMTK_PACS"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         program = require("storescp", "dcmtk")
         self._process = subprocess.Popen(
-            [program, "-aet", self.ae_title, "+xa", "-od", str(folder), str(self.port)],
+            [program, "-aet", self.ae_title, "+xa", *options, "-od", str(folder), str(self.port)],
             env=DCMTK_ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
