@@ -135,8 +135,10 @@ def ago(moment: datetime | None, now: datetime) -> str:
     return say("in {span}", span=words) if passed < timedelta(0) else say("{span} ago", span=words)
 
 
-def span(seconds: float) -> str:
-    """A length of time, in the largest unit of which there are two."""
+def span(seconds: float | None) -> str:
+    """A length of time, in the largest unit of which there are two; a dash for None."""
+    if seconds is None:
+        return "–"
     for length, unit in _SPANS:
         if length and seconds >= 2 * length:
             return say(unit, count=f"{seconds / length:.0f}")

@@ -13,7 +13,6 @@ from dicom_node.app.accounts import Accounts
 from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.log_in import LoggedIn, LogIn
 from dicom_node.app.log_in_limits import LogInLimits
-from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.ticks import TickReport
 from dicom_node.app.verdicts import Verdicts
 from dicom_node.core.account import Role, SessionPolicy
@@ -61,7 +60,7 @@ def sources(node: Node, **changes: object) -> WebSources:
         counters_registry=PrometheusCounters().registry,
         job_folder=node.files.job_folder,
         keys=keys(node),
-        actions=OperatorActions(uow_factory=node.uow, clock=node.clock, counters=node.counters),
+        operator=node.operator,
         verdicts=Verdicts(uow_factory=node.uow, clock=node.clock),
         accounts=accounts(node),
         ae_title="CSPINE_AI",
