@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 Row = TypeVar("Row")
 
 RETRIABLE_JOBS = (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED)
-RETRIABLE = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
-CANCELLABLE = (DeliveryState.PENDING, *RETRIABLE)
+RETRIABLE_DELIVERIES = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
+CANCELLABLE = (DeliveryState.PENDING, *RETRIABLE_DELIVERIES)
 REPEATABLE = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.CANCELLED)
 """What an operator may do with a delivery in which state: try it now, give it up, send the whole of it again."""
 
@@ -225,7 +225,7 @@ class OperatorActions:
         return _won(moved, f"job {job.id}")
 
     def _requeue_delivery(self, uow: UnitOfWork, delivery: Delivery, actor: str) -> Delivery:
-        if delivery.state not in RETRIABLE:
+        if delivery.state not in RETRIABLE_DELIVERIES:
             raise ActionRefused(f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry")
         newer = _newer(uow, delivery)
         if newer:

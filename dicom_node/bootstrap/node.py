@@ -399,7 +399,7 @@ class Node:
             version=version("cspine-node"),
             audit=self._audit,
             keys=keys,
-            actions=OperatorActions(uow_factory=store.unit_of_work, clock=self._clock, counters=self._counters),
+            operator=OperatorActions(uow_factory=store.unit_of_work, clock=self._clock, counters=self._counters),
             verdicts=Verdicts(uow_factory=store.unit_of_work, clock=self._clock),
             accounts=accounts_of(store),
             surroundings=surroundings(self._settings, gpus=self._gpus, drift=self._drift_samples),

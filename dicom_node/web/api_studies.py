@@ -78,7 +78,7 @@ def _told(refused: ActionRefused) -> HTTPException:
 
 
 def _operator(request: Request) -> OperatorActions:
-    operator: OperatorActions = request.app.state.sources.actions
+    operator: OperatorActions = request.app.state.sources.operator
     return operator
 
 

@@ -74,7 +74,7 @@ _NO_AUDIT = NoAudit()
 class WebSources:
     """What the pages read. `unit_of_work` is never committed; `health` and `readiness` answer at once.
 
-    `keys` say who somebody is; `actions`, `verdicts` and `accounts` change something. `surroundings` and
+    `keys` say who somebody is; `operator`, `verdicts` and `accounts` change something. `surroundings` and
     `configuration` tell of the node itself. `job_folder` is where a job's analysis and encoding leave their pictures
     and reports.
     `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
@@ -89,7 +89,7 @@ class WebSources:
     counters_registry: CollectorRegistry
     job_folder: Callable[[int], Path]
     keys: Keys
-    actions: OperatorActions
+    operator: OperatorActions
     verdicts: Verdicts
     accounts: Accounts
     surroundings: Callable[[], Surroundings] = Surroundings

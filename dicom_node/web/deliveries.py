@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from dicom_node.app.operator_actions import (
     CANCELLABLE,
     REPEATABLE,
-    RETRIABLE,
+    RETRIABLE_DELIVERIES,
     ActionRefused,
     OperatorActions,
 )
@@ -167,7 +167,7 @@ def receivers(request: Request) -> list[dict[str, Any]]:
 def retry_receiver(request: Request, named: ReceiverNamed) -> list[dict[str, Any]]:
     """What a newer result has replaced is left as it is. Answers with the deliveries."""
     with refusals_as_answers():
-        retried = _sources(request).actions.retry_peer(named.peer, actor=_actor(request))
+        retried = _sources(request).operator.retry_peer(named.peer, actor=_actor(request))
     return [delivery_json(each) for each in retried]
 
 
@@ -176,7 +176,7 @@ def retry_receiver(request: Request, named: ReceiverNamed) -> list[dict[str, Any
 def reset_receiver(request: Request, named: ReceiverNamed) -> list[dict[str, Any]]:
     """Answers with the receivers as they are then."""
     with refusals_as_answers():
-        _sources(request).actions.reset_circuit(named.peer, actor=_actor(request))
+        _sources(request).operator.reset_circuit(named.peer, actor=_actor(request))
     with _sources(request).unit_of_work() as uow:
         return [receiver.as_json() for receiver in list_receivers(uow)]
 
@@ -191,7 +191,7 @@ def commitments(request: Request, limit: Limit = 100) -> list[dict[str, Any]]:
 
 def _acted(request: Request, act: Callable[[OperatorActions, str], object]) -> Response:
     try:
-        act(_sources(request).actions, _actor(request))
+        act(_sources(request).operator, _actor(request))
     except ActionRefused as refused:
         return _shown(request, None, "", 1, why=str(refused), status_code=409)
     return RedirectResponse(local_path(form_of(request).get("back", "/deliveries")), 303)
@@ -199,7 +199,7 @@ def _acted(request: Request, act: Callable[[OperatorActions, str], object]) -> R
 
 def _acted_for_script(request: Request, act: str, delivery_id: int) -> dict[str, Any]:
     with refusals_as_answers():
-        return delivery_json(_ACTS[act](_sources(request).actions, delivery_id, _actor(request)))
+        return delivery_json(_ACTS[act](_sources(request).operator, delivery_id, _actor(request)))
 
 
 def _shown(
@@ -237,7 +237,7 @@ def _context(uow: UnitOfWork, state: DeliveryState | None, peer: str, number: in
         "failed_at": {name for (name, each) in counted if each is DeliveryState.FAILED},
         "receivers": list_receivers(uow),
         "duties": uow.commitments.duties(limit=DUTIES_SHOWN),
-        "retriable": RETRIABLE,
+        "retriable": RETRIABLE_DELIVERIES,
         "cancellable": CANCELLABLE,
         "repeatable": REPEATABLE,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.app.index_instance import UNFINISHED
-from dicom_node.app.operator_actions import RETRIABLE, RETRIABLE_JOBS
+from dicom_node.app.operator_actions import RETRIABLE_DELIVERIES, RETRIABLE_JOBS
 from dicom_node.app.queries import StudyDetail, WorklistRow
 from dicom_node.catalogues import N_
 from dicom_node.core.delivery import Delivery
@@ -204,7 +204,7 @@ def _delivery(delivery: Delivery, detail: StudyDetail) -> ShownDelivery:
     return ShownDelivery(
         delivery=delivery,
         moves=tuple(entry for entry in detail.history if entry.subject == f"delivery:{delivery.id}"),
-        may_retry=delivery.state in RETRIABLE,
+        may_retry=delivery.state in RETRIABLE_DELIVERIES,
     )
 
 

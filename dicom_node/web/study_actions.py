@@ -61,7 +61,7 @@ def _done(request: Request, study_instance_uid: str, act: Callable[[OperatorActi
     sources: WebSources = request.app.state.sources
     principal = principal_of(request)
     try:
-        act(sources.actions, principal.name if principal else "")
+        act(sources.operator, principal.name if principal else "")
     except UnknownStudy:
         return study_page(request, study_instance_uid)
     except UnknownDelivery as refused:

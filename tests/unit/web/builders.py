@@ -60,7 +60,7 @@ def sources(node: Node, **changes: object) -> WebSources:
         counters_registry=PrometheusCounters().registry,
         job_folder=node.files.job_folder,
         keys=keys(node),
-        actions=node.operator,
+        operator=node.operator,
         verdicts=Verdicts(uow_factory=node.uow, clock=node.clock),
         accounts=accounts(node),
         ae_title="CSPINE_AI",

@@ -27,7 +27,7 @@ def operator(node: Node) -> TestClient:
     actions = OperatorActions(
         uow_factory=node.uow, clock=node.clock, counters=node.counters, has_file=lambda file: True
     )
-    return web(node, Role.OPERATOR, actions=actions)
+    return web(node, Role.OPERATOR, operator=actions)
 
 
 def post(browser: TestClient, path: str, **fields: str) -> Any:
