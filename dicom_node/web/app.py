@@ -20,14 +20,22 @@ from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.manage_peers import ManagePeers
 from dicom_node.app.ticks import TickReport
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
-from dicom_node.web import api, api_peers, operation, pages, peers
+from dicom_node.web import api, api_peers, operation, pages, peers, peers_edit
 from dicom_node.web.auth import pages as auth_pages
 from dicom_node.web.auth.gate import Gate, Keys
 from dicom_node.web.auth.needs import declared_routes
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
 from dicom_node.web.rendering import refusal
 
-ROUTERS = (operation.router, api.router, api_peers.router, auth_pages.router, pages.router, peers.router)
+ROUTERS = (
+    operation.router,
+    api.router,
+    api_peers.router,
+    auth_pages.router,
+    pages.router,
+    peers.router,
+    peers_edit.router,
+)
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
