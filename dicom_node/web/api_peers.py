@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -20,7 +20,6 @@ from dicom_node.app.manage_peers import (
     EditRefused,
     FileChange,
     KeptVersion,
-    ManagePeers,
     NoSuchPeer,
     PeerEdit,
     PeersChanged,
@@ -31,9 +30,7 @@ from dicom_node.core.account import Action
 from dicom_node.core.peer_test import trial_json
 from dicom_node.web.auth.gate import address_of, principal_of
 from dicom_node.web.auth.needs import needs
-
-if TYPE_CHECKING:
-    from dicom_node.web.app import WebSources
+from dicom_node.web.peers_shared import management, sources_of
 
 router = APIRouter(
     prefix="/api/v1",
@@ -66,7 +63,7 @@ def peers(request: Request, response: Response) -> dict[str, Any]:
     """`peers` are those in use, `written` what the file gives of each; `problem` says why the file as it stands is not
     in use, and is empty where it is. The ETag is for If-Match.
     """
-    sources = _sources(request)
+    sources = sources_of(request)
     found: dict[str, Any] = {
         "peers": [asdict(peer) for peer in sources.peers.peers()],
         "problem": sources.peers_problem(),
@@ -95,7 +92,7 @@ def replace(
 ) -> dict[str, Any]:
     """Keys that are not given are taken out and have their defaults; the name stays where none is given."""
     with _refusals(request):
-        present = _manage(request).book.text().of(name)
+        present = management(request).book.text().of(name)
     changes = {key: None for key in present if key != "name"} | values
     return _done(request, response, ChangePeer(name=name, changes=changes), if_match, dry_run)
 
@@ -123,7 +120,7 @@ def remove(
 def try_values(request: Request, values: Keys) -> dict[str, object]:
     """C-ECHO, and an offer of our objects; nothing is written here or there."""
     with _refusals(request):
-        tested = _manage(request).try_edited(AddPeer(values=values))
+        tested = management(request).try_edited(AddPeer(values=values))
         if tested is None:
             raise NoSuchPeer("a peer has a name", key="name")
         return trial_json(tested)
@@ -134,14 +131,14 @@ def try_values(request: Request, values: Keys) -> dict[str, object]:
 def try_named(request: Request, name: Named) -> dict[str, object]:
     """C-ECHO, and an offer of our objects: which presentation contexts it accepts. Nothing is sent to be kept."""
     with _refusals(request):
-        return trial_json(_manage(request).try_named(name))
+        return trial_json(management(request).try_named(name))
 
 
 @router.get("/peers/history", summary="Every earlier version of the file, newest first")
 @needs(Action.LOOK)
 def history(request: Request) -> list[dict[str, Any]]:
     """Who replaced it, when, and by what."""
-    return [_version_json(version) for version in _manage(request).book.history()]
+    return [_version_json(version) for version in management(request).book.history()]
 
 
 @router.get("/peers/history/{version}", summary="What one change did")
@@ -149,7 +146,7 @@ def history(request: Request) -> list[dict[str, Any]]:
 def version(request: Request, version: Annotated[str, Path(max_length=200)]) -> dict[str, str]:
     """As a unified diff."""
     with _refusals(request):
-        return {"id": version, "diff": _manage(request).book.diff_of(version)}
+        return {"id": version, "diff": management(request).book.diff_of(version)}
 
 
 @router.post("/peers/rollback", summary="Go back to an earlier version", responses=CHANGES)
@@ -171,7 +168,7 @@ def _refusals(request: Request, token: str = "") -> Iterator[None]:
     try:
         yield
     except PeersChanged as error:
-        since = _manage(request).book.diff_since(token) or ""
+        since = management(request).book.diff_since(token) or ""
         raise HTTPException(412, {"message": str(error), "diff": since}) from None
     except EditRefused as error:
         status = 404 if isinstance(error, NoSuchPeer) else 422
@@ -183,7 +180,7 @@ def _done(request: Request, response: Response, edit: PeerEdit, if_match: str, d
         raise HTTPException(428, "say which text of the file is meant: If-Match with the ETag of GET /api/v1/peers")
     token = if_match.removeprefix("W/").strip('"')
     wanted = None if if_match == "*" else token
-    manage, principal = _manage(request), principal_of(request)
+    manage, principal = management(request), principal_of(request)
     with _refusals(request, token):
         if dry_run:
             change = manage.preview(edit, token=wanted)
@@ -209,15 +206,3 @@ def _version_json(version: KeptVersion) -> dict[str, Any]:
         "action": version.action,
         "words": list(version.words),
     }
-
-
-def _manage(request: Request) -> ManagePeers:
-    found = _sources(request).manage_peers
-    if found is None:
-        raise HTTPException(404, "this node has no configuration file: its peers cannot be edited")
-    return found
-
-
-def _sources(request: Request) -> WebSources:
-    sources: WebSources = request.app.state.sources
-    return sources

@@ -35,6 +35,7 @@ from dicom_node.web import (
     operation,
     pages,
     peers,
+    peers_edit,
     quality,
     study,
     study_actions,
@@ -62,6 +63,7 @@ ROUTERS = (
     study_actions.router,
     pages.router,
     peers.router,
+    peers_edit.router,
 )
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

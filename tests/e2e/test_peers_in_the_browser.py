@@ -65,6 +65,10 @@ def test_an_administrator_adds_mends_uses_and_undoes_a_peer(
     assert node.config.read_text() == before
     assert [entry["name"] for entry in node.json("/api/v1/peers")["peers"]] == []
     assert complaints == []
+    trail = (node.folder / "var" / "audit" / "audit.log").read_text()
+    for action in ("add ward", "rollback "):
+        (line,) = [line for line in trail.splitlines() if f"<EventOutcomeDescription>{action}" in line]
+        assert 'UserID="ann"' in line
 
 
 def test_without_scripts_and_on_a_phone_a_peer_is_added_all_the_same(
