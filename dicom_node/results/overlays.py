@@ -86,8 +86,10 @@ def suspicion_by_slice(maps: Mapping[str, SuspicionMap], findings: Iterable[Find
             continue
         slices = _slices_of(found, mask)
         inside = (slices >= 0) & (slices < len(curve))
-        np.maximum.at(curve, slices[inside], finding.probability / peak * found.values.reshape(-1)[inside])
-    return tuple(round(float(value), 4) for value in _without_gaps(curve))
+        own = np.zeros_like(curve)
+        np.maximum.at(own, slices[inside], finding.probability / peak * found.values.reshape(-1)[inside])
+        curve = np.maximum(curve, _without_gaps(own))
+    return tuple(round(float(value), 4) for value in curve)
 
 
 def _slices_of(found: SuspicionMap, mask: Mask) -> NDArray[np.int64]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,11 @@ PAINTED = """() => new Promise(done => new PerformanceObserver(list => {
     const images = list.getEntries().filter(entry => entry.element?.tagName === 'IMG');
     if (images.length) done(images.map(entry => entry.startTime));
 }).observe({type: 'largest-contentful-paint', buffered: true}))"""
-# For each point of the canvas (CSS px): the place it shows, LPS mm; null outside the picture.
+# Drawn and read in one step: a browser may clear what it has shown.
+DRAWN = "canvas => { canvas.viewer.drawScene(); return canvas.toDataURL(); }"
+# For each point of the canvas, in its own pixels: the place it shows, LPS mm; null outside the picture.
 PLACES = """(canvas, points) => points.map(([x, y]) => {
-    const scale = canvas.viewer.uiData.dpr ?? 1;
-    const frac = canvas.viewer.canvasPos2frac([x * scale, y * scale]);
+    const frac = canvas.viewer.canvasPos2frac([x, y]);
     if (frac[0] < 0) return null;
     const mm = canvas.viewer.frac2mm(frac);
     return [-mm[0], -mm[1], mm[2]];
@@ -274,23 +276,10 @@ def _ready(page: Page) -> None:
 
 
 def _pixels(page: Page) -> NDArray[np.float64]:
-    """The canvas as it is shown, once two looks at it are the same."""
-    return _settled(lambda: _look(page))
-
-
-def _look(page: Page) -> NDArray[np.float64]:
-    png = page.locator("#slices").screenshot(timeout=TIMEOUT_MS)
+    """The canvas as it is drawn, [row, column, colour]."""
+    said = page.locator("#slices").evaluate(DRAWN)
+    png = base64.b64decode(said.partition(",")[2])
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(float)
-
-
-def _settled(look: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
-    before = look()
-    for _ in range(20):
-        after = look()
-        if np.array_equal(before, after):
-            return after
-        before = after
-    pytest.fail("the picture does not come to rest")
 
 
 def _keep(page: Page, name: str) -> None:
