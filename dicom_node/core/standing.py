@@ -122,5 +122,9 @@ def _plain(text: str) -> str:
 def _verdict(job: AnalysisJob | None) -> tuple[bool | None, float | None]:
     if job is None or not job.result_json:
         return None, None
-    overall = json.loads(job.result_json).get("patient_overall") or {}
+    try:
+        result = json.loads(job.result_json)
+    except ValueError:  # a damaged row keeps neither the worklist nor the node's start from working
+        return None, None
+    overall = (result.get("patient_overall") if isinstance(result, dict) else None) or {}
     return overall.get("fracture"), overall.get("probability")

@@ -121,6 +121,7 @@ def test_a_peer_added_beside_the_running_node_is_let_in_without_a_restart(node: 
 
 def test_a_broken_hand_edit_leaves_the_peers_and_shows_its_line(node: NodeProcess) -> None:
     good = node.config.read_text()
+    assert node.token, "made while the file can be read"
     node.config.write_text(good.replace('"SCANNER"', '"SCANNER_OF_THE_EMERGENCY_ROOM"'))
     answer = node.json("/api/v1/peers")
     node.config.write_text(good)

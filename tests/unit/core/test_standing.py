@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.standing import WorklistFilter, search_text, standing_of, time_rank
-from dicom_node.core.study import PatientSummary
+from dicom_node.core.study import PatientSummary, StudyState
 from dicom_node.core.worklist import WorklistState
 from tests.contract.rows import at, intake
 
@@ -21,6 +22,22 @@ def test_a_study_without_a_job_has_no_verdict():
     standing = standing_of(intake(), (), ())
     assert (standing.state, standing.is_positive, standing.probability) == (WorklistState.RECEIVING, None, None)
     assert standing.place[:2] == (1, 0)
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", "7", '{"patient_overall": null}'])
+def test_a_result_that_cannot_be_read_has_no_verdict_and_breaks_nothing(text: str) -> None:
+    study = replace(intake(), state=StudyState.CLOSED, revision=1)
+    job = AnalysisJob(
+        id=1,
+        study_instance_uid=study.study_instance_uid,
+        revision=1,
+        state=JobState.DONE,
+        attempt=1,
+        created_at=at(1),
+        result_json=text,
+    )
+    standing = standing_of(study, (job,), ())
+    assert (standing.is_positive, standing.probability) == (None, None)
 
 
 def test_the_text_that_is_searched_is_bounded_whatever_a_header_holds():
