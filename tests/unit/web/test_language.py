@@ -28,7 +28,19 @@ FOLDER = Path(web_package.__path__[0])
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 TRANSLATED = [each for each in LANGUAGES if each != SOURCE_LANGUAGE]
 # Their words are still in English alone.
-NOT_YET = {"study.html", "worklist.html", "rows.html", "peers.html"}
+NOT_YET = {
+    "study.html",
+    "study_viewer.html",
+    "peers.html",
+    "peers_confirm.html",
+    "peers_conflict.html",
+    "peers_form.html",
+    "peers_history.html",
+    "peers_parts.html",
+    "peers_peer.html",
+    "peers_refused.html",
+    "peers_review.html",
+}
 # Said alike everywhere.
 NAMES = {"cspine-node", "PSI"}
 _CALL = re.compile(r'\b_\("((?:[^"\\]|\\.)*)"')
@@ -152,6 +164,8 @@ def test_every_page_is_made_in_every_language(node: Node, name: str) -> None:
     browser = web(node, Role.ADMIN)
     browser.cookies.set(language.COOKIE, name)
     for path in (
+        "/",
+        "/?q=nobody",
         "/deliveries",
         "/quarantine",
         "/quality",
@@ -205,3 +219,14 @@ def test_markup_inside_a_sentence_stays_and_everything_else_is_escaped() -> None
     assert shown == "there is an account <b>x</b> already"
     both = language.say("by {name}", name=language.code("<script>"))
     assert both == 'by <code translate="no">&lt;script&gt;</code>'
+
+
+def test_the_worklist_says_where_a_study_stands_in_the_language_of_who_looks(node: Node) -> None:
+    node.receive_study()
+    browser = web(node, Role.VIEWER)
+    browser.cookies.set(language.COOKIE, "de")
+    page = browser.get("/").text
+    assert "wird empfangen" in page
+    assert 'data-label="Letztes Bild"' in page
+    assert "instances so far" not in page
+    assert "Keine Untersuchung passt dazu." in browser.get("/?q=nobody&part=rows").text
