@@ -14,7 +14,7 @@ from dicom_node.core.account import Action, may
 from dicom_node.web import language
 from dicom_node.web.auth.browser import csrf_token
 from dicom_node.web.auth.gate import principal_of
-from dicom_node.web.shown import person
+from dicom_node.web.shown import person, picture_title
 
 if TYPE_CHECKING:
     from dicom_node.web.app import WebSources
@@ -32,6 +32,7 @@ _environment.filters |= {
     "ago": language.ago,
     "span": language.span,
     "person": person,
+    "picture_title": picture_title,
     "said": language.said,
     "word": language.word,
     "levels": language.levels,

@@ -17,7 +17,16 @@ from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.study import StudyIntake, StudyState
 from dicom_node.core.worklist import WorklistStatus
-from dicom_node.web.language import number, say
+from dicom_node.web.language import number, said, say, word
+
+_OVERVIEWS = {"sagittal": N_("The neck from the side"), "coronal": N_("The neck from the front")}
+_STAGES = {
+    "read": N_("reading"),
+    "localise": N_("finding the levels"),
+    "classify": N_("looking for fractures"),
+    "encode": N_("writing the results"),
+    "total": N_("in all"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +141,9 @@ def shown_study(detail: StudyDetail) -> ShownStudy:
         quality=tuple(result.get("quality", ())),
         bundle=f"{bundle['name']} {bundle['version']} ({bundle['sha256'][:12]})" if bundle.get("name") else "",
         device=str(result.get("device", "")),
-        timings=tuple((stage, float(seconds)) for stage, seconds in result.get("timings_s", {}).items()),
+        timings=tuple(
+            (say(_STAGES.get(stage, stage)), float(seconds)) for stage, seconds in result.get("timings_s", {}).items()
+        ),
         series=_series(detail, result.get("series") or {}),
         jobs=detail.jobs,
         deliveries=tuple(_delivery(delivery, detail) for delivery in detail.deliveries),
@@ -159,6 +170,16 @@ def leftovers_of(job_folder: Path) -> Leftovers:
         # The overview of the whole spine comes before the key slices.
         pictures.sort(key=lambda path: (not path.stem.startswith("sagittal"), path.name))
     return Leftovers(pictures=tuple(pictures), report=reports[-1] if reports else None)
+
+
+def picture_title(stem: str) -> str:
+    """What a picture of the analysis shows, by the name of its file; an unknown one as it is called."""
+    if stem in _OVERVIEWS:
+        return say(_OVERVIEWS[stem])
+    level, _, side = stem.removeprefix("key_").partition("_")
+    if not stem.startswith("key_") or side not in ("", "sagittal"):
+        return stem.replace("_", " ").replace("-", " ")
+    return say("{level}: key slice, sagittal", level=level) if side else say("{level}: key slice", level=level)
 
 
 def person(name: str) -> str:
@@ -229,7 +250,7 @@ def _series(detail: StudyDetail, selection: dict[str, Any]) -> tuple[ShownSeries
         entry = rejected.get(uid)
         if entry is None:
             return "–"
-        return say("left out ({rule}): {detail}", rule=entry["rule"].replace("_", " "), detail=entry["detail"])
+        return say("left out ({rule}): {detail}", rule=word(entry["rule"]), detail=said(entry["detail"]))
 
     shown = [
         ShownSeries(

@@ -21,6 +21,7 @@ from dicom_node.core.languages import LANGUAGES, SOURCE_LANGUAGE
 from dicom_node.web import language
 from dicom_node.web.auth.browser import csrf_token
 from dicom_node.web.sentences import SENTENCES
+from dicom_node.web.shown import picture_title
 from tests.unit.app.node import T0, Node
 from tests.unit.web.builders import web
 
@@ -28,7 +29,17 @@ FOLDER = Path(web_package.__path__[0])
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 TRANSLATED = [each for each in LANGUAGES if each != SOURCE_LANGUAGE]
 # Their words are still in English alone.
-NOT_YET = {"study.html", "worklist.html", "rows.html", "peers.html"}
+NOT_YET = {
+    "peers.html",
+    "peers_confirm.html",
+    "peers_conflict.html",
+    "peers_form.html",
+    "peers_history.html",
+    "peers_parts.html",
+    "peers_peer.html",
+    "peers_refused.html",
+    "peers_review.html",
+}
 # Said alike everywhere.
 NAMES = {"cspine-node", "PSI"}
 _CALL = re.compile(r'\b_\("((?:[^"\\]|\\.)*)"')
@@ -152,6 +163,9 @@ def test_every_page_is_made_in_every_language(node: Node, name: str) -> None:
     browser = web(node, Role.ADMIN)
     browser.cookies.set(language.COOKIE, name)
     for path in (
+        "/",
+        "/?q=nobody",
+        "/studies/1.2.3",
         "/deliveries",
         "/quarantine",
         "/quality",
@@ -205,3 +219,33 @@ def test_markup_inside_a_sentence_stays_and_everything_else_is_escaped() -> None
     assert shown == "there is an account <b>x</b> already"
     both = language.say("by {name}", name=language.code("<script>"))
     assert both == 'by <code translate="no">&lt;script&gt;</code>'
+
+
+def test_the_worklist_says_where_a_study_stands_in_the_language_of_who_looks(node: Node) -> None:
+    node.receive_study()
+    browser = web(node, Role.VIEWER)
+    browser.cookies.set(language.COOKIE, "de")
+    page = browser.get("/").text
+    assert "wird empfangen" in page
+    assert 'data-label="Letztes Bild"' in page
+    assert "instances so far" not in page
+    assert "Keine Untersuchung passt dazu." in browser.get("/?q=nobody&part=rows").text
+
+
+def test_the_study_page_tells_its_history_in_the_language_of_who_looks(node: Node) -> None:
+    node.receive_study()
+    node.settle(turns=3)
+    browser = web(node, Role.VIEWER)
+    browser.cookies.set(language.COOKIE, "fr")
+    page = browser.get("/studies/1.2.3").text
+    assert "délai sans image écoulé: en réception → clos" in page
+    assert re.search(
+        r"aucune image pendant \d+ s après la dernière de \d+ instances et aucune association ouverte", page
+    )
+    assert "quiet elapsed" not in page
+    assert "RECEIVING" not in page
+
+
+def test_pictures_are_called_after_what_they_show() -> None:
+    titles = [picture_title(stem) for stem in ("sagittal", "key_C2", "key_C2_sagittal", "drawn-by_hand")]
+    assert titles == ["The neck from the side", "C2: key slice", "C2: key slice, sagittal", "drawn by hand"]

@@ -13,6 +13,7 @@ from dicom_node.core.errors import PeerUnreachable
 from dicom_node.core.finding import ResultKind
 from dicom_node.core.notice import Notice
 from dicom_node.core.study import PatientSummary
+from dicom_node.web.language import word
 from tests.unit.app.node import Node, analysed, incoming, not_applicable, pacs
 from tests.unit.web.builders import leave_pictures, web
 
@@ -117,7 +118,7 @@ def test_the_study_page_shows_each_delivery_and_its_failure(node: Node) -> None:
     node.close_now()
     node.turn()
     page = web(node).get("/studies/1.2.3").text
-    assert node.deliveries()[0].state.value in page
+    assert word(node.deliveries()[0].state) in page
     assert "pacs is away" in page
 
 
