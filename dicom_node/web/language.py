@@ -44,6 +44,8 @@ _SPANS = (
     (0, N_("{count} s")),
 )
 _MOST_WISHES = 20
+# Inside a sentence these are somebody's names: a peer that is called `viewer` stays that.
+_NAMES_INSIDE = frozenset({"actor", "known", "name", "other", "peer", "peers", "place", "study", "version"})
 
 _spoken: ContextVar[str] = ContextVar("spoken", default=SOURCE_LANGUAGE)
 
@@ -82,7 +84,8 @@ def said(text: str) -> str:
     for message, form in _forms():
         found = form.fullmatch(text)
         if found:
-            return say(message, **{name: said(value) for name, value in found.groupdict().items()})
+            parts = found.groupdict().items()
+            return say(message, **{name: value if name in _NAMES_INSIDE else said(value) for name, value in parts})
     return say(WORDS[text]) if text in WORDS else text
 
 
@@ -119,6 +122,14 @@ def size(count: float) -> str:
 def when(moment: datetime | None) -> str:
     """UTC to the second; a dash for None."""
     return moment.strftime(_MOMENTS[spoken()]) if moment else "–"
+
+
+def written_when(text: str) -> str:
+    """A moment that was written by ISO 8601, in UTC, as `when` shows it; what is none, as it is written."""
+    try:
+        return when(datetime.fromisoformat(text))
+    except ValueError:
+        return text
 
 
 def day(moment: datetime | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from dicom_node.app.manage_peers import EditRefused, PeerField, Value
 from dicom_node.app.peer_words import same
 from dicom_node.core.account import Role
+from dicom_node.web.language import say
 
 _LABELS = {
     "name": "Name",
@@ -117,7 +118,7 @@ def _shown(field: PeerField, value: Value, error: str) -> ShownField:
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return say("yes") if value else say("no")
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 

@@ -28,6 +28,7 @@ _environment = Environment(
 )
 _environment.filters |= {
     "when": language.when,
+    "written_when": language.written_when,
     "day": language.day,
     "ago": language.ago,
     "span": language.span,

@@ -8,6 +8,7 @@ shown as it was said, so a form that is forgotten costs a reader a translation a
 from __future__ import annotations
 
 from dicom_node.catalogues import N_
+from dicom_node.web.peer_sentences import PEER_SENTENCES
 
 WORDS = {
     # where a study stands
@@ -200,4 +201,5 @@ SENTENCES = (
     N_("{level} was called, so it was not missed"),
     N_("{level} is no level of C1 to C7"),
     N_("a note has at most {most} characters, this one has {count}"),
+    *PEER_SENTENCES,
 )

@@ -15,37 +15,28 @@ import pytest
 from fastapi.testclient import TestClient
 from markupsafe import Markup
 
+from config.peer_fields import peer_fields
 from dicom_node import web as web_package
 from dicom_node.core.account import Role
 from dicom_node.core.languages import LANGUAGES, SOURCE_LANGUAGE
 from dicom_node.web import language
 from dicom_node.web.auth.browser import csrf_token
+from dicom_node.web.peer_forms import label_of
 from dicom_node.web.sentences import SENTENCES
 from dicom_node.web.shown import picture_title
 from tests.unit.app.node import T0, Node
 from tests.unit.web.builders import web
+from tests.unit.web.peer_file import PeerFile
 
 FOLDER = Path(web_package.__path__[0])
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 TRANSLATED = [each for each in LANGUAGES if each != SOURCE_LANGUAGE]
-# Their words are still in English alone.
-NOT_YET = {
-    "peers.html",
-    "peers_confirm.html",
-    "peers_conflict.html",
-    "peers_form.html",
-    "peers_history.html",
-    "peers_parts.html",
-    "peers_peer.html",
-    "peers_refused.html",
-    "peers_review.html",
-}
 # Said alike everywhere.
-NAMES = {"cspine-node", "PSI"}
+NAMES = {"cspine-node", "PSI", "TLS"}
 _CALL = re.compile(r'\b_\("((?:[^"\\]|\\.)*)"')
 _NAV = re.compile(r"\{% block nav %\}\w+\{% endblock %\}")  # which page it is, never shown
 _JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
-_SAID = re.compile(r'\s(?:aria-label|title|alt|placeholder)="([^"]*)"')
+_SAID = re.compile(r'\s(?:aria-label|title|alt|placeholder|data-busy)="([^"]*)"')
 
 
 @pytest.fixture
@@ -90,9 +81,7 @@ def test_a_translation_holds_the_same_values_and_ends_as_its_sentence_does(name:
         assert entry.msgstr.endswith(".") == entry.msgid.endswith("."), entry.msgid
 
 
-@pytest.mark.parametrize(
-    "template", [page for page in TEMPLATES if page.name not in NOT_YET], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda page: page.name)
 def test_a_template_has_no_word_that_is_in_no_catalogue(template: Path) -> None:
     text = _JINJA.sub(" ", _NAV.sub("", template.read_text(encoding="utf-8")))
     spoken = [*_SAID.findall(text), *re.sub(r"<[^>]*>", "\n", text).split("\n")]
@@ -166,6 +155,7 @@ def test_every_page_is_made_in_every_language(node: Node, name: str) -> None:
         "/",
         "/?q=nobody",
         "/studies/1.2.3",
+        "/peers",
         "/deliveries",
         "/quarantine",
         "/quality",
@@ -197,10 +187,10 @@ def test_moments_numbers_and_spans_are_written_as_in_the_language() -> None:
 
 
 def test_what_another_part_says_is_known_by_its_form_with_what_stands_inside() -> None:
-    english = "to pacs: attempt 7 failed, still trying: refused"
+    english = "to pacs: attempt 7 failed, still trying: something new"
     assert language.said(english) == english
     language.speak("de")
-    assert language.said(english) == "an pacs: Versuch 7 gescheitert, es wird weiter versucht: refused"
+    assert language.said(english) == "an pacs: Versuch 7 gescheitert, es wird weiter versucht: something new"
     assert language.said("viewer") == "Ansicht"
     assert language.said("something new") == "something new"
     assert language.said("waits for pacs, which could not be reached: (.*)+$ {x}").startswith("wartet auf pacs")
@@ -249,3 +239,30 @@ def test_the_study_page_tells_its_history_in_the_language_of_who_looks(node: Nod
 def test_pictures_are_called_after_what_they_show() -> None:
     titles = [picture_title(stem) for stem in ("sagittal", "key_C2", "key_C2_sagittal", "drawn-by_hand")]
     assert titles == ["The neck from the side", "C2: key slice", "C2: key slice, sagittal", "drawn by hand"]
+
+
+def test_every_key_of_a_peer_has_its_label_and_its_meaning_in_the_catalogues() -> None:
+    said = {text for field in peer_fields() for text in (field.group, label_of(field.name), field.meaning)}
+    assert said - set(SENTENCES) == set()
+
+
+def test_the_form_of_a_peer_and_its_errors_are_in_the_language_of_who_looks(tmp_path: Path) -> None:
+    admin = PeerFile(tmp_path).browser()
+    admin.client.cookies.set(language.COOKIE, "de")
+    page = admin.client.get("/peers/edit?name=pacs").text
+    assert "Was sie bekommt" in page
+    assert "Ihr TCP-Port für C-ECHO und C-STORE." in page
+    assert "Who it is" not in page
+    assert "keine Gegenstelle heißt" in admin.client.get("/peers/edit?name=nobody").text
+
+
+def test_a_peer_keeps_its_name_also_where_the_name_is_a_word_of_ours() -> None:
+    language.speak("de")
+    assert language.said("stored at viewer") == "gespeichert bei viewer"
+    assert language.said("failed: removed (FAILED at 10.0.0.1:104)") == "failed: entfernt (FAILED at 10.0.0.1:104)"
+
+
+def test_a_moment_that_was_written_down_is_shown_as_any_other() -> None:
+    language.speak("de")
+    assert language.written_when("2026-03-01T12:00:00+00:00") == "01.03.2026 12:00:00 UTC"
+    assert language.written_when("yesterday") == "yesterday"
