@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from string import Formatter
 
@@ -81,6 +81,12 @@ def said(text: str) -> str:
     """What another part of the node said in English, where its form is known; else as it is."""
     if spoken() == SOURCE_LANGUAGE or not text:
         return text
+    return _said_in(spoken(), text)
+
+
+@lru_cache(maxsize=1024)
+def _said_in(language: str, text: str) -> str:
+    """`said` in the language of this request, kept: a page of the worklist has the same few reasons again and again."""
     for message, form in _forms():
         found = form.fullmatch(text)
         if found:
