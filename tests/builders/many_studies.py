@@ -23,6 +23,8 @@ ONE_IN = 12  # has a suspected fracture
 FIRST_ID = 1_000  # of jobs and deliveries; a test's own come before
 _AT_ONCE = 5_000
 
+BUNDLE = {"name": "cspine-test", "version": "1.0", "sha256": "ab" * 32}
+
 
 def uid_of(number: int) -> str:
     """The Study Instance UID of the study of this number."""
@@ -109,7 +111,9 @@ def _job(number: int, at: datetime) -> dict[str, Any]:
         "failure": "",
         "finished_at": at + timedelta(seconds=50),
         "reason": "",
-        "result_json": json.dumps({"outcome": "analysed", "patient_overall": overall, "levels": levels}),
+        "result_json": json.dumps(
+            {"outcome": "analysed", "bundle": BUNDLE, "patient_overall": overall, "levels": levels}
+        ),
         "is_told": False,
     }
 

@@ -162,8 +162,10 @@ def test_verification_is_not_accepted_but_the_objects_are(pacs: StandInPacs) -> 
     assert any(entry.is_taken for entry in test.classes)
 
 
-def test_the_port_is_not_the_one_for_tls(pacs: StandInPacs) -> None:
-    assert trouble(tried(pacs.port, tls=PeerTls(certificate_sha256="0" * 64))) is Trouble.TLS
+def test_the_port_is_not_the_one_for_tls() -> None:
+    abort = bytes.fromhex("07 00 00000004 00 00 02 01")  # what a plain DICOM port says to a TLS hello (PS3.8 9.3.8)
+    with listening(abort) as port:
+        assert trouble(tried(port, tls=PeerTls(certificate_sha256="0" * 64))) is Trouble.TLS
 
 
 def test_our_own_passcode_cannot_be_read(pacs: StandInPacs) -> None:
