@@ -45,7 +45,7 @@ def test_the_contract_s_commands_are_all_there() -> None:
     wanted = (
         "serve analyse phantom check echo send demo doctor migrate conformance train evaluate submission"
         " peers:list peers:add peers:edit peers:remove peers:test peers:history peers:rollback"
-        " studies:list studies:show studies:close studies:retry"
+        " studies:list studies:show studies:close studies:retry studies:records"
         " deliveries:list deliveries:show deliveries:retry bundle:inspect"
         " prepare metadata export-images"
     )
