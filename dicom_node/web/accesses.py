@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from dicom_node.app.audit_events import accessed, judged, queried, security_changed
-from dicom_node.core.study import StudyIntake
+from dicom_node.app.audit_events import accessed, decided, judged, queried, security_changed
+from dicom_node.core.quarantine import QuarantinedFile
+from dicom_node.core.study import PatientSummary, StudyIntake
 from dicom_node.web.auth.gate import address_of, principal_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,22 @@ def note_verdict(request: Request, study: StudyIntake) -> None:
             address=address_of(request),
             study_instance_uid=study.study_instance_uid,
             patient=study.patient,
+            at=sources.clock.now(),
+        )
+    )
+
+
+def note_decision(request: Request, entry: QuarantinedFile) -> None:
+    """Somebody took a file in that was set aside, or removed it."""
+    sources = _sources(request)
+    with sources.unit_of_work() as uow:
+        study = uow.studies.get(entry.study_instance_uid) if entry.study_instance_uid else None
+    sources.audit.record(
+        decided(
+            user_id=_name(request),
+            address=address_of(request),
+            entry=entry,
+            patient=study.patient if study else PatientSummary(),
             at=sources.clock.now(),
         )
     )
