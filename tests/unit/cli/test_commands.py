@@ -259,7 +259,8 @@ def test_a_limit_counts_the_studies_of_the_status_that_is_asked_for(config: Path
 @pytest.mark.parametrize(
     "arguments",
     [["studies", "show", "1.2.3"], ["studies", "close", "1.2.3"], ["studies", "retry", "1.2.3"],
-     ["studies", "cancel", "1.2.3"], ["studies", "analyse-again", "1.2.3"], ["deliveries", "retry", "7"], ["deliveries", "show", "7"]],
+     ["studies", "cancel", "1.2.3"], ["studies", "analyse-again", "1.2.3"],
+     ["deliveries", "retry", "7"], ["deliveries", "show", "7"]],
 )  # fmt: skip
 def test_what_the_node_does_not_know_is_status_1_and_one_line(config: Path, arguments: list[str]) -> None:
     ran = cspine_node(*arguments, "--config", config)
