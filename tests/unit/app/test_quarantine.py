@@ -10,39 +10,13 @@ import pytest
 from dicom_node.app.found_instance import FoundInstance
 from dicom_node.app.operator_actions import ActionRefused
 from dicom_node.app.quarantine import UnknownQuarantine
-from dicom_node.app.receive_instance import IncomingInstance, InstanceHeader
-from dicom_node.core.errors import RejectedInput, StorageUnavailable
+from dicom_node.app.receive_instance import InstanceHeader
+from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.identifiers import study_key
-from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason, QuarantineState
+from dicom_node.core.quarantine import QuarantineReason, QuarantineState
 from dicom_node.core.study import StudyState
-from tests.unit.app.node import CT, EXPLICIT, STUDY, Node, incoming
-
-OTHER = b"other pixels"
-
-
-def entries(node: Node) -> tuple[QuarantinedFile, ...]:
-    with node.database.reading() as uow:
-        return uow.quarantine.list()
-
-
-def set_aside(node: Node, instance: IncomingInstance, *, readable: bool = True, **header: str) -> QuarantinedFile:
-    """What became of an instance that is refused; `header` is what the file turns out to say."""
-    with pytest.raises(RejectedInput):
-        node.receive(instance)
-    entry = entries(node)[0]
-    known = instance.header or InstanceHeader(
-        study_instance_uid=STUDY, series_instance_uid=f"{STUDY}.1", sop_instance_uid=instance.sop_instance_uid
-    )
-    if readable:
-        node.found[node.files.absolute(entry.file)] = FoundInstance(
-            header=replace(known, **header),
-            transfer_syntax_uid=EXPLICIT,
-            digest=entry.digest,
-            size_bytes=entry.size_bytes,
-            sop_class_uid=CT,
-            calling_aet="SCANNER",
-        )
-    return entry
+from tests.unit.app.node import EXPLICIT, STUDY, Node, incoming
+from tests.unit.app.quarantined import OTHER, entries, set_aside
 
 
 def test_a_released_conflict_takes_the_place_of_what_was_held_in_a_new_revision(node: Node) -> None:

@@ -17,7 +17,7 @@ from dicom_node.ports import UnitOfWork
 from dicom_node.web import language
 from dicom_node.web.auth.browser import csrf_token
 from tests.unit.app.node import STUDY, Node, incoming, silenced
-from tests.unit.app.test_quarantine import OTHER, entries, set_aside
+from tests.unit.app.quarantined import OTHER, entries, set_aside
 from tests.unit.web.builders import accounts, app, web
 
 
