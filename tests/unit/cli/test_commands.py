@@ -14,6 +14,7 @@ from config.editing import list_peers
 from config.load import load_settings
 from dicom_node.bootstrap.store import open_store
 from dicom_node.cli.main import app
+from dicom_node.cli.output import program
 from dicom_node.core.finding import ResultKind
 from storage.schema import HEAD
 from tests.builders.commands import cspine_node
@@ -233,6 +234,21 @@ def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(config: 
     healthy = {"schema": HEAD, "studies": 0, "instances": 0, "complaints": []}
     assert cspine_node("doctor", "--json", *where).json == healthy
     assert cspine_node("migrate", *where).status == 0
+
+
+def test_a_command_that_is_to_be_called_again_is_named_so_that_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "cspine-node"
+    here.write_text("#!/bin/sh\n")
+    here.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(here)])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program() == str(here)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "cspine-node"
+    monkeypatch.setattr(sys, "argv", ["/site/dicom_node/__main__.py"])
+    assert program() == f"{sys.executable} -m dicom_node"
 
 
 def test_a_limit_counts_the_studies_of_the_status_that_is_asked_for(config: Path, tmp_path: Path) -> None:
