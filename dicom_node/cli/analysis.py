@@ -193,8 +193,8 @@ def _show_demo(outcome: DemoResult) -> None:
     say(f"pictures {', '.join(str(picture) for picture in outcome.pictures)}")
     say(f"to see it on the pages: {program()} serve --config {outcome.configuration}")
     say(f"  prints where they are; log in as {outcome.account} with the password {outcome.password}")
-    say("to send it to a PACS of your own: add the PACS on the page Peers, with Receives results;")
-    say("  then open the study and choose: Analyse it again")
+    say("to send it to a PACS of your own: on the page Peers remove pacs, the stand-in, which is gone, and add yours")
+    say("  with Receives results; then open the study and choose: Analyse it again")
     say("The weights are trained on synthetic CT only: these findings say nothing about patients.")
 
 
