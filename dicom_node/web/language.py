@@ -45,6 +45,8 @@ _SPANS = (
     (0, N_("{count} s")),
 )
 _MOST_WISHES = 20
+_LONGEST_SENTENCE = 2000
+_DEEPEST = 8  # sentences inside sentences
 _HAS_WORDS = re.compile(r"[^\W\d_]{3}")  # a number, a UID or a status is the same in every language
 # Inside a sentence these are somebody's names: a peer that is called `viewer` stays that.
 _NAMES_INSIDE = frozenset(
@@ -90,17 +92,18 @@ def said(text: str) -> str:
     """What another part of the node said in English, where its form is known; else as it is."""
     if spoken() == SOURCE_LANGUAGE or not text:
         return text
-    return _said_in(spoken(), text)
+    return _said_in(spoken(), text, _DEEPEST)
 
 
 @lru_cache(maxsize=1024)
-def _said_in(language: str, text: str) -> str:
+def _said_in(language: str, text: str, depth: int) -> str:
     """`said` in the language of this request, kept: a page of the worklist has the same few reasons again and again."""
-    known = _known(text)
+    known = _known(text) if depth else None
     if known is None:
         return say(WORDS[text]) if text in WORDS else text
     message, parts = known
-    return say(message, **{name: value if name in _NAMES_INSIDE else said(value) for name, value in parts.items()})
+    values = {name: value if name in _NAMES_INSIDE else _said_in(language, value, depth - 1) for name, value in parts}
+    return say(message, **values)
 
 
 def told(text: str) -> Markup:
@@ -108,15 +111,17 @@ def told(text: str) -> Markup:
     out as English: what a peer said, and what the node says in a form that is not known."""
     if spoken() == SOURCE_LANGUAGE or not text:
         return escape(text)
-    return _told_in(spoken(), text)
+    return _told_in(spoken(), text, _DEEPEST)
 
 
 @lru_cache(maxsize=1024)
-def _told_in(language: str, text: str) -> Markup:
-    known = _known(text)
+def _told_in(language: str, text: str, depth: int) -> Markup:
+    known = _known(text) if depth else None
     if known is not None:
         message, parts = known
-        values = {name: value if name in _NAMES_INSIDE else told(value) for name, value in parts.items()}
+        values = {
+            name: value if name in _NAMES_INSIDE else _told_in(language, value, depth - 1) for name, value in parts
+        }
         return escape(say(message, **values))
     if text in WORDS:
         return escape(say(WORDS[text]))
@@ -124,15 +129,17 @@ def _told_in(language: str, text: str) -> Markup:
 
 
 @lru_cache(maxsize=1024)
-def _known(text: str) -> tuple[str, dict[str, str]] | None:
-    """The sentence whose form the text has, with what stands in its places."""
+def _known(text: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+    """The sentence whose form the text has, with what stands in its places. A long text is somebody else's."""
+    if len(text) > _LONGEST_SENTENCE:
+        return None
     kind, colon, failure = text.partition(": ")
     if colon and kind in KINDS:
-        return OF_A_KIND, {"trouble": KINDS[kind], "failure": failure}
+        return OF_A_KIND, (("trouble", KINDS[kind]), ("failure", failure))
     for message, form in _forms():
         found = form.fullmatch(text)
         if found:
-            return message, found.groupdict()
+            return message, tuple(found.groupdict().items())
     return None
 
 

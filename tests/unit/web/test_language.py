@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from string import Formatter
@@ -238,6 +238,13 @@ def test_a_failure_is_told_in_the_readers_language_and_what_a_receiver_said_is_m
     assert language.told(english) == escape(english)
     language.speak("de")
     assert language.told(english) == german
+
+
+@pytest.mark.parametrize("speak", [language.said, language.told])
+def test_sentences_inside_sentences_end_somewhere_and_a_long_text_is_nobodys_form(speak: Callable[[str], str]) -> None:
+    language.speak("de")
+    assert speak("x" + "; to a: x" * 200).count("an a") < 20
+    assert "an a" not in speak("x" + "; to a: x" * 300)
 
 
 def test_each_known_sentence_is_recognised_as_itself_and_not_as_another() -> None:

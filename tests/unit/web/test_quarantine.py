@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,19 @@ def test_where_the_disk_refuses_nothing_is_decided_and_it_is_said(node: Node, mo
     answer = script(node, Role.OPERATOR).post("/api/v1/quarantine/1/release")
     assert (answer.status_code, "Nothing was changed" in answer.json()["detail"]) == (503, True)
     assert states(node)[1] == "HELD"
+
+
+def test_a_decision_that_was_made_is_told_as_made_although_the_database_went_away_after_it(node: Node) -> None:
+    @contextlib.contextmanager
+    def away() -> Iterator[UnitOfWork]:
+        raise StorageUnavailable("the database does not answer")
+        yield
+
+    trail = Trail()
+    answer = post(web(node, Role.OPERATOR, audit=trail, unit_of_work=away), "/quarantine/1/discard")
+    assert answer.status_code == 303
+    assert [event.action for event in trail.events] == [Action.DELETE]
+    assert states(node)[1] == "DISCARDED"
 
 
 def test_the_api_lists_it_and_narrows_by_state(node: Node) -> None:
