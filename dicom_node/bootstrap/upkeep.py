@@ -30,7 +30,11 @@ def quarantine_limits(settings: Settings) -> QuarantineLimits:
 def quarantine_of(store: Store) -> Quarantine:
     """What an operator may do with files in quarantine."""
     return Quarantine(
-        uow_factory=store.unit_of_work, files=store.files, clock=store.clock, read_found=read_found_instance
+        uow_factory=store.unit_of_work,
+        reading=store.reading,
+        files=store.files,
+        clock=store.clock,
+        read_found=read_found_instance,
     )
 
 

@@ -30,17 +30,22 @@ Study = Annotated[str, typer.Argument(metavar="UID", help="The Study Instance UI
 @app.command("list")
 def list_(
     status: Annotated[
-        WorklistState | None, typer.Option(case_sensitive=False, help="Only studies that stand here.")
+        WorklistState | None,
+        typer.Option(case_sensitive=False, help="Only studies that stand here, in the order of the worklist page."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many, the latest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """The node worklist, the study that received an image last first."""
-    from dicom_node.app.queries import list_worklist
+    """The node's studies, the one that received an image last first."""
+    from dicom_node.app.queries import list_worklist, worklist_page
+    from dicom_node.core.standing import WorklistFilter
 
     with opened_store(config) as store, store.reading() as uow:
-        rows = [row for row in list_worklist(uow, limit=limit) if status is None or row.status.state is status]
+        if status is None:
+            rows = list_worklist(uow, limit=limit)
+        else:
+            rows = worklist_page(uow, WorklistFilter(state=status), limit=limit)
     if as_json:
         answer_json([row.as_json() for row in rows])
         return
@@ -99,6 +104,14 @@ def retry(uid: Study, config: ConfigFile = None, as_json: AsJson = False) -> Non
     ids = [delivery.id for delivery in deliveries]
     text = f"deliveries {', '.join(map(str, ids))} wait to be sent" if ids else f"job {job.id} is {job.state.value}"
     _report(as_json, text, job=job.id, deliveries=ids)
+
+
+@app.command("analyse-again")
+def analyse_again(uid: Study, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Analyse a study again that has a result, as a new revision; its receivers get the new result."""
+    with _actions(config) as actions:
+        job = actions.analyse_again(uid, actor=operator())
+    _report(as_json, f"revision {job.revision}; job {job.id} is {job.state.value}", job=job.id)
 
 
 @app.command()
