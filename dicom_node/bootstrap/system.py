@@ -67,14 +67,18 @@ def model_card(bundle: str) -> ModelCard:
     try:
         text = (folder / "manifest.json").read_bytes()
         manifest: dict[str, Any] = json.loads(text)
+        models: dict[str, Any] = json.loads((folder / "fractures" / "manifest.json").read_bytes())
+        points = models["operating_points"]
         return ModelCard(
             name=str(manifest["name"]),
             version=str(manifest["version"]),
             sha256=sha256(text).hexdigest(),
             created=str(manifest.get("created", "")),
-            trained_on=str(manifest["training_data"]["description"]),
-            thresholds=tuple((level, float(value)) for level, value in manifest["thresholds"].items()),
-            metrics=tuple(_leaves("", manifest.get("metrics", {}))),
+            trained_on=str(manifest["training_data"]),
+            thresholds=tuple(
+                (level, float(head[f"threshold_{points['rule']}"])) for level, head in points["heads"].items()
+            ),
+            metrics=tuple(_leaves("", _figures({"fractures": {}, **manifest.get("metrics", {})}))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return ModelCard(name=bundle, problem=f"its manifest cannot be read: {type(error).__name__}")
@@ -136,6 +140,17 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield key, ", ".join(str(inner) for inner in value)
     else:
         yield key, "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without tables and break-downs, which are for the model card."""
+    return {
+        key: _figures(value) if isinstance(value, dict) else value
+        for key, value in metrics.items()
+        if key != "made"
+        and "by_" not in key
+        and not (isinstance(value, list) and any(isinstance(inner, dict) for inner in value))
+    }
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
