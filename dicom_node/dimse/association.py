@@ -16,6 +16,7 @@ from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.dimse.contexts import PUSH_MODEL
+from dicom_node.dimse.handlers import data_set_of
 from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.tls import Secured
 from dicom_node.dimse.upper_layer import AWAITING_REQUEST, NodeDimse, NodeUpperLayer
@@ -38,8 +39,19 @@ class AssociationHost(Protocol):
     @property
     def receiving_memory(self) -> ReceivingMemory: ...
 
-    def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
-        """The status and the Error Comment to answer a C-STORE-RQ with. Never raises."""
+    def store(
+        self,
+        association: NodeAssociation,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        data_set: bytes | memoryview,
+        context: PresentationContext,
+    ) -> tuple[int, str]:
+        """The status and the Error Comment to answer a C-STORE-RQ with; the UIDs are the Affected ones of its command.
+
+        Never raises.
+        """
 
     def commitment(
         self, association: NodeAssociation, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext
@@ -61,6 +73,7 @@ class NodeAssociation(Association):
     """
 
     dul: NodeUpperLayer
+    dimse: NodeDimse
 
     def __init__(self, ae: ApplicationEntity, host: AssociationHost) -> None:
         self.something_came = threading.Event()
@@ -83,6 +96,10 @@ class NodeAssociation(Association):
     def address(self) -> str:
         """Where the connection comes from."""
         return self.requestor.address
+
+    def accepted_context(self, context_id: int) -> PresentationContext | None:
+        """The presentation context of that id; None where none was accepted."""
+        return self._accepted_cx.get(context_id)
 
     @property
     def ending(self) -> Ending:
@@ -121,6 +138,7 @@ class NodeAssociation(Association):
         try:
             self._serve(msg, context_id)
         finally:
+            self.dimse.settle()
             self.host.receiving_memory.give_back(self, self.address, _data_set_bytes(msg))
 
     def _serve(self, msg: Any, context_id: int) -> None:
@@ -143,7 +161,7 @@ class NodeAssociation(Association):
         return self._message_id
 
     def _serve_commitment(self, request: N_ACTION | N_EVENT_REPORT, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
+        context = self.accepted_context(context_id)
         if context is None or context.abstract_syntax != PUSH_MODEL or not request.is_valid_request:
             self.dul.note("invalid_message", f"{type(request).__name__}-RQ under presentation context {context_id}")
             self.abort()
@@ -151,7 +169,7 @@ class NodeAssociation(Association):
         self.host.commitment(self, request, context)
 
     def _serve_store(self, request: C_STORE, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
+        context = self.accepted_context(context_id)
         if context is None or request.MessageID is None:
             self.dul.note("invalid_message", f"C-STORE-RQ under presentation context {context_id}")
             self.abort()
@@ -160,7 +178,13 @@ class NodeAssociation(Association):
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
         response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        response.Status, comment = self.host.store(self, request, context)
+        response.Status, comment = self.host.store(
+            self,
+            sop_class_uid=str(request.AffectedSOPClassUID or ""),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
+            data_set=data_set_of(request),
+            context=context,
+        )
         if comment:
             response.ErrorComment = comment  # type: ignore[assignment]
         self.dimse.send_msg(response, context_id)

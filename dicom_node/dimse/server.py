@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pynetdicom import build_context, evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
+from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.core.identifiers import AETitle
@@ -23,7 +23,7 @@ from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.dimse.guests import RoomLimits
-from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained, data_set_of
+from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained
 from dicom_node.dimse.listener import Listener
 from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
 from dicom_node.dimse.receiving_memory import ReceivingMemory
@@ -213,12 +213,20 @@ class DicomServer:
     def connected(self, association: NodeAssociation) -> None:
         self._open.add_connection(association)
 
-    def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
+    def store(
+        self,
+        association: NodeAssociation,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        data_set: bytes | memoryview,
+        context: PresentationContext,
+    ) -> tuple[int, str]:
         return self._handler(
             StoreRequest(
-                sop_class_uid=str(request.AffectedSOPClassUID or ""),
-                sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
-                data_set=data_set_of(request),
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                data_set=data_set,
                 abstract_syntax=str(context.abstract_syntax),
                 transfer_syntax_uid=str(context.transfer_syntax[0]),
                 calling_aet=association.calling_aet,

@@ -1,0 +1,141 @@
+"""The connection's side of the hot path: reads what an established association sends, stores, answers.
+
+Runs in the reactor's thread, which owns the connection: what it answers cannot get between the bytes of anybody else,
+and an abort that the association's own thread wants is sent when the request under way is answered. `read` returns to
+the reactor whenever nothing of a PDU is here, so that what is to be sent is sent and the bell is heard; it waits for
+bytes only inside a PDU, which has a time to be whole.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom.pdu_primitives import P_DATA
+
+from dicom_node.dimse.command_set import StoreCommand
+from dicom_node.dimse.hot_path import Broken, Event, Fragments, Store, StoreStream, Unit, store_pdus
+from dicom_node.dimse.node_socket import CONNECTION_CLOSED
+
+if TYPE_CHECKING:
+    from dicom_node.dimse.association import NodeAssociation
+    from dicom_node.dimse.upper_layer import NodeUpperLayer
+
+
+class HotReader:
+    """Reads for `upper_layer` while its association is established (Sta6)."""
+
+    def __init__(self, association: NodeAssociation, upper_layer: NodeUpperLayer, *, longest_pdu: int) -> None:
+        self._association = association
+        self._upper_layer = upper_layer
+        self._stream = StoreStream(
+            longest_pdu=longest_pdu,
+            longest_instance=association.host.maximum_instance_bytes,
+            may_take=self._may_take,
+            take=self._take,
+            give_back=self._give_back,
+        )
+        self.is_serving = False
+        """Whether a request is being stored."""
+
+    def read(self, limit_s: float) -> None:
+        """One PDU at least, or the event for why there is none; each must be whole after `limit_s`."""
+        connection: Any = self._upper_layer.socket
+        stream, pdus = self._stream, -1
+        try:
+            while connection is not None:
+                if stream.pdus != pdus:
+                    pdus = stream.pdus
+                    until = time.monotonic() + limit_s
+                    self._upper_layer.is_alive_again()
+                got = connection.receive_before(stream.space(), until, limit_s)
+                if not got:
+                    break
+                if not all(self._attend(event) for event in stream.took(got)) or stream.is_between_pdus:
+                    return
+        except OSError as error:
+            self._upper_layer.note("stalled_pdu" if isinstance(error, TimeoutError) else "connection_lost", str(error))
+        finally:
+            if connection is not None:
+                connection.restore_timeout(self._upper_layer.network_timeout)
+        if not stream.is_between_pdus:
+            self._upper_layer.note("truncated_pdu", "the connection ended inside a PDU")
+        self._upper_layer.event_queue.put(CONNECTION_CLOSED)
+
+    def _attend(self, event: Event) -> bool:
+        """Whether to read on."""
+        match event:
+            case Store():
+                return self._serve(event)
+            case Fragments():
+                self._hand_on(event)
+                return self._upper_layer.event_queue.empty()
+            case Unit():
+                self._upper_layer.take_unit(event.pdu)
+                connection: Any = self._upper_layer.socket
+                if connection is not None:
+                    connection.put_back(self._stream.unread())
+                return False
+            case Broken():
+                self._upper_layer.break_off(event.rule, event.detail)
+                return False
+
+    def _serve(self, store: Store) -> bool:
+        """The request is answered, unless the association is to end: then its own thread is about to abort it."""
+        association = self._association
+        context = association.accepted_context(store.context_id)
+        try:
+            if association.must_end.is_set() or context is None:
+                return False
+            self.is_serving = True
+            status, comment = association.host.store(
+                association,
+                sop_class_uid=store.command.sop_class_uid,
+                sop_instance_uid=store.command.sop_instance_uid,
+                data_set=store.data_set,
+                context=context,
+            )
+        finally:
+            self.is_serving = False
+            count = len(store.data_set)
+            self._stream.done(store)
+            self._give_back(count)
+        self._upper_layer.is_alive_again()
+        return self._answer(store, status, comment)
+
+    def _answer(self, store: Store, status: int, comment: str) -> bool:
+        connection: Any = self._upper_layer.socket
+        longest = int(self._association.requestor.maximum_length or 0)
+        try:
+            connection.send_all(store_pdus(store, status, comment, longest))
+        except OSError as error:
+            self._upper_layer.note("connection_lost", str(error))
+            self._upper_layer.event_queue.put(CONNECTION_CLOSED)
+            return False
+        return True
+
+    def _hand_on(self, fragments: Fragments) -> None:
+        primitive = P_DATA()
+        values: Any = [list(value) for value in fragments.values]  # pynetdicom insists on lists
+        primitive.presentation_data_value_list = values
+        self._association.dimse.receive_primitive(primitive)
+
+    # What the stream asks.
+
+    def _may_take(self, context_id: int, command: StoreCommand) -> bool:
+        """Not where an answer of pynetdicom's is still to come: answers keep the order of their requests."""
+        association = self._association
+        return (
+            bool(association.association_id)
+            and association.accepted_context(context_id) is not None
+            and association.dimse.is_idle
+            and self._upper_layer.to_provider_queue.empty()
+        )
+
+    def _take(self, count: int) -> bool:
+        association = self._association
+        return association.host.receiving_memory.take(association, association.address, count)
+
+    def _give_back(self, count: int) -> None:
+        association = self._association
+        association.host.receiving_memory.give_back(association, association.address, count)
