@@ -132,6 +132,17 @@ class DatabaseSettings(Section):
     )
 
 
+class StorageSettings(Section):
+    """How received files are kept in data_dir."""
+
+    durability: Literal["fsync", "os"] = Field(
+        default="fsync",
+        description="What Success to a sender means: fsync, the image would survive a power cut; os, it would survive "
+        "the end of this process, and the operating system writes it in its own time. os is for disks behind a "
+        "battery, or a second copy; after a power cut `doctor --deep` finds what is lost.",
+    )
+
+
 class StudySettings(Section):
     """When a study counts as complete."""
 
@@ -290,6 +301,7 @@ class Settings(BaseModel):
 
     node: NodeSettings = NodeSettings()
     database: DatabaseSettings = DatabaseSettings()
+    storage: StorageSettings = StorageSettings()
     study: StudySettings = StudySettings()
     inference: InferenceSettings = InferenceSettings()
     analysis: AnalysisSettings = AnalysisSettings()

@@ -1,4 +1,4 @@
-"""Received bytes on disk, durable when `write` returns.
+"""Received bytes on disk, durable when `write` returns, as far as the `Disk` waits for that.
 
     incoming/<name>.part                          being written
     received/YYYY-MM-DD/<study key>/<name>.dcm    complete and durable; the day is that of arrival, UTC

@@ -7,8 +7,10 @@ association first repeats what we hold, and the study must stay open while it do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import reduce
 
 from dicom_node.app.moves import NODE, move_job, move_study, note
 from dicom_node.core.job import JobState
@@ -44,6 +46,26 @@ def index_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str = NODE
     uow.studies.add_instance(record)
     _carry(uow, record)
     return Indexed.NEW
+
+
+def index_new_instances(uow: UnitOfWork, records: Sequence[InstanceRecord]) -> None:
+    """Write the rows of instances none of which the node holds; a study's own row is written once or twice for all.
+
+    The caller commits. Raises StorageConflict where one is there after all: roll back and index each by itself.
+    """
+    of_study: dict[str, list[InstanceRecord]] = {}
+    for record in records:
+        of_study.setdefault(record.study_instance_uid, []).append(record)
+    for arrived in of_study.values():
+        _receive_into_study(uow, arrived[0], arrived[0].calling_aet)
+        for record in arrived:
+            uow.studies.add_instance(record)
+        if len(arrived) > 1:
+            latest = max(arrived, key=lambda record: record.received_at)
+            patient = reduce(_filled_up, (record.patient for record in arrived))
+            _receive_into_study(uow, replace(latest, patient=patient), latest.calling_aet)
+        for record in {record.association_id: record for record in arrived}.values():
+            _carry(uow, record)
 
 
 def replace_held_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str) -> None:

@@ -1,8 +1,8 @@
 """Take one SOP Instance from the network and answer for it.
 
-Success means that the instance would survive a power cut: the file is durable before its row, and the row is
-committed before the answer. Everything else is a RejectedInput with the DIMSE status for the sender, who then keeps
-its copy. The order is the architecture's: UIDs, free space, file, row, answer.
+Success means that the instance would survive a power cut: its file is durable before the answer. The row of an
+instance that is new follows behind the answer where an `IndexBehind` is given, and is committed before it otherwise.
+Everything else is a RejectedInput with the DIMSE status for the sender, who then keeps its copy.
 
 A file without a row (a kill between the two) is found by the sweep at start-up. A row without a file cannot be.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.app import counting
+from dicom_node.app.index_behind import IndexBehind
 from dicom_node.app.index_instance import Indexed, index_instance
 from dicom_node.app.set_aside import About, Kept, QuarantineLimits, SetAside, about_conflict
 from dicom_node.core.errors import RejectedInput, StorageConflict, StorageUnavailable
@@ -82,8 +83,12 @@ class ReceiveInstance:
         counters: Counters,
         min_free_bytes: int,
         quarantine: QuarantineLimits | None = None,
+        behind: IndexBehind | None = None,
     ) -> None:
         self._uow = uow_factory
+        self._behind = behind
+        if behind is not None:
+            behind.on_unexpected = self._settle_unexpected
         self._files = files
         self._clock = clock
         self._counters = counters
@@ -95,7 +100,7 @@ class ReceiveInstance:
         )
 
     def __call__(self, incoming: IncomingInstance) -> Indexed:
-        """Store the instance; on return it is durable and indexed, or was held already.
+        """Store the instance; on return it is durable and indexed, or about to be, or was held already.
 
         Raises RejectedInput with the status to answer; then the node has kept nothing, or has put the instance into
         quarantine: one that cannot be read, contradicts its command, or has other content than the one held.
@@ -165,11 +170,9 @@ class ReceiveInstance:
             )
 
     def _store(self, incoming: IncomingInstance, header: InstanceHeader) -> Indexed:
-        try:
-            stored = self._files.write(study_key(header.study_instance_uid), incoming.head, incoming.data_set)
-        except StorageUnavailable as error:
-            raise _out_of_resources("storage_unavailable", str(error)) from error
-        record = self._record(incoming, header, stored)
+        if self._behind is not None and self._behind.claim(header.sop_instance_uid, header.study_instance_uid):
+            return self._store_claimed(incoming, header, self._behind)
+        record = self._write(incoming, header)
         answered = False
         try:
             indexed = self._index(record)
@@ -178,8 +181,33 @@ class ReceiveInstance:
             raise _out_of_resources("storage_unavailable", str(error)) from error
         finally:
             if not answered:
-                self._discard_unless_indexed(stored.path)
+                self._discard_unless_indexed(record.file)
         return self._settle(record, indexed)
+
+    def _store_claimed(self, incoming: IncomingInstance, header: InstanceHeader, behind: IndexBehind) -> Indexed:
+        is_put = False
+        try:
+            record = self._write(incoming, header)
+            behind.put(record)
+            is_put = True
+        finally:
+            if not is_put:
+                behind.forget(header.sop_instance_uid)
+        return self._settle(record, Indexed.NEW)
+
+    def _settle_unexpected(self, record: InstanceRecord, indexed: Indexed) -> None:
+        """Another process took in the same UID between our look and our row; the sender has had its answer."""
+        try:
+            self._settle(record, indexed)
+        except RejectedInput as rejection:
+            log.warning("conflict_after_the_answer", sop_instance_uid=record.sop_instance_uid, why=str(rejection))
+
+    def _write(self, incoming: IncomingInstance, header: InstanceHeader) -> InstanceRecord:
+        try:
+            stored = self._files.write(study_key(header.study_instance_uid), incoming.head, incoming.data_set)
+        except StorageUnavailable as error:
+            raise _out_of_resources("storage_unavailable", str(error)) from error
+        return self._record(incoming, header, stored)
 
     def _record(self, incoming: IncomingInstance, header: InstanceHeader, stored: StoredFile) -> InstanceRecord:
         return InstanceRecord(

@@ -27,6 +27,7 @@ from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.audited import AuditedPeers, AuditedReceiver
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.commitment_duties import CommitmentDuties
+from dicom_node.app.index_behind import IndexBehind
 from dicom_node.app.receive_instance import ReceiveInstance
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
@@ -42,6 +43,7 @@ from dicom_node.bootstrap.delivering import (
     take_reports,
     terms_of,
 )
+from dicom_node.bootstrap.indexing import DRAIN_S, DutiesBehind, IndexingThread
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
@@ -159,10 +161,14 @@ class Node:
         requeue = self._requeue(store)
         duties = commitment_duties(settings, store, self._peers)
         store.database.empty_log()
-        self._why_broken = lambda: store.database.failure
+        behind = IndexBehind(uow_factory=store.unit_of_work, reading=store.reading)
+        indexing = IndexingThread(behind)
+        self._why_broken = lambda: store.database.failure or indexing.failure
         self._sweep(store, requeue).run()
+        indexing.start()
+        starting.callback(indexing.stop, STOP_TIMEOUT_S)
         scheduler, health = self._scheduler(store, requeue, duties)
-        self._server = self._receiver(store, duties)
+        self._server = self._receiver(store, duties, behind)
         self._listen(starting)
         scheduler.start()
         starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)
@@ -218,7 +224,7 @@ class Node:
             evidence_of=lambda job: last_stage(store.files.job_folder(job.id) / f"attempt-{job.attempt}"),
         )
 
-    def _receiver(self, store: Store, duties: CommitmentDuties) -> DicomServer:
+    def _receiver(self, store: Store, duties: CommitmentDuties, behind: IndexBehind) -> DicomServer:
         node = self._settings.node
         receiver = AuditedReceiver(
             receive=ReceiveInstance(
@@ -228,8 +234,11 @@ class Node:
                 counters=self._counters,
                 min_free_bytes=node.min_free_bytes,
                 quarantine=quarantine_limits(self._settings),
+                behind=behind,
             ),
-            associations=RecordAssociations(uow_factory=store.unit_of_work, clock=self._clock),
+            associations=RecordAssociations(
+                uow_factory=store.unit_of_work, clock=self._clock, before_close=lambda: behind.drain(DRAIN_S)
+            ),
             audit=self._audit,
             clock=self._clock,
             ae_title=node.ae_title,
@@ -242,7 +251,9 @@ class Node:
             receive=receiver.receive,
             associations=receiver,
             on_refused=receiver.refused,
-            commitment=CommitmentService(duties=duties, take_report=take_reports(self._settings, store, self._peers)),
+            commitment=CommitmentService(
+                duties=DutiesBehind(duties, behind), take_report=take_reports(self._settings, store, self._peers)
+            ),
             counters=self._counters,
             clock=self._clock,
             limits=ReceiverLimits(

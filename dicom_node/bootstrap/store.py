@@ -19,6 +19,7 @@ from dicom_node.core.peer import Peer, PeerTls, StowEndpoint, UserIdentity, obje
 from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.ports import Clock, UnitOfWorkFactory
 from storage.database import Database, open_database
+from storage.disk import Disk, UnsyncedDisk
 from storage.files import DiskFileStore
 
 
@@ -59,7 +60,9 @@ def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     data_dir = settings.node.data_dir
     return Store(
         database=open_database(settings.database.url, data_dir=data_dir),
-        files=DiskFileStore(data_dir, clock=clock),
+        files=DiskFileStore(
+            data_dir, clock=clock, disk=UnsyncedDisk() if settings.storage.durability == "os" else Disk()
+        ),
         clock=clock,
     )
 
