@@ -161,6 +161,7 @@ class ConfiguredPeers:
     def __init__(self, source: Callable[[], tuple[PeerSettings, ...]], tls: NodeTlsSettings) -> None:
         self._source = source
         self._tls = tls
+        self._last: tuple[tuple[PeerSettings, ...], tuple[Peer, ...]] = ((), ())
 
     @classmethod
     def following(cls, live: LivePeers, tls: NodeTlsSettings) -> ConfiguredPeers:
@@ -173,8 +174,11 @@ class ConfiguredPeers:
         return cls(lambda: peers, tls)
 
     def peers(self) -> tuple[Peer, ...]:
-        """All peers, disabled ones too."""
-        return tuple(to_peer(peer, self._tls) for peer in self._source())
+        """All peers, disabled ones too; asked for each image, so the same objects while the source has the same."""
+        source, known = self._source(), self._last
+        if known[0] is not source:
+            known = self._last = (source, tuple(to_peer(peer, self._tls) for peer in source))
+        return known[1]
 
     def by_name(self, name: str) -> Peer | None:
         """The peer of that name; None where there is none."""
