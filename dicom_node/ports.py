@@ -286,8 +286,14 @@ class StoredFile:
 class FileStore(Protocol):
     """Received bytes, durable when `write` returns. Raises `StorageUnavailable` with the cause (ENOSPC, EIO)."""
 
+    def recover(self) -> None:
+        """What was durable before a power cut has its final name: to be called before anything is looked for."""
+
     def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
-        """Preamble + file meta (`head`) and the data set as sent, in a new file under a name of ours, fsynced."""
+        """Preamble + file meta (`head`) and the data set as sent, in a new file under a name of ours, fsynced.
+
+        What stands in the preamble is the store's to choose.
+        """
 
     def absolute(self, path: Path) -> Path: ...
     def discard(self, path: Path) -> None:

@@ -36,6 +36,10 @@ class Disk:
         """A descriptor for writing; FileExistsError where the name is taken."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
+    def open_ready(self, path: Path) -> int:
+        """A descriptor for writing into a file that is there."""
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
     def write(self, descriptor: int, parts: Sequence[Bytes]) -> None:
         """All bytes of all parts, in order, however many calls that takes."""
         views = [memoryview(part).cast("B") for part in parts if len(part)]
@@ -105,6 +109,12 @@ class HookedDisk(Disk):
     def open_new(self, path: Path) -> int:
         self._before("open_new", path)
         descriptor = super().open_new(path)
+        self._open[descriptor] = path
+        return descriptor
+
+    def open_ready(self, path: Path) -> int:
+        self._before("open_ready", path)
+        descriptor = super().open_ready(path)
         self._open[descriptor] = path
         return descriptor
 

@@ -1,13 +1,15 @@
 """Received bytes on disk, durable when `write` returns, as far as the `Disk` waits for that.
 
-    incoming/<name>.part                          being written
+    ready/<name>.part                             empty, or being written: the stock of `ready_files`
+    incoming/<name>.part                          being written without a durable name
     received/YYYY-MM-DD/<study key>/<name>.dcm    complete and durable; the day is that of arrival, UTC
     quarantine/YYYY-MM-DD/<name>.dcm and .json    set aside, with the reason
     jobs/<id>/                                    what analysis and encoding of a job leave
 
-A final name is given by rename after the bytes are on the disk, so whatever carries one is complete. The name is
-made durable by syncing its folder, a new folder by syncing its parent. A file that was made durable but never got its
-row (the process died in between) was never acknowledged; the sweep at start-up finds it through `unfinished`.
+A final name is given by rename after the bytes are on the disk, so whatever carries one is complete. Of a received
+file either that name is durable or the one it had in `ready/`, from where `recover` takes it (`ready_files`); any other
+name is made durable by syncing its folder, a new folder by syncing its parent. A file that was made durable but never
+got its row (the process died in between) is found by the sweep at start-up through `unfinished`.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from typing import Any
 
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import Clock, StoredFile
-from storage.disk import Disk
+from storage.disk import Bytes, Disk
+from storage.ready_files import ReadyFiles, sealed, whole
 
-_INCOMING, _RECEIVED, _QUARANTINE, _JOBS = (
+_READY, _INCOMING, _RECEIVED, _QUARANTINE, _JOBS = (
+    Path("ready"),
     Path("incoming"),
     Path("received"),
     Path("quarantine"),
@@ -60,20 +64,41 @@ class DiskFileStore:
         # Folders whose own name is known to be durable. Others of the process may add to it at any time.
         self._durable: set[Path] = set()
         self._guard = threading.Lock()
+        self._ready = ReadyFiles(self._root / _READY, self._disk, new_name)
+
+    def recover(self) -> None:
+        """Give what a power cut left in `ready/` its final name where it is whole, and remove the rest.
+
+        Only while nobody writes. Raises StorageUnavailable.
+        """
+        path = _READY
+        try:
+            for path in sorted(self.absolute(_READY).glob("*.part")):
+                found = whole(path)
+                final = _RECEIVED / found.final if found else None
+                if final is None or self.absolute(final).exists():
+                    self._disk.remove(path)
+                else:
+                    self._ensure_folder(final.parent)
+                    self._move(path.relative_to(self._root), final)
+        except OSError as error:
+            raise self._unavailable("recovered", path, error) from error
 
     def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
         name = self._new_name()
-        temporary = _INCOMING / f"{name}.part"
         final = _RECEIVED / self._today() / study_key / f"{name}.dcm"
+        digest = hashlib.sha256(data_set)
+        sealed_head = sealed(head, data_set, digest=digest.digest(), final=final.relative_to(_RECEIVED))
         try:
-            self._ensure_folder(_INCOMING)
             self._ensure_folder(final.parent)
-            self._create(temporary, head, data_set)
-            self._finish(temporary, final)
+            ready = self._take_ready() if sealed_head else None
+            if ready is not None and sealed_head:
+                self._write_ready(ready, final, (sealed_head, data_set))
+            else:
+                self._write_anew(_INCOMING / f"{name}.part", final, head, data_set)
         except OSError as error:
             raise self._unavailable("written", final, error) from error
-        digest = hashlib.sha256(data_set).hexdigest()
-        return StoredFile(path=final, digest=digest, size_bytes=len(head) + memoryview(data_set).nbytes)
+        return StoredFile(path=final, digest=digest.hexdigest(), size_bytes=len(head) + memoryview(data_set).nbytes)
 
     def absolute(self, path: Path) -> Path:
         """Raises ValueError for a path that leads out of the store."""
@@ -181,6 +206,30 @@ class DiskFileStore:
             raise self._unavailable("removed", _JOBS / str(job_id), error) from error
         self._forget(_JOBS / str(job_id))
 
+    def _take_ready(self) -> Path | None:
+        self._ensure_folder(_READY)
+        return self._ready.take()
+
+    def _write_ready(self, ready: Path, final: Path, parts: tuple[Bytes, Bytes]) -> None:
+        """`parts` are on the disk in `ready`, whose name is durable, which is called `final` now; else neither is."""
+        try:
+            self._fill_and_close(self._disk.open_ready(ready), parts)
+            try:
+                self._ready.rename(ready, self.absolute(final))
+            except FileNotFoundError:
+                self._make_again(final.parent)
+                self._ready.rename(ready, self.absolute(final))
+        except BaseException:
+            for path in (ready, self.absolute(final)):
+                with suppress(OSError):
+                    self._disk.remove(path)
+            raise
+
+    def _write_anew(self, temporary: Path, final: Path, head: bytes, data_set: Bytes) -> None:
+        self._ensure_folder(_INCOMING)
+        self._create(temporary, head, data_set)
+        self._finish(temporary, final)
+
     def _note(self, reason: str, detail: dict[str, str], was_at: str) -> bytes:
         note = {"reason": reason, "detail": detail, "at": self._clock.now().isoformat(), "from": was_at}
         return json.dumps(note, indent=2, ensure_ascii=False).encode("utf-8", "replace")
@@ -192,14 +241,17 @@ class DiskFileStore:
         """A new file with these bytes, on the disk; no file where that fails."""
         descriptor = self._disk.open_new(self.absolute(path))
         try:
-            try:
-                self._disk.write(descriptor, (head, data_set))
-                self._disk.sync_file(descriptor)
-            finally:
-                self._disk.close(descriptor)
+            self._fill_and_close(descriptor, (head, data_set))
         except BaseException:
             self._remove_quietly(path)
             raise
+
+    def _fill_and_close(self, descriptor: int, parts: tuple[Bytes, Bytes]) -> None:
+        try:
+            self._disk.write(descriptor, parts)
+            self._disk.sync_file(descriptor)
+        finally:
+            self._disk.close(descriptor)
 
     def _finish(self, temporary: Path, final: Path) -> None:
         """`temporary` is durably called `final`; neither is there where that fails."""
@@ -215,11 +267,15 @@ class DiskFileStore:
         try:
             self._disk.rename(self.absolute(source), self.absolute(target))
         except FileNotFoundError:
-            with self._guard:
-                self._durable.clear()
-            self._ensure_folder(target.parent)
+            self._make_again(target.parent)
             self._disk.rename(self.absolute(source), self.absolute(target))
         self._disk.sync_folder(self.absolute(target.parent))
+
+    def _make_again(self, folder: Path) -> None:
+        """Somebody has removed `folder` as empty, and maybe others."""
+        with self._guard:
+            self._durable.clear()
+        self._ensure_folder(folder)
 
     def _ensure_folder(self, folder: Path) -> None:
         """Exists, and so do its parents up to the root; all of them durably.

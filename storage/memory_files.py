@@ -37,6 +37,9 @@ class MemoryFileStore:
         self.contents[path] = head + body
         return StoredFile(path=path, digest=hashlib.sha256(body).hexdigest(), size_bytes=len(head) + len(body))
 
+    def recover(self) -> None:
+        """Nothing: no power is cut here."""
+
     def absolute(self, path: Path) -> Path:
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{path} is not a path inside the file store")

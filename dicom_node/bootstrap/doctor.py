@@ -60,6 +60,8 @@ def diagnose(settings: Settings, *, deep: bool, repair: bool) -> Diagnosis:
         is_stopped = _hold(held, settings, must=repair)
         store = open_store(settings)
         held.callback(store.close)
+        if is_stopped:
+            store.files.recover()
         doctor = Doctor(
             uow_factory=store.unit_of_work if repair else store.reading,
             files=store.files,
