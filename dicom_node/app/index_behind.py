@@ -22,7 +22,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicom_node.app.index_instance import Indexed, index_instance, index_new_instances
 from dicom_node.core.errors import StorageConflict, StorageUnavailable
@@ -39,13 +39,15 @@ OnUnexpected = Callable[[InstanceRecord, Indexed], None]
 class BehindLimits:
     """`most_waiting` rows may wait; a batch has `batch` of them. A study is looked at again after `study_good_for_s`.
 
-    Whoever sends an instance whose row is still to come waits for that row, `same_uid_timeout_s` at most.
+    Whoever sends an instance whose row is still to come waits for that row, `same_uid_timeout_s` at most. Rows gather
+    for `gather_s`: one transaction for thirty takes less from those who receive than thirty do.
     """
 
     most_waiting: int = 4000
     batch: int = 500
     study_good_for_s: float = 5.0
     same_uid_timeout_s: float = 10.0
+    gather_s: float = 0.1
 
 
 class IndexBehind:
@@ -69,12 +71,14 @@ class IndexBehind:
         self._records: list[InstanceRecord] = []
         self._receiving_until: dict[str, float] = {}
         self._is_failing = False
+        self._hurried = threading.Event()
         self.on_unexpected: OnUnexpected = lambda record, indexed: None
 
     def claim(self, sop_instance_uid: str, study_instance_uid: str) -> bool:
         """Whether the row of this instance may come behind its answer: the node holds none of that UID."""
         with self._changed:
             if sop_instance_uid in self._waiting:
+                self._hurried.set()
                 self._changed.wait_for(lambda: sop_instance_uid not in self._waiting, self._limits.same_uid_timeout_s)
                 return False
             if self._is_failing or len(self._waiting) >= self._limits.most_waiting:
@@ -100,36 +104,42 @@ class IndexBehind:
         """The instance was claimed and its file is durable: its row will be written."""
         with self._changed:
             self._records.append(record)
-            self._changed.notify_all()
+            if len(self._records) == 1:
+                self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> None:
         """Every row whose instance was put before is written. Raises StorageUnavailable where that takes too long."""
         with self._changed:
             mine = {record.sop_instance_uid for record in self._records}
+            if not mine:
+                return
+            self._hurried.set()
             if not self._changed.wait_for(lambda: mine.isdisjoint(self._waiting), timeout_s):
                 raise StorageUnavailable(f"{len(self._waiting)} instances wait for their rows")
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether there is something to write, as soon as there is."""
+        """Whether there is something to write; then more may have joined it, unless somebody waits for it."""
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._records), timeout_s)
+            if not self._changed.wait_for(lambda: bool(self._records), timeout_s):
+                return False
+        self._hurried.wait(self._limits.gather_s)
+        return True
 
     def step(self) -> int:
-        """Write the rows of one batch; how many. Raises StorageUnavailable, and keeps them for the next call."""
+        """Write the rows of one batch; how many. Raises StorageUnavailable, and keeps those that are not written."""
+        self._hurried.clear()
         with self._changed:
             batch = self._records[: self._limits.batch]
         if not batch:
             return 0
-        try:
-            self._write(batch)
-        except StorageUnavailable:
-            self._is_failing = True
-            raise
-        self._is_failing = False
+        written, failure = self._write(batch)
+        self._is_failing = failure is not None
         with self._changed:
-            del self._records[: len(batch)]
-            self._waiting.difference_update(record.sop_instance_uid for record in batch)
+            self._records = [record for record in self._records if record.sop_instance_uid not in written]
+            self._waiting -= written
             self._changed.notify_all()
+        if failure is not None:
+            raise failure
         return len(batch)
 
     def _is_new(self, sop_instance_uid: str, study_instance_uid: str) -> bool:
@@ -147,22 +157,40 @@ class IndexBehind:
             self._receiving_until[study_instance_uid] = now + self._limits.study_good_for_s
         return True
 
-    def _write(self, batch: list[InstanceRecord]) -> None:
+    def _write(self, batch: list[InstanceRecord]) -> tuple[set[str], StorageUnavailable | None]:
+        """The UIDs whose rows are written, and why the others are not."""
         try:
             with self._uow() as uow:
                 index_new_instances(uow, batch)
                 uow.commit()
-        except StorageConflict:  # another process wrote one of them, or one of their studies
-            for record in batch:
+        except StorageUnavailable as error:
+            return set(), error
+        except StorageConflict:  # one of them is there, or written by another process at this moment
+            return self._write_each(batch)
+        return {record.sop_instance_uid for record in batch}, None
+
+    def _write_each(self, batch: list[InstanceRecord]) -> tuple[set[str], StorageUnavailable | None]:
+        written: set[str] = set()
+        failure: StorageUnavailable | None = None
+        for record in batch:
+            try:
                 indexed = self._write_alone(record)
-                if indexed is not Indexed.NEW:
-                    self.on_unexpected(record, indexed)
+            except StorageUnavailable as error:
+                failure = error
+                continue
+            written.add(record.sop_instance_uid)
+            if indexed is not Indexed.NEW:
+                self.on_unexpected(record, indexed)
+        return written, failure
 
     def _write_alone(self, record: InstanceRecord) -> Indexed:
-        for _ in range(_TRIES_AFTER_CONFLICT):
+        """The last try is without the association: of one that has no row, nothing can be said to carry the study."""
+        for attempt in range(_TRIES_AFTER_CONFLICT):
+            is_last = attempt == _TRIES_AFTER_CONFLICT - 1
+            tried = replace(record, association_id="") if is_last else record
             try:
                 with self._uow() as uow:
-                    indexed = index_instance(uow, record, actor=record.calling_aet)
+                    indexed = index_instance(uow, tried, actor=record.calling_aet)
                     if indexed is not Indexed.CONFLICTING:
                         uow.commit()
                     return indexed

@@ -15,7 +15,7 @@ from dicom_node.app.found_instance import FoundInstance
 from dicom_node.app.index_behind import BehindLimits, IndexBehind
 from dicom_node.app.index_instance import Indexed
 from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance, ReceiveInstance
-from dicom_node.core.errors import RejectedInput, StorageUnavailable
+from dicom_node.core.errors import RejectedInput, StorageConflict, StorageUnavailable
 from dicom_node.core.study import StudyState
 from tests.unit.app.node import STUDY, Node, incoming
 
@@ -180,6 +180,37 @@ def test_an_instance_that_another_process_took_in_meanwhile_is_held_once(node: B
     assert sorted(node.rows()) == [uid(1), uid(2)]
     assert len(node.files.received()) == 2
     assert len(node.files.quarantined()) == 1
+
+
+def test_an_image_of_an_association_that_has_no_row_gets_its_own(node: BehindNode) -> None:
+    known = node.database.unit_of_work
+
+    def without_carrying() -> Any:
+        uow = known()
+        uow.studies.carry = _nobody_knows
+        return uow
+
+    def _nobody_knows(association_id: str, study_instance_uid: str) -> None:
+        raise StorageConflict("no such association")
+
+    node.database.unit_of_work = without_carrying
+    node.receive(incoming(1, association_id="unrecorded"))
+    node.receive(incoming(2))
+    node.write_all()
+    assert node.rows() == [uid(1), uid(2)]
+
+
+def test_rows_gather_until_somebody_waits_for_them(tmp_path: Path) -> None:
+    node = BehindNode(tmp_path)
+    node.behind._limits = BehindLimits(gather_s=30.0)
+    node.receive(incoming(1))
+    drained = threading.Thread(target=lambda: node.behind.drain(30.0))
+    drained.start()
+    assert node.behind.wait(30.0)
+    assert node.behind.step() == 1
+    drained.join(30.0)
+    assert not drained.is_alive()
+    assert not node.behind.wait(0.0)
 
 
 def test_draining_waits_for_what_was_put_before_and_says_when_that_takes_too_long(node: BehindNode) -> None:
