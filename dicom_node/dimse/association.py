@@ -53,6 +53,9 @@ class AssociationHost(Protocol):
         Never raises.
         """
 
+    def echoed(self, association: NodeAssociation) -> int:
+        """The status to answer a C-ECHO-RQ with. Never raises."""
+
     def commitment(
         self, association: NodeAssociation, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext
     ) -> None:

@@ -14,6 +14,8 @@ from dicom_node.core.identifiers import is_uid
 
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
+C_ECHO_RQ = 0x0030
+C_ECHO_RSP = 0x8030
 
 _NO_DATA_SET = 0x0101
 _GROUP_LENGTH, _SOP_CLASS, _FIELD, _MESSAGE_ID = 0x0000, 0x0002, 0x0100, 0x0110
@@ -33,6 +35,7 @@ _EXPECTED_IN_A_STORE = frozenset(
         _MOVE_MESSAGE_ID,
     }
 )
+_EXPECTED_IN_AN_ECHO = frozenset({_GROUP_LENGTH, _SOP_CLASS, _FIELD, _MESSAGE_ID, _DATA_SET_TYPE})
 
 _head = struct.Struct("<HHL")
 _short = struct.Struct("<H")
@@ -48,13 +51,21 @@ class StoreCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class EchoCommand:
+    """A C-ECHO-RQ that lacks nothing (PS3.7 9.3.5.1)."""
+
+    message_id: int
+    sop_class_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class OtherCommand:
     """Any other message; `has_data_set` says whether more of it follows."""
 
     has_data_set: bool
 
 
-def read_command(encoded: bytes | bytearray) -> StoreCommand | OtherCommand | None:
+def read_command(encoded: bytes | bytearray) -> StoreCommand | EchoCommand | OtherCommand | None:
     """What a whole command set asks for; None where it is not plain."""
     elements = _elements(encoded)
     if elements is None:
@@ -62,7 +73,8 @@ def read_command(encoded: bytes | bytearray) -> StoreCommand | OtherCommand | No
     data_set_type = _number(elements.get(_DATA_SET_TYPE))
     if data_set_type is None or _number(elements.get(_FIELD)) is None:
         return None
-    return _store(elements, data_set_type) or OtherCommand(data_set_type != _NO_DATA_SET)
+    has_data_set = data_set_type != _NO_DATA_SET
+    return (_store(elements) if has_data_set else _echo(elements)) or OtherCommand(has_data_set)
 
 
 def store_response(command: StoreCommand, status: int, comment: str = "") -> bytes:
@@ -76,6 +88,20 @@ def store_response(command: StoreCommand, status: int, comment: str = "") -> byt
             _element(_STATUS, _short.pack(status)),
             _element(_COMMENT, _padded(comment, b" ")) if comment else b"",
             _element(_SOP_INSTANCE, _padded(command.sop_instance_uid, b"\0")),
+        )
+    )
+    return _element(_GROUP_LENGTH, struct.pack("<L", len(body))) + body
+
+
+def echo_response(command: EchoCommand, status: int) -> bytes:
+    """The command set of a C-ECHO-RSP (PS3.7 9.3.5.2)."""
+    body = b"".join(
+        (
+            _element(_SOP_CLASS, _padded(command.sop_class_uid, b"\0")),
+            _element(_FIELD, _short.pack(C_ECHO_RSP)),
+            _element(_RESPONDED_TO, _short.pack(command.message_id)),
+            _element(_DATA_SET_TYPE, _short.pack(_NO_DATA_SET)),
+            _element(_STATUS, _short.pack(status)),
         )
     )
     return _element(_GROUP_LENGTH, struct.pack("<L", len(body))) + body
@@ -96,8 +122,15 @@ def _elements(encoded: bytes | bytearray) -> dict[int, bytes] | None:
     return found
 
 
-def _store(elements: dict[int, bytes], data_set_type: int) -> StoreCommand | None:
-    if _number(elements[_FIELD]) != C_STORE_RQ or data_set_type == _NO_DATA_SET:
+def _echo(elements: dict[int, bytes]) -> EchoCommand | None:
+    message_id = _number(elements.get(_MESSAGE_ID))
+    sop_class_uid = _uid(elements.get(_SOP_CLASS, b""))
+    is_plain = _EXPECTED_IN_AN_ECHO.issuperset(elements) and _number(elements[_FIELD]) == C_ECHO_RQ
+    return EchoCommand(message_id, sop_class_uid) if is_plain and message_id is not None and sop_class_uid else None
+
+
+def _store(elements: dict[int, bytes]) -> StoreCommand | None:
+    if _number(elements[_FIELD]) != C_STORE_RQ:
         return None
     message_id = _number(elements.get(_MESSAGE_ID))
     sop_class_uid = _uid(elements.get(_SOP_CLASS, b""))

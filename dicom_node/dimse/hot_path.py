@@ -9,6 +9,8 @@ Everything else stays pynetdicom's: negotiation, the state machine (PS3.8 9.2), 
 says with `took` how many came, and gets what they amount to:
 
 - `Store`: a whole C-STORE-RQ with its data set, to be answered with `store_pdus`; then `done`.
+- `Echo`: a C-ECHO-RQ, to be answered with `echo_pdus`. It is here because two threads and their polling make a round
+  trip fifty times as long.
 - `Fragments`: P-DATA of any other message, for pynetdicom's DIMSE, as it would have got them.
 - `Unit`: a whole PDU that is not P-DATA. The stream stops there: what came behind it is given back by `unread`, because
   after such a PDU the association may be in another state, in which this stream has no say.
@@ -19,8 +21,8 @@ the very place where the fragment's next bytes belong, and twelve bytes more: th
 fragment (PS3.8 9.3.5) come with the end of this one and are overwritten by what follows them. So a stream of full PDUs
 costs one read a PDU and no copy.
 
-What is hot is decided once a message, when its command set is whole: a plain C-STORE-RQ (`command_set.read_command`)
-that `may_take` agrees to. Everything else is handed on, byte for byte, and so is what comes in an order that no sender
+What is hot is decided once a message, when its command set is whole: a plain request (`command_set.read_command`) that
+`may_take` agrees to. Everything else is handed on, byte for byte, and so is what comes in an order that no sender
 should use (a command inside a data set, a data set without a command): then what was taken of the message is given
 back as fragments, and the association stays with pynetdicom to its end. Hence whatever is strange is judged by the
 library, in one way, whether this path is there or not. Two things are different on purpose: fragments that follow the
@@ -43,7 +45,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dicom_node.dimse.command_set import StoreCommand, read_command, store_response
+from dicom_node.dimse.command_set import EchoCommand, StoreCommand, echo_response, read_command, store_response
 
 KEPT_BYTES = 2 << 20
 LONGEST_COMMAND_BYTES = 65_536
@@ -69,6 +71,14 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Echo:
+    """A C-ECHO-RQ."""
+
+    context_id: int
+    command: EchoCommand
+
+
+@dataclass(frozen=True, slots=True)
 class Fragments:
     """Presentation data values of other messages: context id, and control header with fragment; of one PDU."""
 
@@ -90,7 +100,7 @@ class Broken:
     detail: str
 
 
-Event = Store | Fragments | Unit | Broken
+Event = Store | Echo | Fragments | Unit | Broken
 
 
 class _Message:
@@ -125,7 +135,7 @@ class StoreStream:
         *,
         longest_pdu: int,
         longest_instance: int,
-        may_take: Callable[[int, StoreCommand], bool],
+        may_take: Callable[[int, StoreCommand | EchoCommand], bool],
         take: Callable[[int], bool],
         give_back: Callable[[int], None],
     ) -> None:
@@ -344,7 +354,12 @@ class StoreStream:
     def _end_command(self) -> None:
         command = read_command(self._command)
         is_first = not any(isinstance(event, Fragments) for event in self._of_this_pdu)
-        if isinstance(command, StoreCommand) and is_first and self._may_take(self._context_id, command):
+        is_hot = isinstance(command, StoreCommand | EchoCommand) and is_first
+        if isinstance(command, EchoCommand) and is_hot and self._may_take(self._context_id, command):
+            self._of_this_pdu.append(Echo(self._context_id, command))
+            self._command.clear()
+            return
+        if isinstance(command, StoreCommand) and is_hot and self._may_take(self._context_id, command):
             self._message = _Message(self._context_id, command, bytes(self._command), self._kept)
             self._kept = bytearray()
             self._command.clear()
@@ -353,7 +368,7 @@ class StoreStream:
         self._command.clear()
         if command is None:
             self._give_up()
-        elif isinstance(command, StoreCommand) or command.has_data_set:
+        elif isinstance(command, StoreCommand) or (not isinstance(command, EchoCommand) and command.has_data_set):
             self._awaits_data = True
         else:
             self._hand_on()
@@ -396,12 +411,20 @@ class StoreStream:
 
 def store_pdus(store: Store, status: int, comment: str, longest_pdu: int) -> bytes:
     """The answer to `store` in P-DATA-TF PDUs of at most `longest_pdu` bytes (PS3.8 D.1; 0: any length)."""
-    command = store_response(store.command, status, comment)
+    return _pdus(store.context_id, store_response(store.command, status, comment), longest_pdu)
+
+
+def echo_pdus(echo: Echo, status: int, longest_pdu: int) -> bytes:
+    """The answer to `echo`, as `store_pdus`."""
+    return _pdus(echo.context_id, echo_response(echo.command, status), longest_pdu)
+
+
+def _pdus(context_id: int, command: bytes, longest_pdu: int) -> bytes:
     step = max(1, longest_pdu - _PDV_HEAD) if longest_pdu else len(command)
     pdus = []
     for at in range(0, len(command), step):
         fragment = command[at : at + step]
         flags = _IS_COMMAND | (_IS_LAST if at + step >= len(command) else 0)
         pdus.append(_pdu_head.pack(_P_DATA, len(fragment) + _PDV_HEAD))
-        pdus.append(_pdv_head.pack(len(fragment) + 2, store.context_id, flags) + fragment)
+        pdus.append(_pdv_head.pack(len(fragment) + 2, context_id, flags) + fragment)
     return b"".join(pdus)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom.pdu_primitives import P_DATA
 
-from dicom_node.dimse.command_set import StoreCommand
-from dicom_node.dimse.hot_path import Broken, Event, Fragments, Store, StoreStream, Unit, store_pdus
+from dicom_node.dimse.command_set import EchoCommand, StoreCommand
+from dicom_node.dimse.contexts import VERIFICATION
+from dicom_node.dimse.hot_path import Broken, Echo, Event, Fragments, Store, StoreStream, Unit, echo_pdus, store_pdus
 from dicom_node.dimse.node_socket import CONNECTION_CLOSED
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class HotReader:
         match event:
             case Store():
                 return self._serve(event)
+            case Echo():
+                return self._echo(event)
             case Fragments():
                 self._hand_on(event)
                 return self._upper_layer.event_queue.empty()
@@ -101,13 +104,22 @@ class HotReader:
             self._stream.done(store)
             self._give_back(count)
         self._upper_layer.is_alive_again()
-        return self._answer(store, status, comment)
+        return self._answer(store_pdus(store, status, comment, self._longest_answer))
 
-    def _answer(self, store: Store, status: int, comment: str) -> bool:
+    def _echo(self, echo: Echo) -> bool:
+        if self._association.must_end.is_set():
+            return False
+        status = self._association.host.echoed(self._association)
+        return self._answer(echo_pdus(echo, status, self._longest_answer))
+
+    @property
+    def _longest_answer(self) -> int:
+        return int(self._association.requestor.maximum_length or 0)
+
+    def _answer(self, pdus: bytes) -> bool:
         connection: Any = self._upper_layer.socket
-        longest = int(self._association.requestor.maximum_length or 0)
         try:
-            connection.send_all(store_pdus(store, status, comment, longest))
+            connection.send_all(pdus)
         except OSError as error:
             self._upper_layer.note("connection_lost", str(error))
             self._upper_layer.event_queue.put(CONNECTION_CLOSED)
@@ -122,15 +134,15 @@ class HotReader:
 
     # What the stream asks.
 
-    def _may_take(self, context_id: int, command: StoreCommand) -> bool:
+    def _may_take(self, context_id: int, command: StoreCommand | EchoCommand) -> bool:
         """Not where an answer of pynetdicom's is still to come: answers keep the order of their requests."""
         association = self._association
-        return (
-            bool(association.association_id)
-            and association.accepted_context(context_id) is not None
-            and association.dimse.is_idle
-            and self._upper_layer.to_provider_queue.empty()
-        )
+        context = association.accepted_context(context_id)
+        if context is None or not association.association_id:
+            return False
+        if isinstance(command, EchoCommand) and {command.sop_class_uid, str(context.abstract_syntax)} != {VERIFICATION}:
+            return False
+        return association.dimse.is_idle and self._upper_layer.to_provider_queue.empty()
 
     def _take(self, count: int) -> bool:
         association = self._association

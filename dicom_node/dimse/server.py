@@ -259,6 +259,9 @@ class DicomServer:
 
     def _echoed(self, event: evt.Event) -> int:
         association: Any = event.assoc
+        return self.echoed(association)
+
+    def echoed(self, association: NodeAssociation) -> int:
         self._counters.count(counted.ECHOES, calling_aet=association.calling_aet)
         return 0x0000
 

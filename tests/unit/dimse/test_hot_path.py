@@ -8,8 +8,25 @@ from itertools import pairwise
 
 import pytest
 
-from dicom_node.dimse.command_set import OtherCommand, StoreCommand, read_command, store_response
-from dicom_node.dimse.hot_path import KEPT_BYTES, Broken, Fragments, Store, StoreStream, Unit, store_pdus
+from dicom_node.dimse.command_set import (
+    EchoCommand,
+    OtherCommand,
+    StoreCommand,
+    echo_response,
+    read_command,
+    store_response,
+)
+from dicom_node.dimse.hot_path import (
+    KEPT_BYTES,
+    Broken,
+    Echo,
+    Fragments,
+    Store,
+    StoreStream,
+    Unit,
+    echo_pdus,
+    store_pdus,
+)
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 RELEASE = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
@@ -32,7 +49,12 @@ def command_set(message_id: int = 1, uid: bytes = b"1.2.3.4\0", field: int = 0x0
     return b"".join(element(number, value) for number, value in sorted(values.items()) if value is not None)
 
 
-ECHO = command_set(field=0x0030, e0800=struct.pack("<H", 0x0101), e1000=None, e0700=None)  # type: ignore[arg-type]
+def bare(field: int) -> bytes:
+    """A request without a data set."""
+    return command_set(field=field, e0800=struct.pack("<H", 0x0101), e1000=None, e0700=None)  # type: ignore[arg-type]
+
+
+ECHO, OTHER = bare(0x0030), bare(0x0FFF)
 
 
 def pdv(flags: int, fragment: bytes, context_id: int = 3) -> bytes:
@@ -118,6 +140,7 @@ CONVERSATIONS = {
     "an empty PDU between": pdu(pdv(3, command_set())) + pdu() + pdu(pdv(2, b"one")),
     "the next message in the same PDU": pdu(pdv(3, command_set(1)), pdv(2, b"one"), pdv(3, command_set(2)))
     + pdu(pdv(2, b"two")),
+    "another message between": b"".join(store(1)) + pdu(pdv(3, OTHER, 1)) + b"".join(store(2)),
     "an echo between": b"".join(store(1)) + pdu(pdv(3, ECHO, 1)) + b"".join(store(2)),
     "a release behind": b"".join(store(1)) + RELEASE,
     "a store behind a release": RELEASE + b"".join(store(1)),
@@ -143,8 +166,15 @@ def test_a_store_comes_out_whole_in_whatever_fragments_it_came() -> None:
 
 
 def test_what_is_not_a_store_is_handed_on_and_stores_behind_it_are_hot_again() -> None:
-    seen = read(CONVERSATIONS["an echo between"])
-    assert seen == [(1, b"a data set"), Fragments(((1, b"\x03" + ECHO),)), (2, b"a data set")]
+    seen = read(CONVERSATIONS["another message between"])
+    assert seen == [(1, b"a data set"), Fragments(((1, b"\x03" + OTHER),)), (2, b"a data set")]
+
+
+def test_an_echo_comes_out_where_it_may_be_taken_and_is_handed_on_where_not() -> None:
+    echo = Echo(1, EchoCommand(1, CT))
+    assert read(CONVERSATIONS["an echo between"]) == [(1, b"a data set"), echo, (2, b"a data set")]
+    assert read(pdu(pdv(3, ECHO, 1)), hot=False) == [Fragments(((1, b"\x03" + ECHO),))]
+    assert echo_pdus(echo, 0x0000, 0) == pdu(pdv(3, echo_response(echo.command, 0x0000), 1))
 
 
 def test_the_next_message_in_a_pdu_is_not_dropped() -> None:
@@ -152,9 +182,9 @@ def test_the_next_message_in_a_pdu_is_not_dropped() -> None:
 
 
 def test_a_store_behind_another_message_of_its_pdu_does_not_overtake_it() -> None:
-    seen = read(pdu(pdv(3, ECHO, 1), pdv(3, command_set())) + pdu(pdv(2, b"one")))
+    seen = read(pdu(pdv(3, OTHER, 1), pdv(3, command_set())) + pdu(pdv(2, b"one")))
     assert seen == [
-        Fragments(((1, b"\x03" + ECHO),)),
+        Fragments(((1, b"\x03" + OTHER),)),
         Fragments(((3, b"\x03" + command_set()),)),
         Fragments(((3, b"\x02one"),)),
     ]
@@ -169,9 +199,11 @@ def test_a_store_that_may_not_be_taken_is_handed_on_whole() -> None:
 
 def test_a_command_inside_a_data_set_gives_the_message_back_with_all_that_follows() -> None:
     reader = Reader(memory=100)
-    seen = reader.feed(pdu(pdv(3, command_set())) + pdu(pdv(0, b"one")) + pdu(pdv(3, ECHO, 1)) + b"".join(store(2)[:1]))
+    seen = reader.feed(
+        pdu(pdv(3, command_set())) + pdu(pdv(0, b"one")) + pdu(pdv(3, OTHER, 1)) + b"".join(store(2)[:1])
+    )
     assert seen == [
-        Fragments(((3, b"\x03" + command_set()), (3, b"\x00one"), (1, b"\x03" + ECHO))),
+        Fragments(((3, b"\x03" + command_set()), (3, b"\x00one"), (1, b"\x03" + OTHER))),
         Fragments(((3, b"\x03" + command_set(2)),)),
     ]
     assert reader.memory == 100
@@ -261,7 +293,8 @@ def test_a_plain_request_is_understood_and_everything_else_is_not() -> None:
     plain = StoreCommand(1, CT, "1.2.3.4")
     moved = command_set(e1030=b"PACS", e1031=b"\1\0")
     assert read_command(command_set()) == read_command(moved) == plain
-    assert read_command(ECHO) == OtherCommand(False)
+    assert read_command(ECHO) == EchoCommand(1, CT)
+    assert read_command(OTHER) == OtherCommand(False)
     for strange in (
         command_set(uid=b"name"),
         command_set(uid=b""),
