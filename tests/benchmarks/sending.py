@@ -79,11 +79,10 @@ class Scanner:
 
     def __init__(self, port: int, peer: int, data_set: bytes, count: int, *, study: int, called: str) -> None:
         self._port, self._peer, self._count, self._called = port, peer, count, called
-        self._data_set = data_set.replace(uid(0, 1).encode(), uid(peer, study).encode()).replace(
-            uid(0, 2).encode(), uid(peer, study, 2).encode()
-        )
+        of_series = data_set.replace(uid(0, 2).encode(), uid(peer, study, 2).encode())
+        self._data_set = of_series.replace(uid(0, 1).encode(), uid(peer, study).encode())
         self._study = study
-        self.refused = 0
+        self.refused = self.answered = 0
 
     def send(self) -> None:
         """From the connection to the release."""
@@ -93,6 +92,7 @@ class Scanner:
                 connection.sendall(first)
                 connection.sendall(rest)
                 self.refused += _SUCCESS not in receive_pdu(connection)
+                self.answered += 1
 
     def _prepared(self, longest: int) -> tuple[list[bytes], bytes]:
         """Of each instance command and first fragment; and what all have in common."""
