@@ -190,6 +190,8 @@ class IndexBehind:
             tried = replace(record, association_id="") if is_last else record
             try:
                 with self._uow() as uow:
+                    if uow.studies.has_file(record.file):
+                        return Indexed.NEW  # written by a commit of ours that was said to have failed
                     indexed = index_instance(uow, tried, actor=record.calling_aet)
                     if indexed is not Indexed.CONFLICTING:
                         uow.commit()

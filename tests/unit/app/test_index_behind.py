@@ -200,6 +200,30 @@ def test_an_image_of_an_association_that_has_no_row_gets_its_own(node: BehindNod
     assert node.rows() == [uid(1), uid(2)]
 
 
+def test_a_commit_that_failed_only_in_its_answer_does_not_make_the_image_its_own_copy(node: BehindNode) -> None:
+    known = node.database.unit_of_work
+
+    def failing_after_the_commit() -> Any:
+        uow = known()
+        commit = uow.commit
+
+        def commit_and_fail() -> None:
+            commit()
+            node.database.unit_of_work = known
+            raise StorageUnavailable("the connection broke")
+
+        uow.commit = commit_and_fail
+        return uow
+
+    node.receive(incoming(1))
+    node.database.unit_of_work = failing_after_the_commit
+    with pytest.raises(StorageUnavailable):
+        node.behind.step()
+    node.write_all()
+    assert node.rows() == [uid(1)]
+    assert len(node.files.received()) == 1
+
+
 def test_rows_gather_until_somebody_waits_for_them(tmp_path: Path) -> None:
     node = BehindNode(tmp_path)
     node.behind._limits = BehindLimits(gather_s=30.0)
