@@ -207,8 +207,16 @@ class DiskFileStore:
         self._forget(_JOBS / str(job_id))
 
     def _take_ready(self) -> Path | None:
+        """One of the stock that is still there: a `recover` that believed nobody writes may have removed it."""
         self._ensure_folder(_READY)
-        return self._ready.take()
+        while True:
+            try:
+                ready = self._ready.take()
+            except FileNotFoundError:
+                self._make_again(_READY)
+                ready = self._ready.take()
+            if ready is None or ready.exists():
+                return ready
 
     def _write_ready(self, ready: Path, final: Path, parts: tuple[Bytes, Bytes]) -> None:
         """`parts` are on the disk in `ready`, whose name is durable, which is called `final` now; else neither is."""

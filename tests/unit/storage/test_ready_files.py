@@ -169,6 +169,16 @@ def _second_close() -> Callable[[str, Path], bool]:
     return is_it
 
 
+def test_a_stock_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    files = store(tmp_path)
+    files.write("key", HEAD, DATA_SET)
+    store(tmp_path).recover()
+    assert files.absolute(files.write("key", HEAD, DATA_SET).path).exists()
+    store(tmp_path).recover()
+    (tmp_path / "ready").rmdir()
+    assert files.absolute(files.write("key", HEAD, DATA_SET).path).exists()
+
+
 def test_a_study_folder_that_was_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
     files = store(tmp_path)
     path = files.write("key", HEAD, DATA_SET).path
