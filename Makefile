@@ -52,7 +52,8 @@ peers:
 
 viewer: $(VIEWER)
 
-# OHIF as published (52 MB, 204 MB unpacked) for tests/e2e/test_ohif.py, which skips where it is missing.
+# OHIF as published (52 MB, 204 MB unpacked) for tests/e2e/test_ohif.py and axe-core (3 MB) for test_accessibility.py,
+# which skip where they are missing.
 $(VIEWER): tests/viewer/package-lock.json
 	@if ! command -v npm >/dev/null 2>&1; then echo "Not installed here: npm (the test in a viewer will skip)"; \
 	elif (cd tests/viewer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null); then touch $@; \

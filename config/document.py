@@ -28,9 +28,9 @@ that has it: command line, environment, file, default.
 - **Refusals**: an unknown key, a wrong type, an AE title over 16 characters, a duplicate peer name or a port in use is
   refused at start with one line that names the key, the value and where it came from.
 - **Routes** are read at the start. A peer that a route names can be renamed or removed only together with the route.
-- **Peers** may be edited while the node runs, in the file or with `cspine-node peers`; the change is in use with the
-  next association. A broken edit is refused as a whole, and the peers in use stay. `peers` keeps each version that it
-  replaces under `data_dir/config-history`. Everything else takes effect at the next start.
+- **Peers** may be edited while the node runs, in the file, with `cspine-node peers` or on the page; the change is in
+  use with the next association. A broken edit is refused as a whole, and the peers in use stay. Each version that is
+  replaced is kept under `data_dir/config-history`: [PEERS.md](PEERS.md). All else takes effect at the next start.
 """
 
 

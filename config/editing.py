@@ -2,34 +2,31 @@
 
 Every change is validated as a whole, written atomically with comments and order kept, and leaves the version it
 replaced in the history with the time and who did it, so that it can be undone to any earlier version. A lock beside
-the file serialises writers; `expected` lets a writer insist that nobody changed the file since it was shown.
+the file serialises writers; `expected` lets a writer insist that nobody changed the file since it was shown. A hand
+edit that nobody told us of becomes a version of its own, as soon as the node or the next writer meets it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from config.edits import Edit, Restoring, UnknownPeer
 from config.errors import ConfigError
+from config.history import History, Version
 from config.load import parse_peers, read_text
-from config.peers_text import Value, with_changed_peer, with_peer, without_peer
+from config.peer_changes import changes_in_words
+from config.peers_text import OddShape
 from config.receivers import PeerSettings
+from config.writing import digest_of, locked, write_atomically
 
-Peers = tuple[PeerSettings, ...]
-
-
-class UnknownPeer(ConfigError):
-    """There is no peer of that name in the file."""
+BY_HAND = "edit by hand"
 
 
 class EditConflict(ConfigError):
@@ -38,22 +35,16 @@ class EditConflict(ConfigError):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What an edit did: `diff` is a unified diff, empty where nothing changed; `version` names what it replaced."""
+    """What an edit did, or would do: `diff` is a unified diff, empty where nothing changes; `version` names what it
+    replaced, empty where nothing was written. `base` and `digest` are of the text before and after; `words` say what
+    becomes of which peer.
+    """
 
     diff: str
     version: str
+    base: str
     digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Version:
-    """An earlier text of the file: `action` and `who` replaced it at `at` (ISO 8601, UTC)."""
-
-    id: str
-    at: str
-    who: str
-    action: str
-    file: str
+    words: tuple[str, ...] = ()
 
 
 def list_peers(file: Path) -> tuple[PeerSettings, ...]:
@@ -63,7 +54,7 @@ def list_peers(file: Path) -> tuple[PeerSettings, ...]:
 
 def digest(file: Path) -> str:
     """What to hand back as `expected`, so that an edit meets the text it was made for."""
-    return _digest(read_text(file))
+    return digest_of(read_text(file))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,106 +65,139 @@ class PeerEditor:
     history_dir: Path
     now: Callable[[], datetime]
 
-    def add(self, values: Mapping[str, Value], *, who: str, expected: str | None = None) -> Change:
-        """One more peer. Raises ConfigError where the file would be wrong with it."""
-        return self._edit_peers(
-            lambda text, peers: with_peer(text, values),
-            lambda peers: (*peers, PeerSettings.model_validate(values)),
-            action=f"add {values.get('name')}",
-            who=who,
-            expected=expected,
-        )
+    @property
+    def kept(self) -> History:
+        """The versions."""
+        return History(file=self.file, folder=self.history_dir, now=self.now)
 
-    def edit(self, name: str, changes: Mapping[str, Value], *, who: str, expected: str | None = None) -> Change:
-        """The peer with these keys set. Raises UnknownPeer, ConfigError."""
+    def preview(self, edit: Edit, *, expected: str | None = None) -> Change:
+        """What `apply` would do now; nothing is written. Raises as it does."""
+        before = self._as_expected(expected)
+        after = self._after(edit, before)
+        return self._change(before, after, version="")
 
-        def wanted(peers: Peers) -> Peers:
-            changed = PeerSettings.model_validate(peers[self._index(peers, name)].model_dump() | dict(changes))
-            return tuple(changed if peer.name == name else peer for peer in peers)
+    def peers_after(self, edit: Edit) -> tuple[PeerSettings, ...]:
+        """The peers that the file would have. Raises as `apply` does."""
+        return parse_peers(self._after(edit, read_text(self.file)), source=str(self.file))
 
-        return self._edit_peers(
-            lambda text, peers: with_changed_peer(text, self._index(peers, name), changes),
-            wanted,
-            action=f"edit {name}",
-            who=who,
-            expected=expected,
-        )
+    def apply(self, edit: Edit, *, who: str, expected: str | None = None, address: str = "") -> Change:
+        """The file has the edit, and what it replaced is a version.
 
-    def remove(self, name: str, *, who: str, expected: str | None = None) -> Change:
-        """The file without the peer. Raises UnknownPeer."""
-        return self._edit_peers(
-            lambda text, peers: without_peer(text, self._index(peers, name)),
-            lambda peers: tuple(peer for peer in peers if peer.name != name),
-            action=f"remove {name}",
-            who=who,
-            expected=expected,
-        )
+        Raises ConfigError where the file would be wrong with it, UnknownPeer, and EditConflict where the text is not
+        the `expected` one any more.
+        """
+        with locked(self.file):
+            before = self._as_expected(expected)
+            after = self._after(edit, before)
+            change = self._change(before, after, version="")
+            if not change.diff:
+                return change
+            self._note_by_hand(before)
+            version = self.kept.keep(
+                before, action=edit.action, who=who, address=address, words=change.words, after=after
+            )
+            write_atomically(self.file, after)
+            self.kept.set_last_good(after)
+        return self._change(before, after, version=version)
 
     def history(self) -> tuple[Version, ...]:
         """The kept versions, newest first."""
-        found = [Version(**json.loads(path.read_text("utf-8"))) for path in self.history_dir.glob("*.json")]
-        return tuple(sorted(found, key=lambda version: version.id, reverse=True))
+        return self.kept.versions()
 
     def text_of(self, version: str) -> str:
         """The whole text of a kept version. Raises ConfigError where there is none of that id."""
-        if version not in {kept.id for kept in self.history()}:
-            raise ConfigError("version", version, str(self.history_dir), "no such version; `peers history` lists them")
-        return (self.history_dir / f"{version}.toml").read_text("utf-8")
+        return self.kept.text_of(version)
 
-    def rollback(self, version: str, *, who: str, expected: str | None = None) -> Change:
-        """The file as it was before the change `version`, whole; the present text is kept as a version first."""
-        earlier = self.text_of(version)
-        parse_peers(earlier, source=f"version {version}")
-        return self._replace(lambda before: earlier, action=f"rollback {version}", who=who, expected=expected)
+    def diff_of(self, version: str) -> str:
+        """What the change that replaced this version did. Raises ConfigError."""
+        before = self.kept.text_of(version)
+        newer = [kept.id for kept in self.kept.versions() if kept.id > version]
+        after = self.kept.text_of(newer[-1]) if newer else self._last_good()
+        return _diff(before, after, str(self.file))
 
-    def _index(self, peers: Peers, name: str) -> int:
-        for index, peer in enumerate(peers):
-            if peer.name == name:
-                return index
-        known = ", ".join(peer.name for peer in peers) or "none"
-        raise UnknownPeer("peers.name", name, str(self.file), f"no such peer; the configured are: {known}")
+    def diff_since(self, seen: str) -> str | None:
+        """What happened to the file since it had the digest `seen`; None where that text is not known."""
+        text = self.text_with(seen)
+        return None if text is None else _diff(text, read_text(self.file), str(self.file))
 
-    def _edit_peers(
-        self,
-        edited: Callable[[str, Peers], str],
-        wanted: Callable[[Peers], Peers],
-        *,
-        action: str,
-        who: str,
-        expected: str | None,
-    ) -> Change:
+    def text_with(self, digest: str) -> str | None:
+        """The file's text of that digest, of now or earlier; None where it is not known."""
+        present = read_text(self.file)
+        return present if digest_of(present) == digest else self.kept.text_with(digest)
+
+    def note_hand_edit(self) -> None:
+        """A text that no writer of ours has written, and that is right, is in the history."""
+        with locked(self.file):
+            self._note_by_hand(read_text(self.file))
+
+    def _note_by_hand(self, text: str) -> None:
+        last_good = self.kept.last_good()
+        if text == last_good or not _is_right(text):
+            return
+        written = next((version.after for version in self.history()), "")
+        if last_good is not None and written != digest_of(text):
+            words = _words(last_good, text)
+            self.kept.keep(last_good, action=BY_HAND, who=_owner(self.file), words=words, after=text)
+        self.kept.set_last_good(text)
+
+    def _last_good(self) -> str:
+        return self.kept.last_good() or read_text(self.file)
+
+    def _as_expected(self, expected: str | None) -> str:
+        text = read_text(self.file)
+        if expected is not None and expected != digest_of(text):
+            raise EditConflict("", None, str(self.file), "changed since it was shown; look again, then repeat")
+        return text
+
+    def _after(self, edit: Edit, before: str) -> str:
         source = str(self.file)
+        if isinstance(edit, Restoring):
+            earlier = self.kept.text_of(edit.version)
+            parse_peers(earlier, source=f"version {edit.version}")
+            return earlier
+        peers = parse_peers(before, source=source)
+        odd = ConfigError("peers", None, source, f"cannot {edit.action} in a text of this shape; edit it by hand")
+        try:
+            after = edit.rewritten(before, peers)
+        except UnknownPeer as error:
+            raise UnknownPeer(error.key, error.value, source, error.message) from None
+        except OddShape:
+            raise odd from None
+        # The words of the text are checked first: their errors name a line.
+        written = parse_peers(after, source=f"{source} after `{edit.action}`")
+        try:
+            is_as_wanted = written == edit.wanted(peers)
+        except ValidationError:
+            raise odd from None
+        if not is_as_wanted:
+            raise odd
+        return after
 
-        def replacement(before: str) -> str:
-            peers = parse_peers(before, source=source)
-            after = edited(before, peers)
-            # The words of the text are checked first: their errors name a line.
-            if parse_peers(after, source=f"{source} after `{action}`") != wanted(peers):
-                raise ConfigError("peers", None, source, f"cannot {action} in a text of this shape; edit it by hand")
-            return after
+    def _change(self, before: str, after: str, *, version: str) -> Change:
+        return Change(
+            diff=_diff(before, after, str(self.file)),
+            version=version,
+            base=digest_of(before),
+            digest=digest_of(after),
+            words=_words(before, after),
+        )
 
-        return self._replace(replacement, action=action, who=who, expected=expected)
 
-    def _replace(self, replacement: Callable[[str], str], *, action: str, who: str, expected: str | None) -> Change:
-        with _locked(self.file):
-            before = read_text(self.file)
-            if expected is not None and expected != _digest(before):
-                raise EditConflict("", None, str(self.file), "changed since it was shown; look again, then repeat")
-            after = replacement(before)
-            if after == before:
-                return Change(diff="", version="", digest=_digest(before))
-            version = self._keep(before, action=action, who=who)
-            _write_atomically(self.file, after)
-        return Change(diff=_diff(before, after, str(self.file)), version=version, digest=_digest(after))
+def _is_right(text: str) -> bool:
+    try:
+        parse_peers(text, source="")
+    except ConfigError:
+        return False
+    return True
 
-    def _keep(self, text: str, *, action: str, who: str) -> str:
-        self.history_dir.mkdir(parents=True, exist_ok=True)
-        at = self.now()
-        version = f"{at:%Y%m%dT%H%M%S.%fZ}"
-        note = Version(id=version, at=at.isoformat(), who=who, action=action, file=str(self.file))
-        _write_atomically(self.history_dir / f"{version}.toml", text)
-        _write_atomically(self.history_dir / f"{version}.json", json.dumps(asdict(note), ensure_ascii=False, indent=1))
-        return version
+
+def _words(before: str, after: str) -> tuple[str, ...]:
+    try:
+        old = parse_peers(before, source="")
+    except ConfigError:
+        return ("the file was broken and is right again",)
+    found = changes_in_words(old, parse_peers(after, source=""))
+    return found or (("the file, but none of the peers",) if before != after else ())
 
 
 def _diff(before: str, after: str, name: str) -> str:
@@ -181,48 +205,10 @@ def _diff(before: str, after: str, name: str) -> str:
     return "\n".join(lines)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """One writer at a time, across processes. The folder is locked, because the file itself is replaced."""
+def _owner(file: Path) -> str:
+    """Whose file it is: the nearest to knowing who wrote it."""
+    number = file.stat().st_uid
     try:
-        folder = os.open(file.resolve().parent, os.O_RDONLY)
-    except OSError as error:
-        raise ConfigError("", None, str(file), f"cannot open its folder: {error.strerror}") from None
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    """Returns with `text` durable under the name: a reader or a power cut sees the old text or the new one."""
-    target = file.resolve()
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise ConfigError("", None, str(file), f"cannot write in its folder: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists():
-            shutil.copymode(target, name)
-        os.replace(name, target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise ConfigError("", None, str(file), f"cannot write: {error.strerror}") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

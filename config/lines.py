@@ -18,7 +18,7 @@ def lines_of_keys(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     counts: dict[str, int] = {}
     prefix = ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if header := _HEADER.match(line):
             prefix = _dotted(header[2])
             if header[1] == "[[":

@@ -130,7 +130,8 @@ def _from_text(text: str, source: str) -> _Parsed:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         where = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        place = f"{source}:{where[1]}" if where else source
+        line = where[1] if where else text.rstrip("\n").count("\n") + 1  # "at end of document"
+        place = f"{source}:{line}"
         raise ConfigError("", None, place, f"not valid TOML: {error}") from None
     lines = lines_of_keys(text)
 

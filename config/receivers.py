@@ -123,9 +123,7 @@ class PeerSettings(Section):
         default="",
         description='When it takes deliveries, local time, as in "22:00-06:00"; empty: always.',
     )
-    urgent_at_any_hour: bool = Field(
-        default=True, description="A positive result does not wait for delivery_hours."
-    )
+    urgent_at_any_hour: bool = Field(default=True, description="A positive result does not wait for delivery_hours.")
     attempts: OptionalCount = Field(default=None, description="As in [delivery], for this peer.")
     backoff_initial_s: OptionalPositive = Field(default=None, description="As in [delivery], for this peer.")
     backoff_factor: OptionalFactor = Field(default=None, description="As in [delivery], for this peer.")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from config.receivers import NotifySettings, PeerSettings, RouteSettings
 from config.upkeep import AuditSettings, QuarantineSettings, RetentionSettings
+from config.web import WebSettings
 from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Positive, Section, WrongTogether
 
 
@@ -270,17 +271,6 @@ class SchedulerSettings(Section):
     lease_s: Positive = Field(
         default=60.0, description="A worker that gives no heartbeat this long has lost its job or delivery."
     )
-
-
-class WebSettings(Section):
-    """The pages, the JSON API and the metrics."""
-
-    enabled: bool = Field(default=True, description="Whether the node serves them at all.")
-    host: HostText = Field(
-        default="127.0.0.1",
-        description="Address the web server listens on. There is no log-in yet: keep it local.",
-    )
-    port: ListeningPort = Field(default=8080, description="TCP port of the web server; 0 takes a free one.")
 
 
 class LogSettings(Section):

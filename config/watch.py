@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from config.errors import ConfigError
@@ -19,9 +20,19 @@ class LivePeers:
     until the file is right again. Safe for use from several threads.
     """
 
-    def __init__(self, file: Path, initial: tuple[PeerSettings, ...] | None = None) -> None:
-        """Starts with `initial`, or with the file's peers, which must then be right (ConfigError)."""
+    def __init__(
+        self,
+        file: Path,
+        initial: tuple[PeerSettings, ...] | None = None,
+        *,
+        on_accepted: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Starts with `initial`, or with the file's peers, which must then be right (ConfigError).
+
+        `on_accepted` is called whenever another text was taken up, before anybody is given its peers.
+        """
         self.file = file
+        self._on_accepted = on_accepted
         self._lock = threading.Lock()
         self._stamp: _Stamp | None = self._look()
         self._peers = parse_peers(read_text(file), source=str(file)) if initial is None else initial
@@ -65,6 +76,7 @@ class LivePeers:
             replaced = peers != self._peers
             self._peers = peers
             self._generation += replaced
+            self._on_accepted()
             return replaced
 
     def _look(self) -> _Stamp | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
 class Section(BaseModel):
@@ -47,10 +49,30 @@ def _peer_name(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    """`value` if it can be an address or a name; empty where there is none."""
+    """`value` if it can be an address or a name (RFC 1123, and "_", which is observed in the field); empty where there
+    is none.
+    """
     if any(character.isspace() or not character.isprintable() for character in value):
         raise ValueError("a host is an address or a name, without spaces")
+    if not value or _is_address(value):
+        return value
+    try:
+        labels = value.removesuffix(".").encode("idna").decode("ascii").split(".")
+    except UnicodeError:
+        raise ValueError("a host's name has parts of 1 to 63 characters") from None
+    if labels[-1].isdigit():
+        raise ValueError("looks like an address and is none")
+    if not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("a host is an address or a name: letters, digits, - and dots (the port is a key of its own)")
     return value
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(value: Any) -> Any:

@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 version=2.10.1
 
 unreachable() {
-  echo "make audit: $1; not everything was checked. Run it where the package index can be reached." >&2
+  echo "make audit: $1; not everything was checked. Run it where the package index and the database of vulnerabilities answer." >&2
   exit 3
 }
 

@@ -3,8 +3,8 @@
 # Elsewhere it says what is missing and ends well: the tests that need a peer skip and name its package.
 set -euo pipefail
 
-packages=(dcmtk orthanc orthanc-dicomweb chromium postgresql libpixelmed-java openjdk-17-jre-headless bsh poppler-utils systemd)
-proofs=(storescu Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so chromium pg_ctlcluster /usr/share/java/pixelmed.jar java /usr/share/java/bsh.jar pdftotext systemd-analyze)
+packages=(dcmtk orthanc orthanc-dicomweb chromium postgresql libpixelmed-java openjdk-17-jre-headless bsh poppler-utils systemd prometheus)
+proofs=(storescu Orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so chromium pg_ctlcluster /usr/share/java/pixelmed.jar java /usr/share/java/bsh.jar pdftotext systemd-analyze promtool)
 missing=()
 for i in "${!packages[@]}"; do
     command -v "${proofs[$i]}" >/dev/null 2>&1 || [ -e "${proofs[$i]}" ] || missing+=("${packages[$i]}")

@@ -5,8 +5,8 @@ hundreds must not put a patient into a log file: keys that name patient data are
 values are replaced by their type. A traceback keeps its places and loses the text of exceptions that are not ours,
 which may quote a data set.
 
-Metrics are declared here, once. A name that is not declared is a mistake in our code and raises; a test compares the
-names with those the node counts under.
+What is counted is declared here, once; what is looked up when the page is read, in `gauges`. A name that is not
+declared is a mistake in our code and raises; a test compares the names with those the node counts under.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -25,12 +26,9 @@ from typing import Any, Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
-from dicom_node.app.ticks import TickReport
 from dicom_node.core.errors import NodeError
-from dicom_node.core.quarantine import QuarantineTotals
+from dicom_node.gauges import PREFIX, GaugeCollector, Source
 
 PATIENT_KEYS = re.compile(r"patient|birth|accession|(^|_)(pn|mrn|data_?set|ds)$|referring|physician", re.IGNORECASE)
 MASKED = "(withheld)"
@@ -144,6 +142,7 @@ def _places(trace: TracebackType | None) -> Iterable[str]:
 
 
 _FAST_S = (0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600, 1800)
+_TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +173,8 @@ METRICS: Mapping[str, Metric] = {
     "studies_closed": Metric(help="Studies closed, by what closed them.", labels=("event",)),
     "jobs_finished": Metric(help="Attempts at an analysis, by how they ended.", labels=("outcome",)),
     "deliveries_finished": Metric(help="Attempts at a delivery, by how they ended.", labels=("outcome", "peer")),
+    "stage_seconds": Metric(help="Stages of analyses with a result.", labels=("stage",), buckets=_FAST_S),
+    "score": Metric(help="Probabilities of a fracture, by level.", labels=("level",), buckets=_TENTHS),
     "analysis_seconds": Metric(help="From claiming a job to its result.", buckets=_FAST_S),
     "seconds_from_last_image_to_stored_result": Metric(
         help="From a study's last image to its results stored at a peer.", labels=("peer",), buckets=_FAST_S
@@ -185,7 +186,9 @@ METRICS: Mapping[str, Metric] = {
     "protocol_errors": Metric(help="Violations of the upper layer protocol.", labels=("rule",)),
     "echoes": Metric(help="C-ECHO requests answered.", labels=("calling_aet",)),
 }
-PREFIX = "cspine"
+# Who calls is in a label, and somebody could call under ever new names.
+MOST_SERIES = 200
+OTHER = "other"
 
 
 class PrometheusCounters:
@@ -194,60 +197,40 @@ class PrometheusCounters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._gauges = GaugeCollector()
+        self.registry.register(self._gauges)
         self._metrics = {name: self._declare(name, metric) for name, metric in METRICS.items()}
+        self._known: dict[str, set[tuple[str, ...]]] = {name: set() for name in METRICS}
+        self._guard = threading.Lock()
 
     def count(self, name: str, **labels: str) -> None:
         """One more. Raises KeyError or ValueError for a name or labels that are not declared: a mistake of ours."""
-        metric = self._metrics[name]
-        (metric.labels(**labels) if labels else metric).inc()
+        self._series(name, labels).inc()
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """One more value. Raises as `count`."""
+        self._series(name, labels).observe(value)
+
+    def watch(self, *sources: Source) -> None:
+        """These are asked for their samples whenever the metrics page is read."""
+        self._gauges.watch(*sources)
+
+    def _series(self, name: str, labels: dict[str, str]) -> Any:
+        """What counts under these labels; beyond `MOST_SERIES` sets of them all further ones count as "other"."""
         metric = self._metrics[name]
-        (metric.labels(**labels) if labels else metric).observe(value)
-
-    def watch_ticks(self, reports: Callable[[], Iterable[TickReport]]) -> None:
-        """Shows the ticks' health on the metrics page, as it is when the page is read."""
-        self.registry.register(_TickCollector(reports))
-
-    def watch_quarantine(self, totals: Callable[[], QuarantineTotals | None]) -> None:
-        """Shows what quarantine holds when the page is read; nothing of it where that cannot be said."""
-        self.registry.register(_QuarantineCollector(totals))
+        if not labels:
+            return metric
+        values = tuple(labels.values())
+        with self._guard:
+            known = self._known[name]
+            if values not in known and len(known) >= MOST_SERIES:
+                labels = dict.fromkeys(labels, OTHER)
+            else:
+                known.add(values)
+        return metric.labels(**labels)
 
     def _declare(self, name: str, metric: Metric) -> Any:
         full = f"{PREFIX}_{name}"
         if metric.buckets:
             return Histogram(full, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry)
         return Counter(full, metric.help, metric.labels, registry=self.registry)
-
-
-class _TickCollector(Collector):
-    def __init__(self, reports: Callable[[], Iterable[TickReport]]) -> None:
-        self._reports = reports
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        healthy = GaugeMetricFamily(
-            f"{PREFIX}_tick_healthy", "1 while the tick succeeds often enough.", labels=["tick"]
-        )
-        latest = GaugeMetricFamily(
-            f"{PREFIX}_tick_last_success_timestamp_seconds", "When the tick last succeeded.", labels=["tick"]
-        )
-        for report in self._reports():
-            healthy.add_metric([report.name], float(report.is_healthy))
-            if report.last_success_at is not None:
-                latest.add_metric([report.name], report.last_success_at.timestamp())
-        return healthy, latest
-
-
-class _QuarantineCollector(Collector):
-    def __init__(self, totals: Callable[[], QuarantineTotals | None]) -> None:
-        self._totals = totals
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        totals = self._totals()
-        if totals is None:
-            return ()
-        return (
-            GaugeMetricFamily(f"{PREFIX}_quarantine_files", "Files that wait in quarantine.", value=totals.files),
-            GaugeMetricFamily(f"{PREFIX}_quarantine_bytes", "Their size, bytes.", value=totals.size_bytes),
-        )

@@ -7,25 +7,30 @@ that tests use, held to the same contract suite as the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from dicom_node.core.account import Account, ApiToken, Session
 from dicom_node.core.audit import AuditEvent
 from dicom_node.core.circuit import Circuit
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, CommitmentRequest, Reference
-from dicom_node.core.delivery import Channel, Delivery, ObjectStatus
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import AnalysisResult, ResultObject
 from dicom_node.core.history import HistoryEntry
-from dicom_node.core.job import AnalysisJob
+from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.notice import Notice
 from dicom_node.core.peer import Peer
 from dicom_node.core.quarantine import QuarantinedFile, QuarantineState, QuarantineTotals
 from dicom_node.core.shipment import Plan, Shipment, Substitution
+from dicom_node.core.standing import WorklistFilter
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from dicom_node.core.tally import Tally
+from dicom_node.core.verdict import Verdict
+from dicom_node.core.worklist import WorklistState
 
 
 class Clock(Protocol):
@@ -55,6 +60,9 @@ class StudyRepository(Protocol):
         limit: int = 100,
     ) -> tuple[StudyIntake, ...]:
         """Whose `last_received_at` is earlier than `before`, the oldest first, behind `after` in that order."""
+
+    def tally(self) -> Mapping[StudyState, Tally]:
+        """How many are in each state, and since when the one has been silent that has been so longest."""
 
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None: ...
     def add_instance(self, record: InstanceRecord) -> None:
@@ -92,6 +100,15 @@ class JobRepository(Protocol):
     def get(self, job_id: int) -> AnalysisJob | None: ...
     def of_study(self, study_instance_uid: str) -> tuple[AnalysisJob, ...]:
         """Oldest revision first."""
+
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[AnalysisJob, ...]]:
+        """As `of_study` by study; those without a job may be left out."""
+
+    def tally(self) -> Mapping[JobState, Tally]:
+        """How many are in each state of `UNSETTLED`, and when the oldest of them was queued."""
+
+    def latest_results(self, *, limit: int) -> tuple[str, ...]:
+        """The `result_json` of DONE jobs, the newest job first."""
 
     def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
         """Take the oldest QUEUED job: RUNNING, attempt + 1, leased to `owner`. None where there is none."""
@@ -136,8 +153,21 @@ class DeliveryRepository(Protocol):
 
     def get(self, delivery_id: int) -> Delivery | None: ...
     def of_study(self, study_instance_uid: str) -> tuple[Delivery, ...]: ...
-    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
-        """Newest first."""
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[Delivery, ...]]:
+        """As `of_study` by study; those without a delivery may be left out."""
+
+    def list(
+        self,
+        *,
+        states: Iterable[DeliveryState] | None = None,
+        peer: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Delivery, ...]:
+        """Newest first, of these states and to this receiver."""
+
+    def counted(self) -> Mapping[tuple[str, DeliveryState], int]:
+        """How many there are to each receiver in each state."""
 
     def claim(
         self,
@@ -167,6 +197,9 @@ class DeliveryRepository(Protocol):
 
     def failed(self, peer: str) -> tuple[Delivery, ...]:
         """FAILED deliveries to one receiver, oldest first."""
+
+    def tally(self) -> Mapping[tuple[Channel, str, DeliveryState], Tally]:
+        """How many are in each state that is not finished, by receiver, and when the oldest of them was made."""
 
     def waiting(self) -> dict[tuple[Channel, str], int]:
         """How many deliveries each receiver is still to get."""
@@ -211,6 +244,9 @@ class CommitmentRepository(Protocol):
     def duties(self, *, limit: int = 100) -> tuple[CommitmentDuty, ...]:
         """Newest first."""
 
+    def unfinished_duties(self) -> int:
+        """How many have not been answered yet."""
+
     def save_duty(self, duty: CommitmentDuty) -> None:
         """Write attempt, times and outcome."""
 
@@ -253,6 +289,77 @@ class QuarantineRepository(Protocol):
         """Of what is HELD."""
 
 
+class AccountRepository(Protocol):
+    """Accounts with their sessions and tokens. Names are unique; a second one raises `StorageConflict`."""
+
+    def add(self, account: Account) -> Account:
+        """Insert; returns it with its id."""
+
+    def get(self, account_id: int) -> Account | None: ...
+    def by_name(self, name: str) -> Account | None: ...
+    def list(self) -> tuple[Account, ...]:
+        """By name."""
+
+    def update(self, account: Account) -> None:
+        """The row of this id says what `account` says."""
+
+    def remove(self, account_id: int) -> None:
+        """Gone with its sessions and tokens."""
+
+    def open_session(self, session: Session) -> None: ...
+    def session(self, digest: str) -> Session | None: ...
+    def sessions(self, account_id: int) -> tuple[Session, ...]:
+        """Newest first."""
+
+    def seen(self, digest: str, *, at: datetime) -> None:
+        """The session was used."""
+
+    def end_session(self, digest: str) -> bool:
+        """False where there was none."""
+
+    def end_sessions(self, account_id: int) -> int:
+        """All of the account; returns how many."""
+
+    def forget_sessions(self, *, opened_before: datetime, seen_before: datetime) -> int:
+        """Those that were opened or last seen by then are gone; returns how many."""
+
+    def add_token(self, token: ApiToken) -> ApiToken:
+        """Insert; returns it with its id."""
+
+    def token(self, digest: str) -> ApiToken | None: ...
+    def tokens(self) -> tuple[ApiToken, ...]:
+        """Oldest first."""
+
+    def remove_token(self, token_id: int) -> bool:
+        """False where there was none."""
+
+    def remove_tokens(self, account_id: int) -> int:
+        """All of the account; returns how many."""
+
+
+class VerdictRepository(Protocol):
+    """Readers' verdicts, only ever added."""
+
+    def add(self, verdict: Verdict) -> Verdict:
+        """Insert; returns it with its id. Its study has a row, else `StorageConflict`."""
+
+    def of_study(self, study_instance_uid: str) -> tuple[Verdict, ...]:
+        """Newest first."""
+
+    def newest(self, *, since: datetime | None = None) -> tuple[Verdict, ...]:
+        """The last one on each study, of those given from `since` on; the oldest first."""
+
+
+class WorklistRepository(Protocol):
+    """The studies in the order of `core.standing`, without a look at those that are not shown."""
+
+    def page(self, wanted: WorklistFilter, *, limit: int, offset: int = 0) -> tuple[StudyIntake, ...]:
+        """The studies that are meant, those that come first first."""
+
+    def tally(self, wanted: WorklistFilter) -> Mapping[tuple[WorklistState, bool], int]:
+        """How many are meant, by state and by whether a fracture is suspected."""
+
+
 class UnitOfWork(Protocol):
     """One transaction. Leaving the block without `commit()` rolls back.
 
@@ -266,6 +373,9 @@ class UnitOfWork(Protocol):
     quarantine: QuarantineRepository
     circuits: CircuitRepository
     commitments: CommitmentRepository
+    accounts: AccountRepository
+    verdicts: VerdictRepository
+    worklist: WorklistRepository
 
     def commit(self) -> None: ...
 
@@ -418,6 +528,17 @@ class PeerDirectory(Protocol):
 
     def peers(self) -> tuple[Peer, ...]: ...
     def by_name(self, name: str) -> Peer | None: ...
+
+
+class PasswordHasher(Protocol):
+    """Slow on purpose; used by many threads."""
+
+    def hash(self, password: str) -> str: ...
+    def verify(self, password_hash: str, password: str) -> bool:
+        """Whether the hash was made of the password; False also for what is no hash."""
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether it was made with other costs than those of today."""
 
 
 class AuditLog(Protocol):

@@ -1,18 +1,22 @@
 """The stored pixels of a file, frame by frame, as bit patterns.
 
-Uncompressed pixels are read straight from their place in the file; encapsulated ones are cut into frames here and
-decoded by pydicom's plugins, RLE by its segments. Which plugin goes first is measured
-(`tests/benchmarks/bench_reading.py`). None of them releases the interpreter lock, so threads gain where a file is
-read or converted, not where it is decoded; for JPEG 2000 GDCM brings threads of its own.
+Uncompressed pixels are read straight from their place in the file to their place in the volume; encapsulated ones are
+cut into frames here and decoded: RLE by its segments, the usual lossless frames by decoders that several threads can
+run at once (`inference.parallel_decoders`), and whatever is left by pydicom's plugins, of which none releases the
+interpreter lock. Which goes first is measured (`tests/benchmarks/bench_reading.py`).
+
+Memory: beside the caller's own, one instance's encoded bytes and one decoded frame for each thread.
 
 What is missing is an error: a file that ends before its pixels do is never filled up with zeros.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +46,7 @@ from pydicom.uid import (
 from inference.codestream_headers import jpeg_2000_fault, jpeg_fault
 from inference.errors import PixelDataUnreadable
 from inference.headers import UNDEFINED_LENGTH, InstanceHeader, PixelDescription
+from inference.parallel_decoders import Samples, decode_in_parallel
 from inference.rle_segments import decode_rle
 
 # Fastest first; a plugin that is not installed or fails is followed by the next.
@@ -87,25 +92,31 @@ class FrameSource:
         else:
             self._check_length()
 
-    def frame(self, index: int) -> NDArray[np.unsignedinteger]:
-        """Bit patterns [row, column] of frame `index` (from 0), uint8 or uint16, native byte order."""
+    def frame(self, index: int, *, room: NDArray[np.uint16] | None = None) -> NDArray[np.unsignedinteger]:
+        """Bit patterns [row, column] of frame `index` (from 0), uint8 or uint16, native byte order.
+
+        `room` is a contiguous array of the frame's shape that may be written to: a 16-bit frame that needs no decoding
+        is read into it and is it. Without room, or for any other frame, the answer is an array of its own.
+        """
         if self._encoded is not None:
             return _decode(self._header, self._pixels, self._encoded[index])
-        return self._native(index).reshape(self._header.rows or 0, self._header.columns or 0)
+        return self._native(index, room).reshape(self._header.rows or 0, self._header.columns or 0)
 
     @property
     def _frame_bytes(self) -> int:
         return (self._header.rows or 0) * (self._header.columns or 0) * (self._pixels.bits_allocated // 8)
 
-    def _native(self, index: int) -> NDArray[np.unsignedinteger]:
+    def _native(self, index: int, room: NDArray[np.uint16] | None) -> NDArray[np.unsignedinteger]:
         count, start = self._frame_bytes, self._frame_bytes * index
         dtype = self._stored_dtype()
         if self._inflated is not None:
             return np.frombuffer(self._inflated, dtype, count // dtype.itemsize, start)
-        flat = np.empty(count // dtype.itemsize, dtype)
-        with self._header.file.open("rb", buffering=0) as stream:
-            stream.seek((self._pixels.offset or 0) + start)
-            got = stream.readinto(flat.view(np.uint8).data)
+        flat: NDArray[np.unsignedinteger]
+        if room is not None and room.dtype == dtype:
+            flat = room.reshape(-1)
+        else:
+            flat = np.empty(count // dtype.itemsize, dtype)
+        got = _read_into(flat, self._header.file, (self._pixels.offset or 0) + start)
         if got != count:
             raise _unreadable(self._header, f"truncated: {got} of {count} bytes of frame {index + 1}")
         return flat if dtype.isnative else flat.astype(dtype.newbyteorder("="))
@@ -122,6 +133,12 @@ class FrameSource:
         present = max(min(pixels.length, header.file.stat().st_size - pixels.offset), 0)
         if present < expected:
             raise _unreadable(header, f"truncated: {present} of {expected} bytes of pixel data")
+
+
+def _read_into(values: NDArray[np.unsignedinteger], file: Path, offset: int) -> int:
+    """Fill the values with the file's bytes from the offset on; how many there were. Raises OSError."""
+    with file.open("rb", buffering=0) as stream:
+        return os.preadv(stream.fileno(), [values.view(np.uint8).data], offset)
 
 
 def _described(header: InstanceHeader) -> PixelDescription:
@@ -205,8 +222,13 @@ def _joined_frames(header: InstanceHeader, pixels: PixelDescription, value: byte
 def _decode(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> NDArray[np.unsignedinteger]:
     if header.transfer_syntax_uid == RLELossless:
         return _decode_rle(header, pixels, frame)
-    decoder = _decoder(header)
     _check_codestream_header(header, pixels, frame)
+    decoded_at_once = decode_in_parallel(frame, header.transfer_syntax_uid, _samples(header, pixels))
+    return _decode_by_plugin(header, pixels, frame) if decoded_at_once is None else decoded_at_once
+
+
+def _decode_by_plugin(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> NDArray[np.unsignedinteger]:
+    decoder = _decoder(header)
     installed = decoder.available_plugins
     failures = []
     for plugin in PLUGINS.get(header.transfer_syntax_uid, installed):
@@ -222,6 +244,16 @@ def _decode(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> N
         size = pixels.bits_allocated // 8
         return decoded.astype(f"i{size}", copy=False).view(f"u{size}")
     raise _unreadable(header, "; ".join(["cannot be decoded", *failures, *_missing(decoder)]))
+
+
+def _samples(header: InstanceHeader, pixels: PixelDescription) -> Samples:
+    return Samples(
+        rows=header.rows or 0,
+        columns=header.columns or 0,
+        bits_allocated=pixels.bits_allocated,
+        bits_stored=pixels.bits_stored,
+        is_signed=pixels.is_signed,
+    )
 
 
 def _decode_rle(header: InstanceHeader, pixels: PixelDescription, frame: bytes) -> NDArray[np.unsignedinteger]:

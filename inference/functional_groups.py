@@ -7,12 +7,13 @@ last resort, for converters that leave a group out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
 from inference import elements
+from inference.elements import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,13 @@ class FrameHeader:
     temporal_position_index: int | None
 
 
-def frame_headers(dataset: Dataset) -> tuple[FrameHeader, ...]:
+def frame_headers(dataset: Source) -> tuple[FrameHeader, ...]:
     """The frames in the order in which their pixels are stored."""
     count = max(elements.integer(dataset, "NumberOfFrames") or 1, 1)
     shared = elements.items(dataset, "SharedFunctionalGroupsSequence")
     per_frame = elements.items(dataset, "PerFrameFunctionalGroupsSequence")
     if not shared and not per_frame:
-        classic = count == 1 and "NumberOfFrames" not in dataset
+        classic = count == 1 and not elements.has(dataset, "NumberOfFrames")
         return tuple(_frame([dataset], None if classic else index + 1) for index in range(count))
     frames = []
     for index in range(count):
@@ -68,7 +69,7 @@ def _macros(groups: list[Dataset]) -> Iterator[Dataset]:
             yield from elements.items(group, keyword)[:1]
 
 
-def _frame(sources: list[Dataset], frame_number: int | None) -> FrameHeader:
+def _frame(sources: Sequence[Source], frame_number: int | None) -> FrameHeader:
     return FrameHeader(
         frame_number=frame_number,
         image_orientation=_numbers(sources, "ImageOrientationPatient", 6),
@@ -83,12 +84,12 @@ def _frame(sources: list[Dataset], frame_number: int | None) -> FrameHeader:
     )
 
 
-def _numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+def _numbers(sources: Sequence[Source], keyword: str, count: int) -> tuple[float, ...] | None:
     found = (elements.numbers(source, keyword, count) for source in sources)
     return next((values for values in found if values is not None), None)
 
 
-def _number(sources: list[Dataset], keyword: str) -> float | None:
+def _number(sources: Sequence[Source], keyword: str) -> float | None:
     found = (elements.number(source, keyword) for source in sources)
     return next((value for value in found if value is not None), None)
 
@@ -97,16 +98,16 @@ def _positive(spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
     return spacing if spacing and min(spacing) > 0 else None
 
 
-def _kernel(sources: list[Dataset]) -> str:
+def _kernel(sources: Sequence[Source]) -> str:
     """Multi-valued kernels (Siemens: `Br64d\\3`) keep all their values."""
     found = ("\\".join(elements.texts(source, "ConvolutionKernel")) for source in sources)
     return next((kernel for kernel in found if kernel), "")
 
 
-def _temporal_position(sources: list[Dataset]) -> int | None:
+def _temporal_position(sources: Sequence[Source]) -> int | None:
     """Temporal Position Index (0020,9128) is UL: its raw value is not text."""
     for source in sources:
-        if "TemporalPositionIndex" in source:
-            value = source.get("TemporalPositionIndex")
+        if elements.has(source, "TemporalPositionIndex"):
+            value = source.get("TemporalPositionIndex") if isinstance(source, Dataset) else None
             return int(value) if isinstance(value, int) else None
     return None

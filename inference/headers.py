@@ -3,6 +3,8 @@
 A header is not believed to be complete: public trauma series (RSNA 2022) have neither Modality nor SOP Class UID
 in their data sets, only the file meta information names the class. Missing elements are empty texts or None;
 only what a reader cannot do without (a Series and a SOP Instance UID) is demanded.
+
+A plain file's header is read without pydicom (`inference.head`), any other with it; both give the same answers.
 """
 
 from __future__ import annotations
@@ -27,10 +29,13 @@ from pydicom.uid import (
 )
 
 from inference import elements
+from inference.elements import Source
 from inference.errors import UnreadableInstance
 from inference.functional_groups import FrameHeader, frame_headers
+from inference.head import UNDEFINED_LENGTH, Head, NotPlain, read_head
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
+__all__ = ["UNDEFINED_LENGTH", "InstanceHeader", "PixelDescription", "Scan", "read_header", "scan_folder"]
+
 _PIXEL_DATA_TAG = (0x7FE0, 0x0010)
 # What pydicom's parser is seen to raise on bytes that are no DICOM or only part of it; there is no common root.
 _PARSER_ERRORS = (
@@ -120,9 +125,7 @@ def read_header(path: Path | str) -> InstanceHeader:
     """
     file = Path(path)
     try:
-        with file.open("rb") as stream:
-            dataset = _parse(file, stream)
-            return _header(file, dataset, _pixel_data_place(dataset, stream))
+        return _plain_header(file) or _parsed_header(file)
     except UnreadableInstance:
         raise
     except OSError as error:
@@ -130,6 +133,25 @@ def read_header(path: Path | str) -> InstanceHeader:
     except _PARSER_ERRORS as error:
         # Sequences are parsed when they are looked at, so this may come late.
         raise UnreadableInstance(file, f"not readable as DICOM: {error}") from error
+
+
+def _plain_header(file: Path) -> InstanceHeader | None:
+    """The header without pydicom; None where the file is not plain enough for that."""
+    head = read_head(file)
+    if head is None:
+        return None
+    try:
+        _demand_identity(file, head)
+        return _header(file, head, head.place)
+    except NotPlain:
+        return None
+
+
+def _parsed_header(file: Path) -> InstanceHeader:
+    """The header by pydicom."""
+    with file.open("rb") as stream:
+        dataset = _parse(file, stream)
+        return _header(file, dataset, _pixel_data_place(dataset, stream))
 
 
 def scan_folder(path: Path | str) -> Scan:
@@ -165,13 +187,17 @@ def _parse(file: Path, stream: BinaryIO) -> FileDataset:
         dataset = _read_before_pixels(stream)
     except InvalidDicomError as error:
         raise UnreadableInstance(file, "not a DICOM file") from error
+    _demand_identity(file, dataset)
+    return dataset
+
+
+def _demand_identity(file: Path, dataset: FileDataset | Head) -> None:
     if _meta(dataset, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         raise UnreadableInstance(file, "a DICOMDIR, not an instance")
     if not _sop_instance_uid(dataset):
         raise UnreadableInstance(file, "has no SOP Instance UID (0008,0018)")
     if not elements.text(dataset, "SeriesInstanceUID"):
         raise UnreadableInstance(file, "has no Series Instance UID (0020,000E)")
-    return dataset
 
 
 def _read_before_pixels(stream: BinaryIO) -> FileDataset:
@@ -205,7 +231,7 @@ def _pixel_data_place(dataset: FileDataset, stream: BinaryIO) -> tuple[int, int]
     return start + 12, int.from_bytes(head[8:12], order)  # type: ignore[arg-type]
 
 
-def _header(file: Path, dataset: FileDataset, place: tuple[int, int] | None) -> InstanceHeader:
+def _header(file: Path, dataset: FileDataset | Head, place: tuple[int, int] | None) -> InstanceHeader:
     rows, columns = elements.unsigned(dataset, "Rows"), elements.unsigned(dataset, "Columns")
     frames = frame_headers(dataset) if rows and columns else ()
     first = frames[0] if frames else None
@@ -240,12 +266,16 @@ def _header(file: Path, dataset: FileDataset, place: tuple[int, int] | None) -> 
     )
 
 
-def _pixel_description(dataset: Dataset, place: tuple[int, int] | None) -> PixelDescription:
+def _pixel_description(dataset: Source, place: tuple[int, int] | None) -> PixelDescription:
     allocated = elements.unsigned(dataset, "BitsAllocated") or 16
     stored = elements.unsigned(dataset, "BitsStored") or allocated
     high_bit = elements.unsigned(dataset, "HighBit")
-    offsets = dataset.get("ExtendedOffsetTable")
-    lengths = dataset.get("ExtendedOffsetTableLengths")
+    # A plain file has neither: they stand where Pixel Data is looked for.
+    offsets, lengths = (
+        (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
+        if isinstance(dataset, Dataset)
+        else (None, None)
+    )
     return PixelDescription(
         bits_allocated=allocated,
         bits_stored=stored,
@@ -259,18 +289,18 @@ def _pixel_description(dataset: Dataset, place: tuple[int, int] | None) -> Pixel
     )
 
 
-def _sop_instance_uid(dataset: FileDataset) -> str:
+def _sop_instance_uid(dataset: FileDataset | Head) -> str:
     return elements.text(dataset, "SOPInstanceUID") or _meta(dataset, "MediaStorageSOPInstanceUID")
 
 
-def _meta(dataset: FileDataset, keyword: str) -> str:
-    return elements.text(dataset.file_meta, keyword)
+def _meta(dataset: FileDataset | Head, keyword: str) -> str:
+    return elements.text(dataset if isinstance(dataset, Head) else dataset.file_meta, keyword)
 
 
-def _transfer_syntax_uid(dataset: FileDataset) -> str:
+def _transfer_syntax_uid(dataset: FileDataset | Head) -> str:
     """The file meta's, or where it has none the one that the parser found the data set to be in."""
     named = _meta(dataset, "TransferSyntaxUID")
-    if named:
+    if named or isinstance(dataset, Head):
         return named
     implicit, little = dataset.original_encoding
     if implicit:

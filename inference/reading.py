@@ -1,7 +1,8 @@
 """A series of DICOM files becomes one volume of Hounsfield units whose affine is true everywhere.
 
 1. Headers, unless the caller has them; from them the stack (`inference.stack`), or the reason why there is none.
-2. The pixels, in parallel, straight into the int16 result: no second copy of the series exists.
+2. The pixels, in parallel, straight into the int16 result: no second copy of the series exists. An uncompressed slice
+   is read to where it stays and turned into Hounsfield units there.
 3. Duplicates are compared with the slice that was preferred to them.
 4. Where spacing is uneven or slices are missing, a regular grid is filled by linear interpolation along z.
 
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from inference.decoding import FrameSource
 from inference.errors import PixelDataUnreadable
 from inference.geometry import GridPlan, StackGeometry, plan_grid
-from inference.headers import InstanceHeader, read_header
+from inference.headers import InstanceHeader, PixelDescription, read_header
 from inference.hounsfield import Padding, StoredValues, padding_of, to_hounsfield
 from inference.stack import SourceFrame, Stack, build_stack
 from inference.volume import Volume
@@ -32,6 +34,10 @@ from inference.volume import Volume
 Progress = Callable[[str, int, int], None]
 
 _MAXIMUM_THREADS = 8
+_MOST_AT_A_TIME = 8
+
+_Task = tuple[SourceFrame, NDArray[np.int16]]
+_Work = Callable[[SourceFrame, NDArray[np.int16]], set[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,10 @@ def read_series(
     return SeriesVolume(volume=volume, slices=tuple(_reference(stack.frames[k]) for k in plan.nearest), notes=notes)
 
 
+def _each(work: _Work, tasks: Sequence[_Task]) -> list[set[str]]:
+    return [work(frame, plane) for frame, plane in tasks]
+
+
 class _Pixels:
     """Reads the frames of a stack in parallel, and counts what was odd about them."""
 
@@ -109,8 +119,8 @@ class _Pixels:
         hu = np.empty((len(stack.frames), instance.rows or 0, instance.columns or 0), dtype=np.int16)
         self._open_multiframe()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="read") as pool:
-            self._finish(pool, [pool.submit(self._fill, frame, hu[k]) for k, frame in enumerate(stack.frames)])
-            self._finish(pool, [pool.submit(self._compare, frame, hu[k]) for k, frame in stack.duplicates], len(hu))
+            self._finish(pool, self._fill, [(frame, hu[k]) for k, frame in enumerate(stack.frames)])
+            self._finish(pool, self._compare, [(frame, hu[k]) for k, frame in stack.duplicates], len(hu))
         return hu, tuple(text.format(count=count) for text, count in sorted(self._oddities.items()))
 
     def _open_multiframe(self) -> None:
@@ -119,13 +129,18 @@ class _Pixels:
             if frame.instance.number_of_frames > 1 and uid not in self._shared:
                 self._shared[uid] = FrameSource(frame.instance)
 
-    def _finish(self, pool: ThreadPoolExecutor, futures: list[Future[set[str]]], before: int = 0) -> None:
-        total = len(self._stack.frames) + len(self._stack.duplicates)
+    def _finish(self, pool: ThreadPoolExecutor, work: _Work, tasks: Sequence[_Task], before: int = 0) -> None:
+        """Do the work for each task, a few at a time: handing a thread one slice takes as long as reading it."""
+        total, done = len(self._stack.frames) + len(self._stack.duplicates), before
+        size = min(max(len(tasks) // (4 * self._workers), 1), _MOST_AT_A_TIME)
+        futures = [pool.submit(_each, work, tasks[at : at + size]) for at in range(0, len(tasks), size)]
         try:
-            for done, future in enumerate(as_completed(futures), start=before + 1):
-                self._oddities.update(future.result())
-                if self._progress is not None:
-                    self._progress("read", done, total)
+            for future in as_completed(futures):
+                for oddities in future.result():
+                    self._oddities.update(oddities)
+                    done += 1
+                    if self._progress is not None:
+                        self._progress("read", done, total)
         finally:
             # Nothing is left to cancel unless a frame failed or the caller's progress raised.
             for future in futures:
@@ -134,7 +149,7 @@ class _Pixels:
     def _fill(self, frame: SourceFrame, out: NDArray[np.int16]) -> set[str]:
         instance = frame.instance
         source = self._shared.get(instance.sop_instance_uid) or FrameSource(instance)
-        patterns = source.frame(frame.index)
+        patterns = source.frame(frame.index, room=out.view(np.uint16))
         meaning, oddities = _meaning(frame, patterns)
         to_hounsfield(patterns, meaning, out)
         return oddities
@@ -160,23 +175,41 @@ def _meaning(frame: SourceFrame, patterns: NDArray[np.unsignedinteger]) -> tuple
     if frame.instance.photometric_interpretation == "MONOCHROME1":
         # Concerns display only: Hounsfield units are the rescaled stored values all the same (PS3.3 C.7.6.3.1.2).
         oddities.add("{count} slices are MONOCHROME1: stored values taken as they are")
+    slope = 1.0 if header.rescale_slope is None else header.rescale_slope
     try:
-        meaning = StoredValues(
-            bits_allocated=pixels.bits_allocated,
-            bits_stored=pixels.bits_stored,
-            high_bit=pixels.high_bit,
-            is_signed=pixels.is_signed,
-            slope=1.0 if header.rescale_slope is None else header.rescale_slope,
-            intercept=header.rescale_intercept or 0.0,
-        )
+        meaning, padding = _stored(pixels, slope, header.rescale_intercept or 0.0)
     except ValueError as error:
         instance = frame.instance
         raise PixelDataUnreadable(instance.file, instance.transfer_syntax_uid, str(error)) from error
-    padding = padding_of(meaning, pixels.padding_value, pixels.padding_range_limit)
     if padding is None:
         return meaning, oddities
     honoured, why_not = _honoured(padding, patterns)
     return (padding.applied_to(meaning) if honoured else meaning), oddities | why_not
+
+
+def _stored(pixels: PixelDescription, slope: float, intercept: float) -> tuple[StoredValues, Padding | None]:
+    return _stored_as(
+        (pixels.bits_allocated, pixels.bits_stored, pixels.high_bit, pixels.is_signed),
+        (slope, intercept),
+        (pixels.padding_value, pixels.padding_range_limit),
+    )
+
+
+@lru_cache(maxsize=64)
+def _stored_as(
+    layout: tuple[int, int, int, bool], rescale: tuple[float, float], padding: tuple[int | None, int | None]
+) -> tuple[StoredValues, Padding | None]:
+    """Worked out once for a series. Raises ValueError where the bits do not fit their container."""
+    allocated, stored, high_bit, is_signed = layout
+    meaning = StoredValues(
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=high_bit,
+        is_signed=is_signed,
+        slope=rescale[0],
+        intercept=rescale[1],
+    )
+    return meaning, padding_of(meaning, *padding)
 
 
 def _honoured(padding: Padding, patterns: NDArray[np.unsignedinteger]) -> tuple[bool, set[str]]:

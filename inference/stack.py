@@ -126,8 +126,12 @@ def _could_be_neighbours(one: InstanceHeader, other: InstanceHeader) -> bool:
     return (
         (one.rows, one.columns) == (other.rows, other.columns)
         and (here.image_position is None) == (there.image_position is None)
-        and all((a is None) == (b is None) and np.allclose(a or 0, b or 0, atol=STRAY_TOLERANCE) for a, b in pairs)
+        and all(a == b or _nearly_equal(a, b) for a, b in pairs)
     )
+
+
+def _nearly_equal(a: tuple[float, ...] | None, b: tuple[float, ...] | None) -> bool:
+    return (a is None) == (b is None) and np.allclose(a or 0, b or 0, atol=STRAY_TOLERANCE)
 
 
 def _only_series(headers: Sequence[InstanceHeader]) -> str:

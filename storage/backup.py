@@ -15,7 +15,7 @@ import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 CONFIGURATION = "configuration.toml"
 HISTORY = "config-history"
+LAST_BACKUP = "last-backup.json"
+"""In `data_dir`: when the last backup was made and what it holds, for whoever asks the node."""
 FOLDERS = ("received", "quarantine", "jobs", HISTORY)
 
 
@@ -62,9 +64,26 @@ def back_up(database: Path, data_dir: Path, target: Path, *, configuration: Path
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    return BackupReport(
+    made = BackupReport(
         archive=target, files=len(report.digests), size_bytes=target.stat().st_size, missing=tuple(report.missing)
     )
+    _remember(made, data_dir)
+    return made
+
+
+def _remember(made: BackupReport, data_dir: Path) -> None:
+    """A note that cannot be written makes the backup no worse."""
+    noted = {
+        "at": datetime.now(UTC).isoformat(),
+        "archive": str(made.archive),
+        "files": made.files,
+        "size_bytes": made.size_bytes,
+    }
+    part = data_dir / f"{LAST_BACKUP}.part"
+    with suppress(OSError):
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(noted), encoding="utf-8")
+        part.replace(data_dir / LAST_BACKUP)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import RowMapping, func, insert, select, update
 
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, CommitmentRequest, Reference
 from storage.rows import CommitmentDutyRow, CommitmentRequestRow, table_of
@@ -70,6 +70,10 @@ class Commitments:
     def duties(self, *, limit: int = 100) -> tuple[CommitmentDuty, ...]:
         statement = select(_duty).order_by(_duty.c.asked_at.desc(), _duty.c.id.desc()).limit(limit)
         return tuple(_duty_from(row) for row in self._transaction.read(statement).mappings())
+
+    def unfinished_duties(self) -> int:
+        count = select(func.count()).select_from(_duty).where(_duty.c.finished_at.is_(None))
+        return int(self._transaction.read(count).scalar_one())
 
     def save_duty(self, duty: CommitmentDuty) -> None:
         names = ("attempt", "next_attempt_at", "finished_at", "outcome")

@@ -47,6 +47,7 @@ def open_database(url: str, *, data_dir: Path) -> Database:
     database = Database(_engine(_parsed(url, data_dir)))
     try:
         bring_up_to_date(database.engine)
+        database.derive_what_never_was()
     except SQLAlchemyError as error:
         database.close()
         raise translated(error) from error
@@ -100,6 +101,18 @@ class Database:
             transaction.read(text("SELECT 1 FROM study LIMIT 1")).all()
         finally:
             transaction.close()
+
+    def derive_what_never_was(self) -> None:
+        """Every study has its standing in the worklist: after an upgrade those from before have none."""
+        with self.reading() as uow:
+            if not uow.standings.are_missing():
+                return
+        while True:
+            with self.unit_of_work() as uow:
+                derived = uow.standings.derive_the_rest()
+                uow.commit()
+            if not derived:
+                return
 
     def empty_log(self) -> None:
         """What earlier lives committed lies in the database itself, synced; for the start of the one node that serves.

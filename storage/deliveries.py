@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import RowMapping, delete, func, insert, select
@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, delete, func, insert, select
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.shipment import Substitution
+from dicom_node.core.tally import Tally
 from storage.leases import LeasedTable
 from storage.mapping import (
     answer_from,
@@ -84,6 +85,7 @@ class Deliveries:
             "round": round,
             "is_urgent": is_urgent,
         }
+        self._transaction.touch(study_instance_uid)
         row = self._transaction.write(insert(_delivery).values(_FRESH | values).returning(_delivery)).mappings().one()
         if objects:
             places = [object_values(row["id"], position, result) for position, result in enumerate(objects)]
@@ -100,9 +102,34 @@ class Deliveries:
         statement = select(_delivery).where(of_study).order_by(_delivery.c.revision, _delivery.c.id)
         return self._deliveries(self._transaction.read(statement).mappings().all())
 
-    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[Delivery, ...]]:
+        """As `of_study`, of many with a handful of statements; those without a delivery are left out."""
+        of_these = _delivery.c.study_instance_uid.in_(study_instance_uids)
+        statement = select(_delivery).where(of_these).order_by(_delivery.c.revision, _delivery.c.id)
+        found: dict[str, tuple[Delivery, ...]] = defaultdict(tuple)
+        for delivery in self._deliveries(self._transaction.read(statement).mappings().all()):
+            found[delivery.study_instance_uid] += (delivery,)
+        return found
+
+    def list(
+        self,
+        *,
+        states: Iterable[DeliveryState] | None = None,
+        peer: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Delivery, ...]:
         statement = select(_delivery).order_by(*_NEWEST_FIRST).limit(limit).offset(offset)
+        if states is not None:
+            statement = statement.where(_delivery.c.state.in_([state.value for state in states]))
+        if peer is not None:
+            statement = statement.where(_delivery.c.peer == peer)
         return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def counted(self) -> Mapping[tuple[str, DeliveryState], int]:
+        key = (_delivery.c.peer, _delivery.c.state)
+        rows = self._transaction.read(select(*key, func.count().label("count")).group_by(*key)).mappings()
+        return {(row["peer"], DeliveryState(row["state"])): row["count"] for row in rows}
 
     def claim(
         self,
@@ -127,7 +154,10 @@ class Deliveries:
             where=where,
             first=(_delivery.c.is_urgent.desc(),),
         )
-        return None if row is None else self._deliveries([row])[0]
+        if row is None:
+            return None
+        self._transaction.touch(row["study_instance_uid"])
+        return self._deliveries([row])[0]
 
     def extend_lease(self, delivery_id: int, *, owner: str, until: datetime) -> bool:
         return _leased.extend_lease(self._transaction, delivery_id, owner=owner, until=until)
@@ -137,6 +167,7 @@ class Deliveries:
 
         So a worker that still holds the delivery as it claimed it does not wipe the answers recorded meanwhile.
         """
+        self._transaction.touch(expected.study_instance_uid)
         if not _leased.update(self._transaction, delivery_values(delivery), expected=expected):
             return False
         if delivery.statuses != expected.statuses:
@@ -173,6 +204,18 @@ class Deliveries:
         is_failed = (_delivery.c.state == DeliveryState.FAILED.value, _delivery.c.peer == peer)
         statement = select(_delivery).where(*is_failed).order_by(_delivery.c.created_at, _delivery.c.id)
         return self._deliveries(self._transaction.read(statement).mappings().all())
+
+    def tally(self) -> Mapping[tuple[Channel, str, DeliveryState], Tally]:
+        key = (_delivery.c.channel, _delivery.c.peer, _delivery.c.state)
+        counted = (func.count().label("count"), func.min(_delivery.c.created_at).label("oldest"))
+        is_unfinished = _delivery.c.state.in_([state.value for state in DeliveryState if not state.is_finished])
+        rows = self._transaction.read(select(*key, *counted).where(is_unfinished).group_by(*key)).mappings()
+        return {
+            (Channel(row["channel"]), row["peer"], DeliveryState(row["state"])): Tally(
+                count=row["count"], oldest=row["oldest"]
+            )
+            for row in rows
+        }
 
     def waiting(self) -> dict[tuple[Channel, str], int]:
         states = (DeliveryState.PENDING.value, DeliveryState.RETRY_WAIT.value)

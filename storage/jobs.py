@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
-from dicom_node.core.job import WITHOUT_RESULT, AnalysisJob, JobState
+from dicom_node.core.job import UNSETTLED, WITHOUT_RESULT, AnalysisJob, JobState
+from dicom_node.core.tally import Tally
 from storage.leases import LeasedTable
 from storage.mapping import job_from, job_values
 from storage.rows import JobRow, table_of
@@ -39,6 +42,7 @@ class Jobs:
 
     def add(self, *, study_instance_uid: str, revision: int, created_at: datetime) -> AnalysisJob:
         values = {"study_instance_uid": study_instance_uid, "revision": revision, "created_at": created_at}
+        self._transaction.touch(study_instance_uid)
         return job_from(self._transaction.write(insert(_job).values(_FRESH | values).returning(_job)).mappings().one())
 
     def get(self, job_id: int) -> AnalysisJob | None:
@@ -50,10 +54,21 @@ class Jobs:
         rows = self._transaction.read(select(_job).where(of_study).order_by(_job.c.revision)).mappings()
         return tuple(job_from(row) for row in rows)
 
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[AnalysisJob, ...]]:
+        """As `of_study`, of many with one statement; those without a job are left out."""
+        of_these = _job.c.study_instance_uid.in_(study_instance_uids)
+        found: dict[str, tuple[AnalysisJob, ...]] = defaultdict(tuple)
+        for row in self._transaction.read(select(_job).where(of_these).order_by(_job.c.revision)).mappings():
+            found[row["study_instance_uid"]] += (job_from(row),)
+        return found
+
     def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
         """`now` decides nothing here: a QUEUED job is due by definition."""
         row = _leased.claim(self._transaction, owner=owner, lease_until=lease_until)
-        return None if row is None else job_from(row)
+        if row is None:
+            return None
+        self._transaction.touch(row["study_instance_uid"])
+        return job_from(row)
 
     def extend_lease(self, job_id: int, *, owner: str, until: datetime) -> bool:
         return _leased.extend_lease(self._transaction, job_id, owner=owner, until=until)
@@ -64,7 +79,20 @@ class Jobs:
         rows = self._transaction.read(select(_job).where(silent).order_by(_job.c.id).limit(limit)).mappings()
         return tuple(job_from(row) for row in rows)
 
+    def tally(self) -> Mapping[JobState, Tally]:
+        counted = (func.count().label("count"), func.min(_job.c.created_at).label("oldest"))
+        is_unsettled = _job.c.state.in_([state.value for state in UNSETTLED])
+        statement = select(_job.c.state, *counted).where(is_unsettled).group_by(_job.c.state)
+        rows = self._transaction.read(statement).mappings()
+        return {JobState(row["state"]): Tally(count=row["count"], oldest=row["oldest"]) for row in rows}
+
+    def latest_results(self, *, limit: int) -> tuple[str, ...]:
+        is_done = _job.c.state == JobState.DONE.value
+        statement = select(_job.c.result_json).where(is_done).order_by(_job.c.id.desc()).limit(limit)
+        return tuple(self._transaction.read(statement).scalars())
+
     def update(self, job: AnalysisJob, *, expected: AnalysisJob) -> bool:
+        self._transaction.touch(expected.study_instance_uid)
         return _leased.update(self._transaction, job_values(job), expected=expected)
 
     def due(self, now: datetime) -> tuple[AnalysisJob, ...]:

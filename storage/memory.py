@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
 from dicom_node.core.history import HistoryEntry
-from dicom_node.core.job import WITHOUT_RESULT, AnalysisJob, JobState
+from dicom_node.core.job import UNSETTLED, WITHOUT_RESULT, AnalysisJob, JobState
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from dicom_node.core.tally import Tally, tallied
+from storage.memory_accounts import MemoryAccounts
 from storage.memory_circuits import MemoryCircuits
 from storage.memory_commitments import MemoryCommitments
 from storage.memory_deliveries import MemoryDeliveries
@@ -21,6 +23,8 @@ from storage.memory_files import MemoryFileStore
 from storage.memory_leases import MemoryLeases
 from storage.memory_quarantine import MemoryQuarantine
 from storage.memory_transaction import Committed, MemoryTransaction
+from storage.memory_verdicts import MemoryVerdicts
+from storage.memory_worklist import MemoryWorklist
 
 __all__ = ["MemoryDatabase", "MemoryFileStore", "MemoryUnitOfWork"]
 
@@ -49,13 +53,17 @@ class MemoryUnitOfWork:
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._transaction = transaction
-        self.studies = _Studies(transaction)
+        studies = _Studies(transaction)
+        self.studies = studies
         self.jobs = _Jobs(transaction)
         self.deliveries = MemoryDeliveries(transaction)
         self.history = _History(transaction)
         self.quarantine = MemoryQuarantine(transaction)
         self.circuits = MemoryCircuits(transaction)
         self.commitments = MemoryCommitments(transaction)
+        self.accounts = MemoryAccounts(transaction)
+        self.verdicts = MemoryVerdicts(transaction)
+        self.worklist = MemoryWorklist(transaction, studies.with_derived)
 
     def commit(self) -> None:
         self._transaction.commit()
@@ -75,7 +83,7 @@ class _Studies:
 
     def get(self, study_instance_uid: str) -> StudyIntake | None:
         intake = self._transaction.read().studies.get(study_instance_uid)
-        return None if intake is None else self._with_derived(intake)
+        return None if intake is None else self.with_derived(intake)
 
     def save(self, intake: StudyIntake) -> None:
         tables = self._transaction.write(intake.first_received_at, intake.last_received_at, intake.closed_at)
@@ -88,7 +96,7 @@ class _Studies:
         found = [intake for intake in self._transaction.read().studies.values() if intake.state in wanted]
         found.sort(key=lambda intake: intake.study_instance_uid)
         found.sort(key=lambda intake: intake.last_received_at, reverse=True)
-        return tuple(self._with_derived(intake) for intake in found[offset : offset + limit])
+        return tuple(self.with_derived(intake) for intake in found[offset : offset + limit])
 
     def oldest(
         self,
@@ -109,7 +117,10 @@ class _Studies:
             and intake.last_received_at < before
             and (after is None or place(intake) > place(after))
         ]
-        return tuple(self._with_derived(intake) for intake in sorted(found, key=place)[:limit])
+        return tuple(self.with_derived(intake) for intake in sorted(found, key=place)[:limit])
+
+    def tally(self) -> Mapping[StudyState, Tally]:
+        return tallied((each.state, each.last_received_at) for each in self._transaction.read().studies.values())
 
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None:
         return self._transaction.read().instances.get(sop_instance_uid)
@@ -185,7 +196,8 @@ class _Studies:
         tables.closed.update(dict.fromkeys(still_open, at))
         return len(still_open)
 
-    def _with_derived(self, intake: StudyIntake) -> StudyIntake:
+    def with_derived(self, intake: StudyIntake) -> StudyIntake:
+        """With what its row does not hold."""
         tables, uid = self._transaction.read(), intake.study_instance_uid
         still_open = tables.carriers.get(uid, frozenset()) - tables.closed.keys()
         return replace(
@@ -233,9 +245,20 @@ class _Jobs:
         found = (job for job in jobs if job.study_instance_uid == study_instance_uid)
         return tuple(sorted(found, key=lambda job: job.revision))
 
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[AnalysisJob, ...]]:
+        return {uid: jobs for uid in study_instance_uids if (jobs := self.of_study(uid))}
+
     def unspoken(self, *, limit: int = 20) -> tuple[AnalysisJob, ...]:
         jobs = sorted(self._transaction.read().jobs.values(), key=lambda job: job.id)
         return tuple(job for job in jobs if job.state in WITHOUT_RESULT and not job.is_told)[:limit]
+
+    def tally(self) -> Mapping[JobState, Tally]:
+        jobs = self._transaction.read().jobs.values()
+        return tallied((job.state, job.created_at) for job in jobs if job.state in UNSETTLED)
+
+    def latest_results(self, *, limit: int) -> tuple[str, ...]:
+        jobs = sorted(self._transaction.read().jobs.values(), key=lambda job: job.id, reverse=True)
+        return tuple(job.result_json for job in jobs if job.state is JobState.DONE)[:limit]
 
     def claim(self, *, owner: str, now: datetime, lease_until: datetime) -> AnalysisJob | None:
         return self._leases.claim(owner=owner, lease_until=lease_until)

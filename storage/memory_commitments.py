@@ -60,6 +60,9 @@ class MemoryCommitments:
         duties = self._transaction.read().duties.values()
         return tuple(sorted(duties, key=lambda each: (each.asked_at, each.id), reverse=True)[:limit])
 
+    def unfinished_duties(self) -> int:
+        return sum(each.finished_at is None for each in self._transaction.read().duties.values())
+
     def save_duty(self, duty: CommitmentDuty) -> None:
         duties = self._transaction.write(duty.next_attempt_at, duty.finished_at).duties
         if duty.id in duties:

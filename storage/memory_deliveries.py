@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import ResultObject
 from dicom_node.core.shipment import Substitution
+from dicom_node.core.tally import Tally, tallied
 from storage.memory_leases import MemoryLeases
 from storage.memory_transaction import MemoryTransaction
 
@@ -77,10 +78,25 @@ class MemoryDeliveries:
         found = (each for each in deliveries if each.study_instance_uid == study_instance_uid)
         return tuple(sorted(found, key=lambda each: (each.revision, each.id)))
 
-    def list(self, *, limit: int = 100, offset: int = 0) -> tuple[Delivery, ...]:
+    def of_studies(self, study_instance_uids: Sequence[str]) -> Mapping[str, tuple[Delivery, ...]]:
+        return {uid: deliveries for uid in study_instance_uids if (deliveries := self.of_study(uid))}
+
+    def list(
+        self,
+        *,
+        states: Iterable[DeliveryState] | None = None,
+        peer: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Delivery, ...]:
+        wanted = set(DeliveryState if states is None else states)
         deliveries = self._transaction.read().deliveries.values()
-        newest_first = sorted(deliveries, key=lambda each: (each.created_at, each.id), reverse=True)
+        found = (each for each in deliveries if each.state in wanted and peer in (None, each.peer))
+        newest_first = sorted(found, key=lambda each: (each.created_at, each.id), reverse=True)
         return tuple(newest_first[offset : offset + limit])
+
+    def counted(self) -> Mapping[tuple[str, DeliveryState], int]:
+        return Counter((each.peer, each.state) for each in self._transaction.read().deliveries.values())
 
     def claim(
         self,
@@ -109,6 +125,12 @@ class MemoryDeliveries:
         deliveries = self._transaction.read().deliveries.values()
         found = (each for each in deliveries if each.state is DeliveryState.FAILED and each.peer == peer)
         return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+
+    def tally(self) -> Mapping[tuple[Channel, str, DeliveryState], Tally]:
+        deliveries = self._transaction.read().deliveries.values()
+        return tallied(
+            ((each.channel, each.peer, each.state), each.created_at) for each in deliveries if not each.is_finished
+        )
 
     def waiting(self) -> dict[tuple[Channel, str], int]:
         states = (DeliveryState.PENDING, DeliveryState.RETRY_WAIT)

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
+from dicom_node.core.account import Account, ApiToken, Session
 from dicom_node.core.circuit import Circuit
 from dicom_node.core.commitment import CommitmentDuty, CommitmentRequest
 from dicom_node.core.delivery import Channel, Delivery
@@ -19,6 +20,7 @@ from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.quarantine import QuarantinedFile
 from dicom_node.core.study import InstanceRecord, StudyIntake
+from dicom_node.core.verdict import Verdict
 from storage.writers import WriterQueue
 
 
@@ -40,6 +42,10 @@ class Tables:
     requests: dict[str, CommitmentRequest] = field(default_factory=dict)
     duties: dict[int, CommitmentDuty] = field(default_factory=dict)
     quarantine: dict[int, QuarantinedFile] = field(default_factory=dict)
+    accounts: dict[int, Account] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    tokens: dict[int, ApiToken] = field(default_factory=dict)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
 
     def copied(self) -> Tables:
         return Tables(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})

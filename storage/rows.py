@@ -63,6 +63,9 @@ class HeaderText(TypeDecorator[str]):
         return value.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
+NEVER_DERIVED = ""
+"""The worklist state of a study from before there was one, until the database is opened."""
+
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -95,10 +98,28 @@ class _PatientColumns:
 
 
 class StudyRow(_PatientColumns, Row):
-    """A study. `instance_count` is kept by the repository, because COUNT(*) for each received instance is slow."""
+    """A study. `instance_count` is kept by the repository, because COUNT(*) for each received instance is slow.
+
+    The last five columns are its standing in the node worklist (`storage.worklist`).
+    """
 
     __tablename__ = "study"
-    __table_args__ = (Index(None, "state", "last_received_at"), Index(None, "last_received_at"))
+    __table_args__ = (
+        Index(None, "state", "last_received_at"),
+        Index(None, "last_received_at"),
+        Index(None, "worklist_state", "finding_rank"),
+        Index(
+            "ix_study_worklist",
+            "finding_rank",
+            "progress_rank",
+            "time_rank",
+            "study_instance_uid",
+            "worklist_state",
+            "calling_aet",
+            "last_received_at",
+            "search_text",
+        ),
+    )
 
     study_instance_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
@@ -109,6 +130,11 @@ class StudyRow(_PatientColumns, Row):
     calling_aet: Mapped[str] = mapped_column(HeaderText)
     close_reason: Mapped[str]
     closed_at: Mapped[datetime | None]
+    worklist_state: Mapped[str] = mapped_column(String(16), server_default=text("''"))
+    finding_rank: Mapped[int] = mapped_column(server_default=text("1"))
+    progress_rank: Mapped[int] = mapped_column(server_default=text("0"))
+    time_rank: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    search_text: Mapped[str] = mapped_column(HeaderText, server_default=text("''"))
 
 
 class InstanceRow(_PatientColumns, Row):
@@ -196,6 +222,9 @@ class DeliveryRow(_LeasedColumns, Row):
         Index(None, "state", "next_attempt_at"),
         Index(None, "study_instance_uid"),
         Index(None, "created_at"),
+        Index(None, "state", "created_at"),
+        Index(None, "peer", "created_at"),
+        Index(None, "peer", "state", "created_at"),
     )
 
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
@@ -310,6 +339,69 @@ class QuarantineRow(Row):
     settled_at: Mapped[datetime | None]
     settled_by: Mapped[str] = mapped_column(HeaderText)
     settled_why: Mapped[str] = mapped_column(HeaderText)
+
+
+class VerdictRow(Row):
+    """A reader's verdict with what it is about; levels are names with spaces between. Rows are only ever added."""
+
+    __tablename__ = "verdict"
+    __table_args__ = (Index(None, "study_instance_uid", "id"), Index(None, "at"))
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("study.study_instance_uid"))
+    revision: Mapped[int]
+    at: Mapped[datetime]
+    reader: Mapped[str] = mapped_column(HeaderText)
+    false_positives: Mapped[str]
+    missed: Mapped[str]
+    note: Mapped[str] = mapped_column(HeaderText)
+    called_levels: Mapped[str]
+    assessed_levels: Mapped[str]
+    called_whole: Mapped[bool]
+    bundle_name: Mapped[str]
+    bundle_version: Mapped[str]
+    bundle_sha256: Mapped[str] = mapped_column(String(64))
+
+
+class AccountRow(Row):
+    """Somebody who may log in."""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    password_hash: Mapped[str]
+    is_disabled: Mapped[bool]
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    language: Mapped[str] = mapped_column(String(8), server_default=text("''"))
+
+
+class SessionRow(Row):
+    """Somebody who is logged in. The token itself is nowhere here: a copy of the database opens no session."""
+
+    __tablename__ = "session"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    address: Mapped[str] = mapped_column(HeaderText)
+
+
+class ApiTokenRow(Row):
+    """A script's way in, hashed as well."""
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    label: Mapped[str] = mapped_column(HeaderText)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class HistoryRow(Row):

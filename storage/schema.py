@@ -21,7 +21,7 @@ from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 
 _log = structlog.get_logger(__name__)
 
-HEAD = "0004"
+HEAD = "0007"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number, the same in every version of this program.

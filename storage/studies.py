@@ -6,17 +6,20 @@ instance, and building them costs more than running them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import RowMapping, and_, bindparam, delete, func, insert, or_, select, update
 
+from dicom_node.core.standing import is_receiving
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
+from dicom_node.core.tally import Tally
 from storage.mapping import instance_from, instance_values, path_text, study_from, study_values
 from storage.rows import AssociationRow, CarriedStudyRow, InstanceRow, StudyRow, table_of
 from storage.transaction import UPSERT, Transaction
+from storage.worklist import receiving_values
 
 _study = table_of(StudyRow)
 _instance = table_of(InstanceRow)
@@ -25,8 +28,9 @@ _carried = table_of(CarriedStudyRow)
 
 
 def _insert_or_update(statement: Any) -> Any:
-    key, count = _study.c.study_instance_uid, _study.c.instance_count
-    kept = {column.name: statement.excluded[column.name] for column in _study.c if column not in (key, count)}
+    written_elsewhere = ("study_instance_uid", "instance_count", "finding_rank")
+    key = _study.c.study_instance_uid
+    kept = {column.name: statement.excluded[column.name] for column in _study.c if column.name not in written_elsewhere}
     return statement.on_conflict_do_update(index_elements=[key], set_=kept)
 
 
@@ -35,6 +39,8 @@ _OF_STUDY = _study.c.study_instance_uid == bindparam("uid")
 _GET = select(_study).where(_OF_STUDY)
 # Until the transaction ends, no other writer decides about this study. SQLite has locked the database already.
 _GET_AND_LOCK = _GET.with_for_update()
+_OF_STUDIES = select(_study).where(_study.c.study_instance_uid.in_(bindparam("uids", expanding=True)))
+_LOCKED = _OF_STUDIES.order_by(_study.c.study_instance_uid).with_for_update()
 _OPEN_ASSOCIATIONS = (
     select(_carried.c.study_instance_uid, _carried.c.association_id)
     .join(_association, _association.c.association_id == _carried.c.association_id)
@@ -79,13 +85,23 @@ class Studies:
         return None if row is None else self._intakes([row])[0]
 
     def save(self, intake: StudyIntake) -> None:
-        uid, values = intake.study_instance_uid, study_values(intake)
+        uid, values = intake.study_instance_uid, study_values(intake) | receiving_values(intake)
+        if not is_receiving(intake):
+            self._transaction.touch(uid)
         if self._transaction.write(_SAVE, {"uid": uid, **values}).rowcount == 0:
             # Another transaction may have inserted it meanwhile, and instances may be there before their study.
             self._transaction.write(_SAVE_NEW[self._transaction.dialect], {**values, "instance_count": 0})
             self._uncounted.add(uid)
         if uid in self._uncounted:
             self._count(uid)
+
+    def of(self, study_instance_uids: Sequence[str]) -> tuple[StudyIntake, ...]:
+        """Those that there are, in any order."""
+        return self._intakes(self._transaction.read(_OF_STUDIES, {"uids": study_instance_uids}).mappings().all())
+
+    def locked(self, study_instance_uids: Sequence[str]) -> tuple[StudyIntake, ...]:
+        """As `of`; nobody else changes them until the end."""
+        return self._intakes(self._transaction.read(_LOCKED, {"uids": study_instance_uids}).mappings().all())
 
     def list(
         self, *, states: Iterable[StudyState] | None = None, limit: int = 100, offset: int = 0
@@ -119,6 +135,11 @@ class Studies:
             wanted.append(or_(is_later, is_next))
         statement = select(_study).where(*wanted).order_by(*order).limit(limit)
         return self._intakes(self._transaction.read(statement).mappings().all())
+
+    def tally(self) -> Mapping[StudyState, Tally]:
+        counted = (func.count().label("count"), func.min(_study.c.last_received_at).label("oldest"))
+        rows = self._transaction.read(select(_study.c.state, *counted).group_by(_study.c.state)).mappings()
+        return {StudyState(row["state"]): Tally(count=row["count"], oldest=row["oldest"]) for row in rows}
 
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None:
         row = self._transaction.read(_FIND_INSTANCE, {"uid": sop_instance_uid}).mappings().one_or_none()

@@ -57,10 +57,20 @@ class Transaction:
         self._connection: Connection | None = None
         self._failure: Exception | None = None
         self._before_commit: list[Callable[[], None]] = []
+        self._touched: set[str] = set()
 
     def before_commit(self, act: Callable[[], None]) -> None:
         """`act` runs inside the transaction at each commit, before it."""
         self._before_commit.append(act)
+
+    def touch(self, study_instance_uid: str) -> None:
+        """Something changed from which the study's standing in the worklist follows."""
+        self._touched.add(study_instance_uid)
+
+    def take_touched(self) -> set[str]:
+        """The studies that were touched since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     def read(self, statement: Executable, parameters: Parameters = None) -> CursorResult[Any]:
         return self._execute(statement, parameters)
@@ -96,6 +106,7 @@ class Transaction:
     def close(self) -> None:
         """Nothing that was not committed remains."""
         connection, self._connection = self._connection, None
+        self._touched.clear()
         if connection is None:
             return
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from storage.accounts import Accounts
 from storage.circuits import Circuits
 from storage.commitments import Commitments
 from storage.deliveries import Deliveries
@@ -12,6 +13,8 @@ from storage.jobs import Jobs
 from storage.quarantine import Quarantined
 from storage.studies import Studies
 from storage.transaction import Transaction
+from storage.verdicts import VerdictRows
+from storage.worklist import Standings, Worklist
 
 
 class SqlUnitOfWork:
@@ -26,6 +29,10 @@ class SqlUnitOfWork:
         self.quarantine = Quarantined(transaction)
         self.circuits = Circuits(transaction)
         self.commitments = Commitments(transaction)
+        self.accounts = Accounts(transaction)
+        self.verdicts = VerdictRows(transaction)
+        self.worklist = Worklist(transaction, self.studies)
+        self.standings = Standings(transaction, self.studies, self.jobs, self.deliveries)
 
     def commit(self) -> None:
         self._transaction.commit()

@@ -7,6 +7,8 @@ ours can.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import shutil
@@ -23,6 +25,11 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pytest
+
+from config.load import load_settings
+from dicom_node.bootstrap.accounts import accounts_of
+from dicom_node.bootstrap.store import open_store
+from dicom_node.core.account import Role
 
 Found = TypeVar("Found")
 
@@ -79,19 +86,23 @@ def wait_for(what: str, probe: Callable[[], Found | None], *, timeout_s: float =
     pytest.fail(f"waited {timeout_s:.0f} s in vain for {what}")
 
 
-def get_json(url: str) -> Any:
-    """GET a JSON document; None where nobody answers yet or the answer is an error."""
+def get_json(url: str, *, token: str = "") -> Any:
+    """GET a JSON document, with a Bearer token; None where nobody answers yet or the answer is an error."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(_asked(url, token), timeout=5) as answer:
             return json.load(answer)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
 
 
-def get_bytes(url: str) -> bytes:
-    """GET a document."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
+def get_bytes(url: str, *, token: str = "") -> bytes:
+    """GET a document, with a Bearer token."""
+    with urllib.request.urlopen(_asked(url, token), timeout=30) as answer:
         return answer.read()
+
+
+def _asked(url: str, token: str) -> urllib.request.Request:
+    return urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
 
 
 def stop(process: subprocess.Popen[Any], *, timeout_s: float = 15.0) -> int:
@@ -119,17 +130,17 @@ def storescu(port: int, files: Sequence[Path], *, called: str, calling: str = "S
 
 
 class DcmtkStorescp:
-    """DCMTK's storescp as a PACS that keeps files by SOP Instance UID."""
+    """DCMTK's storescp as a PACS that keeps files by SOP Instance UID; `options` are its own."""
 
     ae_title = "DCMTK_PACS"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         program = require("storescp", "dcmtk")
         self._process = subprocess.Popen(
-            [program, "-aet", self.ae_title, "+xa", "-od", str(folder), str(self.port)],
+            [program, "-aet", self.ae_title, "+xa", *options, "-od", str(folder), str(self.port)],
             env=DCMTK_ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -221,6 +232,22 @@ class NodeProcess:
         )
         wait_for("the node to be ready", self._is_ready, timeout_s=self.ready_within_s)
         return self
+
+    @functools.cached_property
+    def token(self) -> str:
+        """A Bearer token of somebody who may look at everything."""
+        with contextlib.closing(open_store(load_settings(self.config).settings)) as store:
+            accounts = accounts_of(store)
+            accounts.add("test", Role.VIEWER, "", actor="a test")
+            return accounts.add_token("test", role=Role.VIEWER, label="", days=1, actor="a test")[1]
+
+    def json(self, path: str) -> Any:
+        """What the node answers somebody who is logged in; None for an error."""
+        return get_json(f"{self.url}{path}", token=self.token)
+
+    def page(self, path: str) -> str:
+        """A page, for somebody who is logged in."""
+        return get_bytes(f"{self.url}{path}", token=self.token).decode()
 
     def kill(self) -> None:
         """End it as a power cut would, as far as processes go."""

@@ -45,6 +45,7 @@ def from_json(text: str) -> AnalysisResult:
         slices=tuple(_source(source) for source in raw["slices"]),
         views_path=_path(raw["views_path"]),
         suspicion_path=_path(raw["suspicion_path"]),
+        viewer_path=_path(raw["viewer_path"]),
         representative=None if raw["representative"] is None else _source(raw["representative"]),
         quality=tuple(raw["quality"]),
         timings_s=tuple((name, seconds) for name, seconds in raw["timings_s"]),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.analysis.localiser import NamedLocaliser
+from dicom_node.analysis.viewer_volume import write_viewer_volume
 from dicom_node.analysis.views import write_views
 from dicom_node.core.errors import GeometryUnsupported
 from dicom_node.core.finding import (
@@ -88,9 +89,10 @@ def analyse_study(
 ) -> AnalysisResult:
     """Analyse the first candidate series that shows a cervical spine.
 
-    Leaves `mask.npz`, `suspicion.npz` and `views/` in `work_dir`. Raises GeometryUnsupported where candidates exist
-    and none can be read, and what the pipeline's localiser raises. `progress` is called with a stage name and a
-    fraction in [0, 1]. `localiser` is the one the pipeline was given in the place of the bundle's own, for the record.
+    Leaves `mask.npz`, `suspicion.npz`, `views/` and `viewer/` in `work_dir`. Raises GeometryUnsupported where
+    candidates exist and none can be read, and what the pipeline's localiser raises. `progress` is called with a stage
+    name and a fraction in [0, 1]. `localiser` is the one the pipeline was given in the place of the bundle's own, for
+    the record.
     """
     started = time.perf_counter()
     report = progress or _silent
@@ -171,6 +173,7 @@ def _analysed(
     np.savez_compressed(mask_path, mask=prediction.mask, affine_lps=volume.volume.affine_lps)
     suspicion_path = _save_suspicion(prediction.levels, work_dir / "suspicion.npz")
     views_path = write_views(volume.volume, prediction.mask, findings, work_dir / "views")
+    viewer_path = write_viewer_volume(volume.volume, prediction.mask, work_dir / "viewer")
     return AnalysisResult(
         study_instance_uid=study.study_instance_uid,
         outcome=Outcome.ANALYSED,
@@ -193,6 +196,7 @@ def _analysed(
         ),
         views_path=views_path,
         suspicion_path=suspicion_path,
+        viewer_path=viewer_path,
         quality=(*_unreadable_notes(study), *_localiser_notes(bundle), *volume.notes, *prediction.notes),
         timings_s=tuple(timings_s.items()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from dicom_node.core.audit import (
@@ -90,6 +91,12 @@ def accessed(
     )
 
 
+def judged(*, user_id: str, address: str, study_instance_uid: str, patient: PatientSummary, at: datetime) -> AuditEvent:
+    """Somebody gave a verdict on a study's result (A.5.3.6, an update of what is known of it)."""
+    seen = accessed(user_id=user_id, address=address, study_instance_uid=study_instance_uid, patient=patient, at=at)
+    return replace(seen, action=Action.UPDATE)
+
+
 def queried(*, user_id: str, address: str, query: str, ae_title: str, at: datetime) -> AuditEvent:
     """Somebody was shown a list of studies or deliveries (A.5.3.10)."""
     return AuditEvent(
@@ -151,9 +158,86 @@ def peers_changed(*, names: Iterable[str], source: str, ae_title: str, at: datet
     )
 
 
+def peers_edited(
+    *, who: str, address: str, action: str, words: Iterable[str], made_at: str, source: str, ae_title: str
+) -> AuditEvent:
+    """Somebody changed the configured peers (A.5.3.11, Network Configuration). `made_at` is ISO 8601."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.NETWORK_CONFIGURATION,
+        at=datetime.fromisoformat(made_at),
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        outcome_description=action,
+        participants=(
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+            Participant(user_id=who, is_requestor=True, address=address),
+        ),
+        objects=(AuditedThing(thing_id=source, id_type=Code.URI, detail="; ".join(words)),),
+    )
+
+
+def logged_in(*, user_id: str, address: str, ae_title: str, at: datetime, failure: str = "") -> AuditEvent:
+    """Somebody logged in, or tried to (A.5.3.12, Login)."""
+    return _authentication(Code.LOGIN, user_id, address, ae_title, at, failure)
+
+
+def logged_out(*, user_id: str, address: str, ae_title: str, at: datetime) -> AuditEvent:
+    """Somebody logged out (A.5.3.12, Logout)."""
+    return _authentication(Code.LOGOUT, user_id, address, ae_title, at, "")
+
+
+def security_changed(*, what: str, name: str, by: str, address: str, ae_title: str, at: datetime) -> AuditEvent:
+    """What somebody may do, or how they log in, is other than before (A.5.3.11, User Security Attributes Changed)."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.USER_SECURITY_ATTRIBUTES_CHANGED,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.SUCCESS,
+        participants=(
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+            Participant(user_id=by, is_requestor=True, address=address),
+        ),
+        objects=(AuditedThing(thing_id=name, id_type=Code.NODE_ID, detail=what),),
+    )
+
+
+def access_refused(*, user_id: str, address: str, ae_title: str, route: str, why: str, at: datetime) -> AuditEvent:
+    """Somebody asked for what they may not (A.5.3.11, Use of Restricted Function)."""
+    return AuditEvent(
+        event=Code.SECURITY_ALERT,
+        event_type=Code.USE_OF_RESTRICTED_FUNCTION,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.MINOR_FAILURE,
+        outcome_description=why,
+        participants=(
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+            Participant(user_id=user_id, is_requestor=True, address=address),
+        ),
+        objects=(AuditedThing(thing_id=route, id_type=Code.URI, detail=why),),
+    )
+
+
 def of_classes(sop_class_uids: Iterable[str]) -> tuple[tuple[str, int], ...]:
     """How many instances of each SOP class."""
     return tuple(sorted(Counter(sop_class_uids).items()))
+
+
+def _authentication(kind: Code, user_id: str, address: str, ae_title: str, at: datetime, failure: str) -> AuditEvent:
+    return AuditEvent(
+        event=Code.USER_AUTHENTICATION,
+        event_type=kind,
+        at=at,
+        action=Action.EXECUTE,
+        outcome=Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS,
+        outcome_description=failure,
+        participants=(
+            Participant(user_id=user_id or "unknown", is_requestor=True, address=address),
+            Participant(user_id="cspine-node", is_requestor=False, ae_titles=(ae_title,)),
+        ),
+    )
 
 
 def _patient(patient: PatientSummary) -> AuditedPatient:

@@ -210,10 +210,24 @@ class AuditedCarrier:
 
 
 class AuditedPeers:
-    """A directory of peers whose changes are recorded, when they are first seen."""
+    """A directory of peers whose changes are recorded, when they are first seen.
 
-    def __init__(self, peers: PeerDirectory, *, audit: AuditLog, clock: Clock, ae_title: str, source: str) -> None:
+    `record_edits` records who made them, and returns how many edits that were; where nobody knows of any, it is
+    recorded that the peers are others.
+    """
+
+    def __init__(
+        self,
+        peers: PeerDirectory,
+        *,
+        audit: AuditLog,
+        clock: Clock,
+        ae_title: str,
+        source: str,
+        record_edits: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._peers = peers
+        self._record_edits = record_edits
         self._audit = audit
         self._clock = clock
         self._ae_title = ae_title
@@ -226,7 +240,7 @@ class AuditedPeers:
         found = self._peers.peers()
         with self._guard:
             is_changed, self._known = found != self._known, found
-        if is_changed:
+        if is_changed and not self._record_edits():
             self._audit.record(
                 audit_events.peers_changed(
                     names=[peer.name for peer in found],

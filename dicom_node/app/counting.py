@@ -16,6 +16,8 @@ STUDIES_PURGED = "studies_purged"
 STUDIES_CLOSED = "studies_closed"  # label: event
 JOBS_FINISHED = "jobs_finished"  # label: outcome (done, skipped, failed, retry_wait, lost)
 DELIVERIES_FINISHED = "deliveries_finished"  # labels: outcome (stored, failed, retry_wait, lost), peer
+STAGE_SECONDS = "stage_seconds"  # observed; label: stage (read, localise, classify, encode, total)
+SCORE = "score"  # observed: probability; label: level (C1 to C7, patient_overall)
 ANALYSIS_SECONDS = "analysis_seconds"  # observed: claim to result
 RESULT_LATENCY_SECONDS = "seconds_from_last_image_to_stored_result"  # observed; label: peer
 

@@ -5,6 +5,8 @@ A refusal is an ActionRefused (or UnknownStudy, UnknownDelivery) whose text is o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -13,10 +15,12 @@ from dicom_node.app import counting
 from dicom_node.app.close_studies import close_study as close
 from dicom_node.app.index_instance import UNFINISHED
 from dicom_node.app.moves import move_delivery, move_job
+from dicom_node.app.outbox import add_delivery
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState
 from dicom_node.core.errors import NodeError
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.job import AnalysisJob, JobState
+from dicom_node.core.routing import Destination
 from dicom_node.core.study import StudyIntake, StudyState
 from dicom_node.core.transitions import DeliveryEvent, JobEvent, StudyEvent
 from dicom_node.ports import Clock, Counters, UnitOfWork, UnitOfWorkFactory
@@ -25,7 +29,11 @@ log = structlog.get_logger(__name__)
 
 Row = TypeVar("Row")
 
-_RETRIABLE = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
+RETRIABLE_JOBS = (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED)
+RETRIABLE_DELIVERIES = (DeliveryState.FAILED, DeliveryState.RETRY_WAIT, DeliveryState.COMMIT_WAIT)
+CANCELLABLE = (DeliveryState.PENDING, *RETRIABLE_DELIVERIES)
+REPEATABLE = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.CANCELLED)
+"""What an operator may do with a delivery in which state: try it now, give it up, send the whole of it again."""
 
 
 class ActionRefused(NodeError):
@@ -43,7 +51,16 @@ class UnknownDelivery(ActionRefused):
 class OperatorActions:
     """The actions behind the command line, the web page and the API. `actor` names the operator."""
 
-    def __init__(self, *, uow_factory: UnitOfWorkFactory, clock: Clock, counters: Counters) -> None:
+    def __init__(
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        clock: Clock,
+        counters: Counters,
+        has_file: Callable[[Path], bool] = Path.is_file,
+    ) -> None:
+        """`has_file`: whether a result's file is still there."""
+        self._has_file = has_file
         self._uow = uow_factory
         self._clock = clock
         self._counters = counters
@@ -115,13 +132,56 @@ class OperatorActions:
         """Send a failed delivery again, or one that waits for its next attempt or for a commitment at once; what the
         peer holds already is not sent twice."""
         with self._uow() as uow:
-            delivery = uow.deliveries.get(delivery_id)
-            if delivery is None:
-                raise UnknownDelivery(f"there is no delivery {delivery_id}")
+            delivery = _delivery(uow, delivery_id)
             retried = self._requeue_delivery(uow, delivery, actor)
             uow.commit()
         _log("retry_delivery", delivery.study_instance_uid, actor)
         return retried
+
+    def cancel_delivery(self, delivery_id: int, *, actor: str) -> Delivery:
+        """Give up a delivery that waits or has failed. One that is being sent goes on: it would be half there."""
+        now = self._clock.now()
+        with self._uow() as uow:
+            delivery = _delivery(uow, delivery_id)
+            if delivery.state not in CANCELLABLE:
+                raise ActionRefused(f"delivery {delivery_id} is {delivery.state.value}: there is nothing to cancel")
+            moved = move_delivery(
+                uow,
+                delivery,
+                DeliveryEvent.OPERATOR_CANCELLED,
+                at=now,
+                reason=f"cancelled by {actor}",
+                actor=actor,
+                finished_at=now,
+                next_attempt_at=None,
+            )
+            cancelled = _won(moved, f"delivery {delivery_id}")
+            uow.commit()
+        _log("cancel_delivery", delivery.study_instance_uid, actor)
+        return cancelled
+
+    def send_again(self, delivery_id: int, *, actor: str) -> Delivery:
+        """The whole of a delivery once more, as a new one, where it was stored or given up: a receiver may have lost
+        what it once stored."""
+        with self._uow() as uow:
+            before = _delivery(uow, delivery_id)
+            job = _repeatable(uow, before)
+            for entry in before.objects:
+                if not self._has_file(entry.file):
+                    raise ActionRefused(f"the files of delivery {delivery_id} are gone: run the analysis again")
+            again = add_delivery(
+                uow,
+                job,
+                Destination(peer=before.peer, route=before.route, why=f"sent again by {actor}"),
+                before.objects,
+                self._clock.now(),
+                channel=before.channel,
+                is_urgent=before.is_urgent,
+                actor=actor,
+            )
+            uow.commit()
+        _log("send_again", before.study_instance_uid, actor)
+        return again
 
     def retry_peer(self, peer: str, *, actor: str) -> tuple[Delivery, ...]:
         """Send everything again that failed at this receiver. What a newer result has replaced is left as it is."""
@@ -144,7 +204,7 @@ class OperatorActions:
         log.info("operator_action", action="reset_circuit", peer=peer, actor=actor)
 
     def _requeue_job(self, uow: UnitOfWork, job: AnalysisJob, actor: str) -> AnalysisJob:
-        if job.state not in (JobState.FAILED, JobState.SKIPPED, JobState.CANCELLED):
+        if job.state not in RETRIABLE_JOBS:
             raise ActionRefused(
                 f"the analysis of study {job.study_instance_uid} is {job.state.value}: it needs no retry"
             )
@@ -165,7 +225,7 @@ class OperatorActions:
         return _won(moved, f"job {job.id}")
 
     def _requeue_delivery(self, uow: UnitOfWork, delivery: Delivery, actor: str) -> Delivery:
-        if delivery.state not in _RETRIABLE:
+        if delivery.state not in RETRIABLE_DELIVERIES:
             raise ActionRefused(f"delivery {delivery.id} is {delivery.state.value}, not FAILED: it needs no retry")
         newer = _newer(uow, delivery)
         if newer:
@@ -186,6 +246,33 @@ class OperatorActions:
             next_attempt_at=None,
         )
         return _won(moved, f"delivery {delivery.id}")
+
+
+def _delivery(uow: UnitOfWork, delivery_id: int) -> Delivery:
+    delivery = uow.deliveries.get(delivery_id)
+    if delivery is None:
+        raise UnknownDelivery(f"there is no delivery {delivery_id}")
+    return delivery
+
+
+def _repeatable(uow: UnitOfWork, delivery: Delivery) -> AnalysisJob:
+    """The job whose result it carries, where it may be carried again."""
+    if delivery.state not in REPEATABLE:
+        raise ActionRefused(f"delivery {delivery.id} is {delivery.state.value}: retry it instead")
+    newer = _newer(uow, delivery)
+    if newer:
+        raise ActionRefused(
+            f"delivery {delivery.id} is of revision {delivery.revision}, revision {max(newer)} has a result:"
+            " an older result is not sent after a newer one"
+        )
+    for other in uow.deliveries.of_study(delivery.study_instance_uid):
+        is_same = (other.job_id, other.channel, other.peer) == (delivery.job_id, delivery.channel, delivery.peer)
+        if is_same and other.round > delivery.round:
+            raise ActionRefused(f"delivery {other.id} has taken the place of delivery {delivery.id}")
+    job = uow.jobs.get(delivery.job_id)
+    if job is None or delivery.says_status_only is (job.state is JobState.DONE):
+        raise ActionRefused(f"what delivery {delivery.id} says is no longer so: a newer result has taken its place")
+    return job
 
 
 def _newer(uow: UnitOfWork, delivery: Delivery) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_node.app.moves import NODE, move_delivery, note
-from dicom_node.core.delivery import Channel, DeliveryState
+from dicom_node.core.delivery import Channel, Delivery, DeliveryState
 from dicom_node.core.finding import AnalysisResult, ResultObject
 from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.peer import Peer
@@ -143,7 +143,8 @@ def add_delivery(
     now: datetime,
     channel: Channel = Channel.OBJECTS,
     is_urgent: bool = False,
-) -> None:
+    actor: str = NODE,
+) -> Delivery:
     """A PENDING delivery of `objects` to this destination, with its history."""
     before = [
         delivery.round
@@ -170,6 +171,7 @@ def add_delivery(
         from_state="",
         to_state=DeliveryState.PENDING.value,
         reason=to.why,
-        actor=NODE,
+        actor=actor,
         study_instance_uid=job.study_instance_uid,
     )
+    return delivery

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from dicom_node.core.delivery import Delivery
+from dicom_node.core.delivery import Delivery, DeliveryState
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.quarantine import QuarantinedFile
+from dicom_node.core.standing import WorklistFilter, current_job
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
-from dicom_node.core.worklist import WorklistStatus, summarise
+from dicom_node.core.worklist import WorklistState, WorklistStatus, summarise
 from dicom_node.ports import UnitOfWork
+
+_HELD = (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.COMMIT_WAIT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,22 @@ class WorklistRow:
     is_positive: bool | None = None
     positive_levels: tuple[str, ...] = ()
 
+    @property
+    def delivered_at(self) -> datetime | None:
+        """When the first receiver held the result of the current revision; None while none does."""
+        if self.job is None:
+            return None
+        return min(
+            (at for delivery in self.deliveries if delivery.job_id == self.job.id and (at := _stored_at(delivery))),
+            default=None,
+        )
+
+    @property
+    def delivered_after_s(self) -> float | None:
+        """Seconds from the last image to that."""
+        held = self.delivered_at
+        return None if held is None else max(0.0, (held - self.study.last_received_at).total_seconds())
+
     def as_json(self) -> dict[str, Any]:
         """The row for `--json` and the API."""
         return {
@@ -38,7 +57,18 @@ class WorklistRow:
             "probability": self.probability,
             "fracture": self.is_positive,
             "levels": list(self.positive_levels),
+            "delivered_after_s": self.delivered_after_s,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorklistPage:
+    """A page of the studies that are meant. `total` are all of them; `tally` counts by state and by whether a fracture
+    is suspected, whatever the state that was asked for."""
+
+    rows: tuple[WorklistRow, ...]
+    total: int
+    tally: Mapping[tuple[WorklistState, bool], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +100,7 @@ class StudyDetail:
     @property
     def job(self) -> AnalysisJob | None:
         """The job of the current revision."""
-        return _current_job(self.study, self.jobs)
+        return current_job(self.study, self.jobs)
 
     def as_json(self) -> dict[str, Any]:
         """The study for `studies show --json` and the API."""
@@ -94,7 +124,20 @@ def list_worklist(
     offset: int = 0,
 ) -> tuple[WorklistRow, ...]:
     """The studies, the one that received an instance last first."""
-    return tuple(_row(uow, study) for study in uow.studies.list(states=states, limit=limit, offset=offset))
+    return _rows(uow, uow.studies.list(states=states, limit=limit, offset=offset))
+
+
+def worklist_page(uow: UnitOfWork, wanted: WorklistFilter, *, limit: int, offset: int = 0) -> tuple[WorklistRow, ...]:
+    """The studies that are meant, in the order of the node worklist (`core.standing`)."""
+    return _rows(uow, uow.worklist.page(wanted, limit=limit, offset=offset))
+
+
+def counted_page(uow: UnitOfWork, wanted: WorklistFilter, *, limit: int, offset: int = 0) -> WorklistPage:
+    """As `worklist_page`, with how many there are: known first, so that nobody looks for more than there are."""
+    tally = uow.worklist.tally(replace(wanted, state=None))
+    total = sum(count for (state, _), count in tally.items() if wanted.state in (None, state))
+    rows = worklist_page(uow, wanted, limit=max(0, min(limit, total - offset)), offset=offset)
+    return WorklistPage(rows=rows, total=total, tally=tally)
 
 
 def study_detail(uow: UnitOfWork, study_instance_uid: str) -> StudyDetail | None:
@@ -104,7 +147,7 @@ def study_detail(uow: UnitOfWork, study_instance_uid: str) -> StudyDetail | None
         return None
     jobs = uow.jobs.of_study(study_instance_uid)
     deliveries = uow.deliveries.of_study(study_instance_uid)
-    job = _current_job(study, jobs)
+    job = current_job(study, jobs)
     return StudyDetail(
         study=study,
         status=summarise(study, job, deliveries),
@@ -239,9 +282,18 @@ def quarantine_json(entry: QuarantinedFile) -> dict[str, Any]:
     }
 
 
-def _row(uow: UnitOfWork, study: StudyIntake) -> WorklistRow:
-    job = _current_job(study, uow.jobs.of_study(study.study_instance_uid))
-    deliveries = uow.deliveries.of_study(study.study_instance_uid)
+def _rows(uow: UnitOfWork, studies: Sequence[StudyIntake]) -> tuple[WorklistRow, ...]:
+    """With a handful of statements, however many there are."""
+    uids = [study.study_instance_uid for study in studies]
+    jobs, deliveries = uow.jobs.of_studies(uids), uow.deliveries.of_studies(uids)
+    return tuple(
+        _row(study, jobs.get(study.study_instance_uid, ()), deliveries.get(study.study_instance_uid, ()))
+        for study in studies
+    )
+
+
+def _row(study: StudyIntake, jobs: Sequence[AnalysisJob], deliveries: tuple[Delivery, ...]) -> WorklistRow:
+    job = current_job(study, jobs)
     result = _result(job) or {}
     overall = result.get("patient_overall", {})
     return WorklistRow(
@@ -255,8 +307,12 @@ def _row(uow: UnitOfWork, study: StudyIntake) -> WorklistRow:
     )
 
 
-def _current_job(study: StudyIntake, jobs: Iterable[AnalysisJob]) -> AnalysisJob | None:
-    return next((job for job in jobs if job.revision == study.revision), None)
+def _stored_at(delivery: Delivery) -> datetime | None:
+    """When the receiver had said of each object that it holds it."""
+    if delivery.channel.is_notification or delivery.state not in _HELD:
+        return None
+    answered = [status.answered_at for status in delivery.statuses if status.answered_at is not None]
+    return max(answered, default=delivery.finished_at)
 
 
 def _result(job: AnalysisJob | None) -> dict[str, Any] | None:

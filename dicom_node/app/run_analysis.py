@@ -249,7 +249,18 @@ class RunAnalysis:
                     uow, job, answer.result, answer.objects, to=destinations, now=now, actor=self._owner
                 )
             uow.commit()
+        if is_analysed:
+            self._observe(answer)
         self._count(job, "done" if is_analysed else "skipped", why=destinations.why if is_analysed else "")
+
+    def _observe(self, answer: _Answer) -> None:
+        """Each stage's time and each score, once the result is kept."""
+        for stage, seconds in answer.report["timings_s"].items():
+            self._counters.observe(counting.STAGE_SECONDS, seconds, stage=stage)
+        scores = [(finding.level, finding.probability) for finding in answer.result.findings]
+        for level, probability in (("patient_overall", answer.result.overall_probability), *scores):
+            if probability is not None:
+                self._counters.observe(counting.SCORE, probability, level=level)
 
     def _fail(self, job: AnalysisJob, failure: _Failure) -> None:
         now = self._clock.now()

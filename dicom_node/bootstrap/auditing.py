@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from config.settings import Settings
 from dicom_node.app.audit_events import NoAudit, application_activity
@@ -17,6 +18,12 @@ from dicom_node.audit.trail import AuditTrail
 from dicom_node.ports import AuditLog, Clock, Counters
 
 FOLDER = "audit"
+SPOOL = "spool"
+
+
+def audit_folder(settings: Settings) -> Path:
+    """Where the trail and what waits to be sent lie."""
+    return settings.node.data_dir / FOLDER
 
 
 @contextmanager
@@ -40,7 +47,7 @@ def audit_trail(settings: Settings, clock: Clock, counters: Counters) -> Iterato
 
 
 def _trail(settings: Settings, counters: Counters) -> AuditTrail | None:
-    chosen, folder = settings.audit, settings.node.data_dir / FOLDER
+    chosen, folder = settings.audit, audit_folder(settings)
     if not chosen.file and not chosen.syslog_host:
         return None
     file = AuditFile(folder / "audit.log", maximum_bytes=chosen.file_maximum_bytes, count=chosen.file_count)
@@ -58,7 +65,7 @@ def _trail(settings: Settings, counters: Counters) -> AuditTrail | None:
         process_id=os.getpid(),
         counters=counters,
         file=file if chosen.file else None,
-        spool=Spool(folder / "spool", maximum_bytes=chosen.spool_maximum_bytes) if chosen.syslog_host else None,
+        spool=Spool(folder / SPOOL, maximum_bytes=chosen.spool_maximum_bytes) if chosen.syslog_host else None,
         sender=TlsSender(repository) if chosen.syslog_host else None,
     )
 

@@ -13,6 +13,8 @@ from config.errors import ConfigError
 from config.load import LoadedSettings, check_port_free
 from config.receivers import PeerSettings
 from config.settings import NodeTlsSettings, Settings
+from config.web import WebSettings
+from dicom_node.bootstrap.accounts import check_web_files
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.receiver_tls import ports, tls_port
 from dicom_node.bootstrap.store import open_store, to_peer
@@ -45,6 +47,7 @@ def run_checks(loaded: LoadedSettings) -> list[Check]:
     checks += _receiver_tls(settings)
     if settings.web.enabled:
         checks.append(_port("web port", settings.web.host, settings.web.port, is_running))
+        checks += _web_files(settings.web)
     checks += _storage(settings)
     checks.append(_bundle(settings))
     checks += _localiser(settings)
@@ -53,6 +56,17 @@ def run_checks(loaded: LoadedSettings) -> list[Check]:
     if not any(peer.enabled and peer.may_send for peer in settings.peers):
         checks.append(Check(name="peers", ok=False, detail="no enabled peer may send: nothing will ever arrive"))
     return checks
+
+
+def _web_files(web: WebSettings) -> list[Check]:
+    """Certificate, key and token of the web server, where it has any."""
+    if not web.tls.certificate and not web.metrics_token_file:
+        return []
+    try:
+        check_web_files(web)
+    except ConfigurationError as error:
+        return [Check(name="web files", ok=False, detail=str(error))]
+    return [Check(name="web files", ok=True, detail=web.tls.certificate or web.metrics_token_file)]
 
 
 def echo_peer(settings: Settings, name: str) -> float:

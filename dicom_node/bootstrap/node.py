@@ -13,27 +13,30 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 
 import structlog
 
 from config.load import LoadedSettings
-from config.settings import AnalysisSettings
-from config.watch import LivePeers
+from config.settings import AnalysisSettings, Settings
 from dicom_node.analysis.analyzer import ChildAnalyzer
 from dicom_node.analysis.evidence import last_stage
 from dicom_node.app.associations import RecordAssociations
 from dicom_node.app.audit_events import NoAudit
-from dicom_node.app.audited import AuditedPeers, AuditedReceiver
+from dicom_node.app.audited import AuditedReceiver
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.commitment_duties import CommitmentDuties
 from dicom_node.app.index_behind import IndexBehind
+from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.receive_instance import ReceiveInstance
 from dicom_node.app.report_status import ReportStatus
 from dicom_node.app.requeue import Requeue
 from dicom_node.app.run_analysis import AnalysisPolicy, RunAnalysis
 from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
+from dicom_node.app.verdicts import Verdicts
+from dicom_node.bootstrap.accounts import accounts_of, check_tls_files
 from dicom_node.bootstrap.auditing import audit_trail
 from dicom_node.bootstrap.delivering import (
     commitment_duties,
@@ -43,13 +46,20 @@ from dicom_node.bootstrap.delivering import (
     take_reports,
     terms_of,
 )
+from dicom_node.bootstrap.drift import ScoreDrift
+from dicom_node.bootstrap.gpus import Gpus
 from dicom_node.bootstrap.indexing import DRAIN_S, DutiesBehind, IndexingThread
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
+from dicom_node.bootstrap.peers import Administration, live_peers
 from dicom_node.bootstrap.receiver_tls import plain_port, ports, tls_port
 from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
-from dicom_node.bootstrap.upkeep import held_in_quarantine, quarantine_limits, upkeep_tick
+from dicom_node.bootstrap.system import configuration, surroundings
+from dicom_node.bootstrap.upkeep import quarantine_limits, upkeep_tick
+from dicom_node.bootstrap.watching import sources as watched
+from dicom_node.bootstrap.watching import why_not_ready
+from dicom_node.bootstrap.web_door import allowed_hosts, web_keys
 from dicom_node.core.completeness import ClosePolicy
 from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
@@ -57,10 +67,11 @@ from dicom_node.core.peer import kinds_on_request
 from dicom_node.core.retry import RetryPolicy
 from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.server import DicomServer, ReceiverLimits
+from dicom_node.gauges import Source, tick_samples
 from dicom_node.observability import PrometheusCounters, configure_logging
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, ResultEncoder
 from dicom_node.scheduling import TickScheduler
-from dicom_node.web.app import WebSources, create_app, hosts_for
+from dicom_node.web.app import WebSources, create_app
 from dicom_node.web.server import WebServer
 from storage.lock import hold_data_dir
 from storage.permissions import keep_to_ourselves
@@ -79,17 +90,19 @@ class Node:
     """One life of a node: `start` once, `stop` once."""
 
     def __init__(self, loaded: LoadedSettings, clock: Clock) -> None:
+        self._loaded = loaded
         self._settings = loaded.settings
         self._clock = clock
         self._owner_prefix = f"{self._settings.node.ae_title}:"
         self._owner = f"{self._owner_prefix}{uuid.uuid4().hex[:12]}"
-        self._live_peers = LivePeers(loaded.path, self._settings.peers) if loaded.path else None
+        self._live_peers = live_peers(loaded.path, self._settings, clock) if loaded.path else None
         self._configured_peers = (
             ConfiguredPeers.following(self._live_peers, self._settings.node.tls)
             if self._live_peers
             else ConfiguredPeers.fixed(self._settings.peers, self._settings.node.tls)
         )
         self._peers: PeerDirectory = self._configured_peers
+        self._administration: Administration | None = None
         self._audit: AuditLog = NoAudit()
         self._counters = PrometheusCounters()
         self._exit = contextlib.ExitStack()
@@ -97,6 +110,8 @@ class Node:
         self._server: DicomServer | None = None
         self._why_broken: Callable[[], str] = lambda: ""
         self._web: WebServer | None = None
+        self._set_up_code = ""
+        self._drift_samples: Source = lambda: ()
 
     @property
     def dicom_port(self) -> int:
@@ -114,6 +129,20 @@ class Node:
     def web_port(self) -> int:
         """The web server's port; 0 where it is switched off."""
         return self._web.port if self._web else 0
+
+    @property
+    def web_url(self) -> str:
+        """Where the pages are, for somebody at this machine; empty where there are none."""
+        web = self._settings.web
+        if not self._web:
+            return ""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(web.host, web.host)
+        return web.public_url or f"{'https' if web.tls.certificate else 'http'}://{host}:{self.web_port}"
+
+    @property
+    def set_up_url(self) -> str:
+        """Where the first account is made, for whoever has started the node; empty where there is an account."""
+        return f"{self.web_url}/setup?code={self._set_up_code}" if self._set_up_code else ""
 
     def start(self) -> None:
         """The node serves. On an error everything that was started is stopped again."""
@@ -151,13 +180,11 @@ class Node:
         store = open_store(settings, self._clock)
         starting.callback(store.close)
         self._audit = starting.enter_context(audit_trail(settings, self._clock, self._counters))
-        self._peers = AuditedPeers(
-            self._configured_peers,
-            audit=self._audit,
-            clock=self._clock,
-            ae_title=settings.node.ae_title,
-            source=str(self._live_peers.file) if self._live_peers else "",
-        )
+        if self._live_peers:
+            self._administration = Administration(
+                self._live_peers, self._configured_peers, settings=settings, audit=self._audit, clock=self._clock
+            )
+            self._peers = self._administration.directory
         requeue = self._requeue(store)
         duties = commitment_duties(settings, store, self._peers)
         store.database.empty_log()
@@ -305,7 +332,10 @@ class Node:
             # Twice: what does not fit on the GPU is analysed on the CPU in the same attempt.
             longest_analysis_s=2 * settings.inference.timeout_s,
         )
-        ticks += (upkeep_tick(settings, store, self._counters, self._audit),)
+        drift = ScoreDrift(store)
+        self._counters.watch(drift.samples)
+        self._drift_samples = drift.samples
+        ticks += (upkeep_tick(settings, store, self._counters, self._audit), drift.tick())
         health = TickHealth(ticks, clock=self._clock)
         scheduler = TickScheduler(ticks, health=health)
         stopping.ask = scheduler.is_stopping
@@ -336,11 +366,37 @@ class Node:
     def _encoder(self) -> ResultEncoder:
         return make_encoder(self._settings, lambda: kinds_on_request(self._peers.peers()))
 
+    def _watch(self, store: Store, health: TickHealth) -> None:
+        """What the metrics page looks up whenever it is read."""
+        assert self._server is not None
+        live = self._live_peers
+        self._counters.watch(
+            lambda: tick_samples(health.reports()),
+            *watched(
+                self._settings,
+                store,
+                self._server,
+                version=version("cspine-node"),
+                peers_problem=lambda: live.problem if live else "",
+            ),
+            self._gpus,
+        )
+
+    def _settings_now(self) -> Settings:
+        """With the peers as they are in use."""
+        live = self._live_peers
+        return self._settings.model_copy(update={"peers": live.peers()}) if live else self._settings
+
     def _web_server(self, store: Store, health: TickHealth) -> WebServer:
+        assert self._server is not None
+        receiver = self._server
         web = self._settings.web
         live = self._live_peers
-        self._counters.watch_ticks(health.reports)
-        self._counters.watch_quarantine(lambda: held_in_quarantine(store))
+        check_tls_files(web)
+        keys = web_keys(self._settings, store, audit=self._audit, clock=self._clock)
+        self._set_up_code = keys.log_in.set_up_code()
+        self._gpus = Gpus()
+        self._watch(store, health)
         sources = WebSources(
             unit_of_work=store.reading,
             clock=self._clock,
@@ -348,21 +404,26 @@ class Node:
             peers=self._peers,
             counters_registry=self._counters.registry,
             job_folder=store.files.job_folder,
-            readiness=lambda: _why_not_ready(store),
+            readiness=lambda: why_not_ready(self._settings, store, receiver),
             peers_problem=lambda: live.problem if live else "",
             ae_title=self._settings.node.ae_title,
             version=version("cspine-node"),
             audit=self._audit,
+            keys=keys,
+            operator=OperatorActions(uow_factory=store.unit_of_work, clock=self._clock, counters=self._counters),
+            verdicts=Verdicts(uow_factory=store.unit_of_work, clock=self._clock),
+            accounts=accounts_of(store),
+            surroundings=surroundings(self._settings, gpus=self._gpus, drift=self._drift_samples),
+            configuration=lambda: configuration(replace(self._loaded, settings=self._settings_now())),
+            manage_peers=self._administration.manage if self._administration else None,
         )
-        return WebServer(create_app(sources, allowed_hosts=hosts_for(web.host)), host=web.host, port=web.port)
-
-
-def _why_not_ready(store: Store) -> str:
-    try:
-        store.database.ping()
-    except StorageUnavailable as error:
-        return str(error)
-    return ""
+        return WebServer(
+            create_app(sources, allowed_hosts=allowed_hosts(web)),
+            host=web.host,
+            port=web.port,
+            certificate=web.tls.certificate,
+            key=web.tls.key,
+        )
 
 
 class _Stopping:

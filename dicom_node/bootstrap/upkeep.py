@@ -14,8 +14,6 @@ from dicom_node.app.ticks import STALE_AFTER_PERIODS, Tick
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.store import Store
 from dicom_node.core.audit import AuditedStudy
-from dicom_node.core.errors import NodeError
-from dicom_node.core.quarantine import QuarantineTotals
 from dicom_node.core.study import StudyIntake
 from dicom_node.ports import AuditLog, Counters
 from storage.lock import removal
@@ -33,15 +31,6 @@ def quarantine_of(store: Store) -> Quarantine:
     return Quarantine(
         uow_factory=store.unit_of_work, files=store.files, clock=store.clock, read_found=read_found_instance
     )
-
-
-def held_in_quarantine(store: Store) -> QuarantineTotals | None:
-    """What waits there; None where the database cannot be asked now."""
-    try:
-        with store.reading() as uow:
-            return uow.quarantine.totals()
-    except NodeError:
-        return None
 
 
 def upkeep_tick(settings: Settings, store: Store, counters: Counters, audit: AuditLog) -> Tick:

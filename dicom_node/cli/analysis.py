@@ -191,6 +191,8 @@ def _show_demo(outcome: DemoResult) -> None:
     for name, path in (*((kind.value, path) for kind, path in outcome.objects), ("report", outcome.report)):
         say(f"{name:16}{path}")
     say(f"pictures {', '.join(str(picture) for picture in outcome.pictures)}")
+    say(f"to see it on the pages: cspine-node serve --config {outcome.configuration}")
+    say(f"  and log in as {outcome.account} with the password {outcome.password}")
     say("The weights are trained on synthetic CT only: these findings say nothing about patients.")
 
 

@@ -163,7 +163,8 @@ def _initiation(settings: Settings) -> list[str]:
     return [
         "### 4.2.2 Association initiation: services as SCU",
         "",
-        "Verification, on request of an operator. Storage of the results: every object that a peer is to get, and "
+        "Verification, on request of an operator; the contexts of the results are then proposed as well, on an "
+        "association of their own that sends nothing. Storage of the results: every object that a peer is to get, and "
         "every one that may stand in for it, is proposed in one association, each SOP class in each transfer syntax "
         f"({syntaxes}). What is sent follows from what is accepted:",
         "",

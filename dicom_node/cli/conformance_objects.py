@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pydicom.uid import (
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
-    EncapsulatedPDFStorage,
-    EnhancedSRStorage,
-    KeyObjectSelectionDocumentStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
-
 from dicom_node.core.finding import ResultKind
+from dicom_node.core.result_classes import SOP_CLASSES
 
 K = ResultKind
 
@@ -31,51 +22,53 @@ class CreatedObject:
 
 CREATED: Mapping[ResultKind, CreatedObject] = {
     K.SEG: CreatedObject(
-        sop_class_uid=SegmentationStorage,
+        sop_class_uid=SOP_CLASSES[K.SEG].uid,
         template="Segmentation Type BINARY",
         content="one segment for each of C1 to C7 that was found, on the grid of the analysed series",
     ),
     K.SEG_LABELMAP: CreatedObject(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.66.7",
+        sop_class_uid=SOP_CLASSES[K.SEG_LABELMAP].uid,
         template="Segmentation Type LABELMAP",
         content="the same, pixel value n for Cn",
     ),
     K.SUSPICION_SEG: CreatedObject(
-        sop_class_uid=SegmentationStorage,
+        sop_class_uid=SOP_CLASSES[K.SUSPICION_SEG].uid,
         template="Segmentation Type BINARY",
         content="where positive levels look suspicious, in disjoint bands; only where a level is positive",
     ),
     K.SR: CreatedObject(
-        sop_class_uid=Comprehensive3DSRStorage,
+        sop_class_uid=SOP_CLASSES[K.SR].uid,
         template="TID 1500, with TID 1204, 1001, 1410, 300 and 4019",
         content="a measurement group for each assessed level; overall status and levels that were not assessed",
     ),
     K.SR_COMPREHENSIVE: CreatedObject(
-        sop_class_uid=ComprehensiveSRStorage, template="TID 1500, as above", content="the same"
+        sop_class_uid=SOP_CLASSES[K.SR_COMPREHENSIVE].uid, template="TID 1500, as above", content="the same"
     ),
-    K.SR_ENHANCED: CreatedObject(sop_class_uid=EnhancedSRStorage, template="TID 1500, as above", content="the same"),
+    K.SR_ENHANCED: CreatedObject(
+        sop_class_uid=SOP_CLASSES[K.SR_ENHANCED].uid, template="TID 1500, as above", content="the same"
+    ),
     K.TEXT_SR: CreatedObject(
-        sop_class_uid=EnhancedSRStorage,
+        sop_class_uid=SOP_CLASSES[K.TEXT_SR].uid,
         template="TID 2000, with TID 1204, 1001 and 2002",
         content="the findings in sentences, what was looked at, what was not assessed, limits",
     ),
     K.SC: CreatedObject(
-        sop_class_uid=SecondaryCaptureImageStorage,
+        sop_class_uid=SOP_CLASSES[K.SC].uid,
         template="none",
         content="key images with burned-in labels, several instances in one series",
     ),
     K.KOS: CreatedObject(
-        sop_class_uid=KeyObjectSelectionDocumentStorage,
+        sop_class_uid=SOP_CLASSES[K.KOS].uid,
         template="TID 2010",
         content="references to the original key slices",
     ),
     K.PDF: CreatedObject(
-        sop_class_uid=EncapsulatedPDFStorage,
+        sop_class_uid=SOP_CLASSES[K.PDF].uid,
         template="none",
         content="the sentences of the text SR and the key images",
     ),
     K.STATUS_SR: CreatedObject(
-        sop_class_uid=EnhancedSRStorage,
+        sop_class_uid=SOP_CLASSES[K.STATUS_SR].uid,
         template="TID 2000, as above",
         content="why a study was not analysed; on request of a peer",
     ),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Results on their way to the peers.", no_args_is_help=True)
 
+ADelivery = Annotated[int, typer.Argument(metavar="ID", help="A delivery from `deliveries list`.")]
+
 
 @app.command("list")
 def list_(
@@ -31,7 +33,7 @@ def list_(
     from dicom_node.app.queries import delivery_json
 
     with opened_store(config) as store, store.reading() as uow:
-        found = [d for d in uow.deliveries.list(limit=limit) if state is None or d.state is state]
+        found = uow.deliveries.list(states=None if state is None else [state], limit=limit)
     if as_json:
         answer_json([delivery_json(delivery) for delivery in found])
         return
@@ -47,7 +49,7 @@ def list_(
 
 @app.command()
 def show(
-    delivery: Annotated[int, typer.Argument(metavar="ID", help="A delivery from `deliveries list`.")],
+    delivery: ADelivery,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -99,6 +101,20 @@ def retry(
         return
     for each in retried:
         say(f"delivery {each.id} to {each.peer} is {each.state.value}")
+
+
+@app.command()
+def cancel(delivery: ADelivery, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Give up a delivery that waits or has failed; one that is being sent goes on."""
+    with opened_store(config) as store:
+        _told(operator_actions(store).cancel_delivery(delivery, actor=operator()), as_json)
+
+
+@app.command("send-again")
+def send_again(delivery: ADelivery, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Send all of a stored or cancelled delivery once more, as a new one: its receiver may have lost it."""
+    with opened_store(config) as store:
+        _told(operator_actions(store).send_again(delivery, actor=operator()), as_json)
 
 
 @app.command()
@@ -175,6 +191,15 @@ def commitments(
         ],
         empty="nobody has asked",
     )
+
+
+def _told(delivery: Delivery, as_json: bool) -> None:
+    from dicom_node.app.queries import delivery_json
+
+    if as_json:
+        answer_json(delivery_json(delivery))
+    else:
+        say(f"delivery {delivery.id} to {delivery.peer} is {delivery.state.value}")
 
 
 def _show(delivery: Delivery, requests: Sequence[CommitmentRequest], history: Sequence[HistoryEntry]) -> None:

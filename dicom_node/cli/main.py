@@ -25,6 +25,8 @@ from dicom_node.cli import (
     quarantine,
     service,
     studies,
+    top,
+    users,
 )
 from dicom_node.core.errors import ConfigurationError, NodeError
 from storage.permissions import keep_to_ourselves
@@ -39,12 +41,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (service, doctor, backup, analysis, network, model, data):
+for group in (service, top, doctor, backup, analysis, network, model, data):
     group.register(app)
 app.add_typer(peers.app, name="peers")
 app.add_typer(studies.app, name="studies")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(users.app, name="users")
 
 
 def main() -> None:

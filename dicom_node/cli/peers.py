@@ -1,21 +1,22 @@
-"""`cspine-node peers`: AE-title administration, through the one writer of the configuration file."""
+"""`cspine-node peers`: AE-title administration, through the one writer of the configuration file.
+
+An edit is checked, tried at the peer, shown, written and kept, in that order. What the peer says to the test does not
+decide: it may be switched off. A running node takes the change up by itself, and records it with who made it.
+"""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dicom_node.cli.options import AsJson, ConfigFile, load, operator
-from dicom_node.cli.output import answer_json, say, table
+from dicom_node.cli.output import answer_json, note, say, table
+from dicom_node.cli.peers_file import editor_of, given_words, peer_after, try_and_tell
 
 if TYPE_CHECKING:
-    from config.editing import Change, PeerEditor
-
-_HISTORY = "config-history"
+    from config.edits import Edit
 
 app = typer.Typer(help="The remote AEs: who may send to us, who gets results.", no_args_is_help=True)
 
@@ -55,6 +56,13 @@ Hours = Annotated[
     str | None, typer.Option("--delivery-hours", help='When it takes results, as in "22:00-06:00"; empty: always.')
 ]
 Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help="Is the entry in use?")]
+More = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of docs/CONFIGURATION.md; lists with commas."),
+]
+Unset = Annotated[list[str] | None, typer.Option("--unset", metavar="KEY", help="A key that is to have its default.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
+Test = Annotated[bool, typer.Option("--test/--no-test", help="Is the peer tried as well, by C-ECHO and an offer?")]
 
 
 @app.command("list")
@@ -104,31 +112,18 @@ def add(
     storage_commitment: Commits = None,
     delivery_hours: Hours = None,
     enabled: Enabled = None,
+    more: More = None,
+    dry_run: DryRun = False,
+    test: Test = True,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """One more peer; a running node takes it up by itself. AE title, host and port are needed for all but STOW-RS."""
-    given = {
-        "ae_title": ae_title,
-        "host": host,
-        "port": port,
-        "may_send": may_send,
-        "receives_results": receives_results,
-        "objects": objects or None,
-        "status_reports": status_reports,
-        "stow_url": stow_url,
-        "addresses": addresses or None,
-        "tls": tls,
-        "tls_certificate_sha256": tls_certificate_sha256,
-        "user_name": user_name,
-        "user_passcode_env": user_passcode_env,
-        "stow_token_env": stow_token_env,
-        "storage_commitment": storage_commitment,
-        "delivery_hours": delivery_hours,
-        "enabled": enabled,
-    }
-    change = _editor(config).add({"name": name, **_given(given)}, who=operator())
-    _report(change, as_json)
+    from config.edits import adding
+
+    given = _given(locals())
+    edit = adding({"name": name, **given, **given_words(more)})
+    _carry_out(edit, name if test else "", dry_run, config, as_json)
 
 
 @app.command()
@@ -152,112 +147,102 @@ def edit(
     storage_commitment: Commits = None,
     delivery_hours: Hours = None,
     enabled: Enabled = None,
+    more: More = None,
+    unset: Unset = None,
+    dry_run: DryRun = False,
+    test: Test = True,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given of a peer."""
-    changes = _given(
-        {
-            "name": rename,
-            "ae_title": ae_title,
-            "host": host,
-            "port": port,
-            "may_send": may_send,
-            "receives_results": receives_results,
-            "objects": objects or None,
-            "status_reports": status_reports,
-            "stow_url": stow_url,
-            "addresses": addresses or None,
-            "tls": tls,
-            "tls_certificate_sha256": tls_certificate_sha256,
-            "user_name": user_name,
-            "user_passcode_env": user_passcode_env,
-            "stow_token_env": stow_token_env,
-            "storage_commitment": storage_commitment,
-            "delivery_hours": delivery_hours,
-            "enabled": enabled,
-        }
-    )
+    from config.edits import changing
+
+    changes = _given(locals()) | ({"name": rename} if rename is not None else {})
+    changes |= given_words(more) | dict.fromkeys(unset or ())
     if not changes:
         raise typer.BadParameter("nothing to change: give at least one of the options.")
-    _report(_editor(config).edit(name, changes, who=operator()), as_json)
+    _carry_out(changing(name, changes), (rename or name) if test else "", dry_run, config, as_json)
 
 
 @app.command()
-def remove(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def remove(name: Name, dry_run: DryRun = False, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Take a peer out of the configuration."""
-    _report(_editor(config).remove(name, who=operator()), as_json)
+    from config.edits import removing
+
+    _carry_out(removing(name), "", dry_run, config, as_json)
 
 
 @app.command("test")
-def c_echo(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """C-ECHO to a peer, as `cspine-node echo`."""
-    from dicom_node.cli.network import echo
+def try_(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """C-ECHO to a peer, and an offer of our objects: which of them it accepts. Nothing is stored there."""
+    from dicom_node.bootstrap.peers import named_peer
 
-    echo(name, config=config, as_json=as_json)
+    settings = load(config).settings
+    if not try_and_tell(named_peer(settings, name), settings.node.ae_title, answer=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()
-def history(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """The versions of the file that edits have replaced, newest first."""
-    versions = _editor(config).history()
+def history(
+    version: Annotated[str, typer.Argument(help="A version, to see what the change behind it did.")] = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """The versions of the file that edits have replaced, newest first; or what one of the changes did."""
+    editor = editor_of(config)
+    if version:
+        diff = editor.diff_of(version)
+        answer_json({"id": version, "diff": diff}) if as_json else say(diff)
+        return
+    versions = editor.history()
     if as_json:
         answer_json(versions)
         return
     table(
-        ("version before the change", "who", "the change"),
-        [(version.id, version.who, version.action) for version in versions],
+        ("version before the change", "who", "the change", "what it did"),
+        [(version.id, version.who, version.action, "; ".join(version.words)) for version in versions],
         empty="no edits yet",
     )
 
 
 @app.command()
 def rollback(
-    version: Annotated[str, typer.Argument(help="A version from `peers history`: the file as it was before it.")],
+    version: Annotated[
+        str, typer.Argument(help='A version from `peers history`: the file as it was before it; or "last-good".')
+    ],
+    dry_run: DryRun = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring back an earlier version of the whole file. The present one is kept in the history."""
-    _report(_editor(config).rollback(version, who=operator()), as_json)
+    from config.edits import restoring
+
+    _carry_out(restoring(version), "", dry_run, config, as_json)
 
 
-def _editor(config: Path | None) -> PeerEditor:
-    from config.editing import PeerEditor
-    from config.load import DEFAULT_FILE
-
-    file = config or DEFAULT_FILE
-    return PeerEditor(file=file, history_dir=_history_dir(file), now=lambda: datetime.now(UTC))
-
-
-def _history_dir(file: Path) -> Path:
-    from config.errors import ConfigError
-    from config.load import load_settings
-
-    try:
-        data_dir = load_settings(file).settings.node.data_dir
-    except ConfigError:
-        # A file broken by hand must still be one that can be rolled back.
-        data_dir = _data_dir_of_broken(file)
-        if not (data_dir / _HISTORY).is_dir():
-            raise
-    return data_dir / _HISTORY
-
-
-def _data_dir_of_broken(file: Path) -> Path:
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    found = re.search(r"""^\s*data_dir\s*=\s*["']([^"']+)["']""", text, re.MULTILINE)
-    return file.resolve().parent / (found[1] if found else "var")
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _report(change: Change, as_json: bool) -> None:
+def _carry_out(edit: Edit, tried: str, dry_run: bool, config: Any, as_json: bool) -> None:
+    """Check, show, write; then the peer of the name `tried` is tried, where there is one."""
+    editor = editor_of(config)
+    peer = peer_after(editor, edit, tried, config) if tried else None
+    change = editor.preview(edit) if dry_run else editor.apply(edit, who=operator())
+    tell: Callable[[str], None] = note if as_json else say
     if as_json:
         answer_json(change)
     elif not change.diff:
         say("nothing changed")
     else:
         say(change.diff)
-        say(f"done; undo with: cspine-node peers rollback {change.version}")
+    if peer is not None and change.diff:
+        try_and_tell(*peer, say=tell)
+    if as_json or not change.diff:
+        return
+    undo = f"done; undo with: cspine-node peers rollback {change.version}"
+    say("nothing was written: --dry-run" if dry_run else undo)
+
+
+_NO_KEYS = frozenset({"name", "rename", "more", "unset", "dry_run", "test", "config", "as_json", "adding", "changing"})
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a peer among a command's options, those that were given."""
+    return {key: value for key, value in values.items() if key not in _NO_KEYS and value not in (None, [])}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicom_node.cli.options import AsJson, ConfigFile, load
 from dicom_node.cli.output import answer_json, note, say, table
+
+if TYPE_CHECKING:
+    from config.web import WebSettings
 
 RED = 1
 
@@ -42,8 +45,20 @@ def serve(
     if node.dicom_tls_port:
         note(f"receiver with TLS: {settings.node.ae_title} at {settings.node.host}:{node.dicom_tls_port}")
     if settings.web.enabled:
-        note(f"worklist: http://{settings.web.host}:{node.web_port}/")
+        note(f"worklist: {node.web_url}/")
+        _tell_about_the_door(settings.web, node.set_up_url)
     node.run_until_signal()
+
+
+def _tell_about_the_door(web: WebSettings, set_up_url: str) -> None:
+    if set_up_url:
+        note(f"nobody has an account yet: make the first one at {set_up_url}")
+        note("  or with: cspine-node users add NAME --role admin")
+    if not web.is_local and not web.tls.certificate:
+        note(
+            f"WARNING: the pages are at {web.host} without TLS (web.allow_plain_http = true): passwords and patients' "
+            "data cross the network readable"
+        )
 
 
 def check(config: ConfigFile = None, as_json: AsJson = False) -> None:

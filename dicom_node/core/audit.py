@@ -17,11 +17,16 @@ class Code(Enum):
     STUDY_DELETED = ("110105", "DCM", "DICOM Study Deleted")
     QUERY = ("110112", "DCM", "Query")
     SECURITY_ALERT = ("110113", "DCM", "Security Alert")
+    USER_AUTHENTICATION = ("110114", "DCM", "User Authentication")
 
     APPLICATION_START = ("110120", "DCM", "Application Start")
     APPLICATION_STOP = ("110121", "DCM", "Application Stop")
+    LOGIN = ("110122", "DCM", "Login")
+    LOGOUT = ("110123", "DCM", "Logout")
     NODE_AUTHENTICATION = ("110126", "DCM", "Node Authentication")
     NETWORK_CONFIGURATION = ("110128", "DCM", "Network Configuration")
+    USE_OF_RESTRICTED_FUNCTION = ("110132", "DCM", "Use of Restricted Function")
+    USER_SECURITY_ATTRIBUTES_CHANGED = ("110137", "DCM", "User Security Attributes Changed")
 
     APPLICATION = ("110150", "DCM", "Application")
     APPLICATION_LAUNCHER = ("110151", "DCM", "Application Launcher")

@@ -24,7 +24,7 @@ class DeliveryState(StrEnum):
     COMMIT_WAIT = "COMMIT_WAIT"  # stored; the peer was asked to commit and has until `next_attempt_at`
     COMMITTED = "COMMITTED"  # the peer committed to keep every object
     FAILED = "FAILED"  # needs attention
-    CANCELLED = "CANCELLED"  # superseded before it was sent
+    CANCELLED = "CANCELLED"  # superseded before it was sent, or given up by an operator
 
     @property
     def is_finished(self) -> bool:

@@ -59,12 +59,20 @@ class AssociationAborted(TransientError):
     """The association ended before every instance was answered."""
 
 
-class PeerBusy(TransientError):
-    """The peer answered with a resource status (A7xx). Where it `is_about_one_object`, others may be taken."""
+Rejection = tuple[int, int, int]
+"""Result, source and reason of A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
 
-    def __init__(self, message: str, *, is_about_one_object: bool = False) -> None:
+
+class PeerBusy(TransientError):
+    """The peer answered with a resource status (A7xx). Where it `is_about_one_object`, others may be taken.
+
+    `rejection` is there where it was the association that was rejected.
+    """
+
+    def __init__(self, message: str, *, is_about_one_object: bool = False, rejection: Rejection | None = None) -> None:
         super().__init__(message)
         self.is_about_one_object = is_about_one_object
+        self.rejection = rejection
 
 
 class GpuOutOfMemory(TransientError):
@@ -84,7 +92,11 @@ class PermanentError(NodeError):
 
 
 class PeerRefused(PermanentError):
-    """The peer rejects the association or the instance for good."""
+    """The peer rejects the association or the instance for good; `rejection` where it was the association."""
+
+    def __init__(self, message: str, *, rejection: Rejection | None = None) -> None:
+        super().__init__(message)
+        self.rejection = rejection
 
 
 class SopClassNotAccepted(PermanentError):

@@ -105,6 +105,7 @@ class AnalysisResult:
     `views_path` is a folder of 2D views for pictures (see `dicom_node.analysis.views`).
     `suspicion_path` is a .npz file with, for each assessed level, where it looks suspicious: `C2_values` float32
     [z, y, x] in 0-1 on a grid of its own, and `C2_affine` float64 [4, 4], from (x, y, z, 1) to LPS mm.
+    `viewer_path` is a folder with the CT for the study page's viewer (see `dicom_node.app.viewing`).
     `representative` is one readable instance of the study, from which a study that was not analysed takes its
     demographics; None where there is none.
     """
@@ -122,6 +123,7 @@ class AnalysisResult:
     slices: tuple[SourceSlice, ...] = ()
     views_path: Path | None = None
     suspicion_path: Path | None = None
+    viewer_path: Path | None = None
     representative: SourceSlice | None = None
     quality: tuple[str, ...] = ()
     timings_s: tuple[tuple[str, float], ...] = ()

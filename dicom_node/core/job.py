@@ -20,6 +20,9 @@ class JobState(StrEnum):
     CANCELLED = "CANCELLED"  # an operator stopped it
 
 
+UNSETTLED = (JobState.QUEUED, JobState.RUNNING, JobState.RETRY_WAIT, JobState.FAILED)
+"""Something is still to come of it: an attempt, or a person."""
+
 WITHOUT_RESULT = (JobState.SKIPPED, JobState.FAILED, JobState.CANCELLED)
 """Ended, and no later revision took over: whoever waits for a result would wait in vain."""
 

@@ -62,6 +62,7 @@ class DeliveryEvent(StrEnum):
     DUE = "due"
     SUPERSEDED = "superseded"
     OPERATOR_RETRIED = "operator_retried"
+    OPERATOR_CANCELLED = "operator_cancelled"
 
 
 State = TypeVar("State", bound=StrEnum)
@@ -111,6 +112,10 @@ DELIVERY: Table = {
     **{(state, DeliveryEvent.OPERATOR_RETRIED): D.PENDING for state in (D.FAILED, D.RETRY_WAIT, D.COMMIT_WAIT)},
     (D.FAILED, DeliveryEvent.COMMIT_CONFIRMED): D.COMMITTED,
     **{(state, DeliveryEvent.SUPERSEDED): D.CANCELLED for state in (D.PENDING, D.RETRY_WAIT)},
+    **{
+        (state, DeliveryEvent.OPERATOR_CANCELLED): D.CANCELLED
+        for state in (D.PENDING, D.RETRY_WAIT, D.COMMIT_WAIT, D.FAILED)
+    },
 }
 
 TABLES: Mapping[str, Table] = {"Study": STUDY, "Job": JOB, "Delivery": DELIVERY}

@@ -7,6 +7,7 @@ Nothing is simulated but the patient: the receiver, the shipped bundle, the enco
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.load import load_settings
+from config.load import LoadedSettings, load_settings
 from dicom_node.app.queries import StudyDetail, study_detail
+from dicom_node.bootstrap.accounts import accounts_of
 from dicom_node.bootstrap.node import Node, build_node
 from dicom_node.bootstrap.store import open_store
+from dicom_node.core.account import Role
 from dicom_node.core.errors import ConfigurationError, NodeError
 from dicom_node.core.finding import ResultKind
 from dicom_node.core.identifiers import AETitle
@@ -26,10 +29,12 @@ from dicom_node.core.worklist import WorklistState
 from dicom_node.demo.phantom_study import phantom_to_folder
 from dicom_node.demo.stand_in_pacs import StandInPacs
 from dicom_node.dimse.sender import send_files
+from dicom_node.observability import configure_logging
 from dicom_node.results.read_back import ReadBack, read_back
 from dicom_node.results.report import write_report
 
 MARK = ".cspine-demo"
+ACCOUNT = "demo"
 TIMEOUT_S = 180.0
 SLICES = 200
 # Gross fractures, and below a seed on which the first bundle finds them, so that every part of the output is shown.
@@ -80,7 +85,8 @@ receives_results = true
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
     """What came out. `objects` are the PACS's files, each with its kind; `seconds_to_result` runs from the last image
-    to the stored result."""
+    to the stored result. Who runs the node again with `configuration` may log in as `account` with `password`.
+    """
 
     result: dict[str, Any]
     truth: dict[str, Any]
@@ -90,6 +96,9 @@ class DemoResult:
     report: Path
     images: int
     seconds_to_result: float
+    configuration: Path
+    account: str
+    password: str
 
 
 def run_demo(
@@ -103,6 +112,8 @@ def run_demo(
         configuration = out / "node.toml"
         configuration.write_text(_CONFIGURATION.format(pacs_port=pacs.port))
         loaded = load_settings(configuration)
+        configure_logging(loaded.settings.log.level, loaded.settings.log.format)
+        password = _account(loaded)
         node = build_node(loaded)
         node.start()
         try:
@@ -110,7 +121,18 @@ def run_demo(
             detail = _wait(open_store(loaded.settings), truth["study_instance_uid"], tell)
         finally:
             node.stop()
-    return _shown(out, truth, detail, pacs.files(), images)
+    return _shown(out, truth, detail, pacs.files(), images, password)
+
+
+def _account(loaded: LoadedSettings) -> str:
+    """The demo's own admin is there; returns its password, which is another one each time."""
+    password = secrets.token_urlsafe(12)
+    store = open_store(loaded.settings)
+    try:
+        accounts_of(store).add(ACCOUNT, Role.ADMIN, password, actor="cspine-node demo")
+    finally:
+        store.close()
+    return password
 
 
 def _clear(out: Path) -> None:
@@ -155,7 +177,9 @@ def _wait(store: Any, study_instance_uid: str, tell: Callable[[str], None]) -> S
     raise NodeError(f"no result within {TIMEOUT_S:.0f} s")
 
 
-def _shown(out: Path, truth: dict[str, Any], detail: StudyDetail, held: tuple[Path, ...], images: int) -> DemoResult:
+def _shown(
+    out: Path, truth: dict[str, Any], detail: StudyDetail, held: tuple[Path, ...], images: int, password: str
+) -> DemoResult:
     shown = detail.as_json()
     result = shown["result"]
     delivery = detail.deliveries[-1]
@@ -181,6 +205,9 @@ def _shown(out: Path, truth: dict[str, Any], detail: StudyDetail, held: tuple[Pa
         report=report,
         images=images,
         seconds_to_result=(delivery.finished_at - detail.study.last_received_at).total_seconds(),
+        configuration=out / "node.toml",
+        account=ACCOUNT,
+        password=password,
     )
 
 

@@ -114,6 +114,11 @@ class Listener(AssociationServer):
         """The port that is listened on."""
         return int(self.server_address[1])
 
+    @property
+    def is_accepting(self) -> bool:
+        """Whether its thread still does its work."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to accept."""
         self._thread.start()

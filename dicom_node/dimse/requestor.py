@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -32,6 +32,7 @@ from dicom_node.dimse import tls, user_identity
 from dicom_node.dimse import upper_layer as _quiet  # noqa: F401 - silences pynetdicom's own log
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.dimse.outgoing import Buffer, OutgoingSocket, adopt, p_data, store_request
 
 MAXIMUM_CONTEXTS = 128  # odd context ids from 1 to 255 (PS3.8 9.3.2.2)
 _OUR_MAXIMUM_PDU = 131_072
@@ -84,11 +85,7 @@ class _Progress:
         association.dimse = answers = _Answers(association)
         # pynetdicom serves an N-EVENT-REPORT in a thread of its own; here it waits for the one who asked for it.
         association._serve_request = lambda message, context_id: answers.msg_queue.put((context_id, message))
-        connection: Any = event.assoc.dul.socket
-        connection = connection.socket
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # pynetdicom leaves the socket without a timeout: a peer that stops reading would hold its thread for good.
-        connection.settimeout(self.timeout_s)
+        adopt(association, timeout_s=self.timeout_s)
 
 
 class Session:
@@ -96,16 +93,30 @@ class Session:
 
     def __init__(self, association: Association, peer: Peer, timeouts: Timeouts) -> None:
         self._association = association
+        connection: Any = association.dul.socket
+        self._connection: OutgoingSocket | None = connection if isinstance(connection, OutgoingSocket) else None
         self._peer = peer
         self._timeouts = timeouts
         self._message_id = 0
 
     def accepted(self) -> dict[Proposal, int]:
         """The accepted presentation contexts: abstract and transfer syntax to context id."""
+        return self._accepted
+
+    @cached_property
+    def _accepted(self) -> dict[Proposal, int]:
         return {
             (str(context.abstract_syntax), str(context.transfer_syntax[0])): int(context.context_id or 0)
             for context in self._association.accepted_contexts
         }
+
+    def results(self) -> dict[int, int]:
+        """Of each proposed context, by its place among the proposals, the Result/Reason (PS3.8 table 9-18).
+
+        By place, because the transfer syntax of a context that was not accepted means nothing (PS3.8 9.3.3.2).
+        """
+        contexts = (*self._association.accepted_contexts, *self._association.rejected_contexts)
+        return {(int(context.context_id or 0) - 1) // 2: int(context.result or 0) for context in contexts}
 
     def echo(self) -> int:
         """C-ECHO (PS3.7 9.1.5); the status. Raises AssociationAborted."""
@@ -116,25 +127,30 @@ class Session:
 
     def store(self, *, context_id: int, sop_class_uid: str, sop_instance_uid: str, data_set: bytes) -> StoreAnswer:
         """C-STORE (PS3.7 9.1.1) of bytes that are encoded as the context says. Raises AssociationAborted."""
-        request = C_STORE()
-        request.MessageID = self.next_message_id()
-        request.AffectedSOPClassUID = sop_class_uid
-        request.AffectedSOPInstanceUID = sop_instance_uid
-        request.Priority = 0x0000
-        request.DataSet = BytesIO(data_set)
-        response = self._exchange(request, context_id)
+        message_id = self.next_message_id()
+        response = None
+        if self._association.is_established:
+            self._send_store(context_id, message_id, sop_class_uid, sop_instance_uid, data_set)
+            response = self.receive()
         if not isinstance(response, C_STORE) or response.Status is None:
             raise self.lost("C-STORE")
-        if response.MessageIDBeingRespondedTo != request.MessageID:
-            raise self._broken(f"answered message {response.MessageIDBeingRespondedTo}, not {request.MessageID}")
+        if response.MessageIDBeingRespondedTo != message_id:
+            raise self._broken(f"answered message {response.MessageIDBeingRespondedTo}, not {message_id}")
         return StoreAnswer(status=int(response.Status), comment=str(response.ErrorComment or ""))
 
-    def _exchange(self, request: C_STORE, context_id: int) -> object:
-        """The response; None where the association ended or the time is up."""
-        if not self._association.is_established:
-            return None
-        self.send(request, context_id)
-        return self.receive()
+    def _send_store(
+        self, context_id: int, message_id: int, sop_class_uid: str, sop_instance_uid: str, data_set: bytes
+    ) -> None:
+        if self._connection is None or not self._connection.takes_writes:
+            self.send(_store_primitive(message_id, sop_class_uid, sop_instance_uid, data_set), context_id)
+            return
+        command = store_request(message_id=message_id, sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
+        self._connection.write(self._as_pdus(context_id, command, data_set))
+
+    def _as_pdus(self, context_id: int, command: bytes, data_set: bytes) -> Iterator[Buffer]:
+        longest = self._association.dimse.maximum_pdu_size
+        yield from p_data(context_id, command, is_command=True, maximum_length=longest)
+        yield from p_data(context_id, data_set, is_command=False, maximum_length=longest)
 
     def send(self, message: C_STORE | N_ACTION | N_EVENT_REPORT, context_id: int) -> None:
         """Hand one message to the association; nothing happens where that is over."""
@@ -198,6 +214,16 @@ def associated(
     association.release()
 
 
+def _store_primitive(message_id: int, sop_class_uid: str, sop_instance_uid: str, data_set: bytes) -> C_STORE:
+    request = C_STORE()
+    request.MessageID = message_id
+    request.AffectedSOPClassUID = sop_class_uid
+    request.AffectedSOPInstanceUID = sop_instance_uid
+    request.Priority = 0x0000
+    request.DataSet = BytesIO(data_set)
+    return request
+
+
 def describe(peer: Peer) -> str:
     """The peer as an operator knows it."""
     return f"peer {peer.name!r} ({peer.ae_title} at {peer.host}:{peer.port})"
@@ -251,8 +277,10 @@ def _failure(association: Association, peer: Peer, progress: _Progress, timeouts
         return PeerUnreachable(f"{describe(peer)} does not take a TCP connection")
     if association.is_rejected and isinstance(answer, A_ASSOCIATE):
         why = f"{describe(peer)} rejects the association: {answer.reason_str} ({answer.result_str})"
-        numbers = {"result": answer.result or 0, "source": answer.result_source or 0}
-        return PeerRefused(why) if is_rejected_for_good(**numbers) else PeerBusy(why)
+        result, source = answer.result or 0, answer.result_source or 0
+        rejection = (result, source, int(answer.diagnostic or 0))
+        is_final = is_rejected_for_good(result=result, source=source)
+        return PeerRefused(why, rejection=rejection) if is_final else PeerBusy(why, rejection=rejection)
     if isinstance(answer, A_ASSOCIATE) and answer.result == 0x00:
         return SopClassNotAccepted(f"{describe(peer)} accepts none of the proposed presentation contexts")
     return PeerUnreachable(f"{describe(peer)} gave no association in {timeouts.associate_s:g} s")

@@ -125,6 +125,12 @@ class DicomServer:
         return self._room.count + self._open.connection_count
 
     @property
+    def is_listening(self) -> bool:
+        """Whether connections are taken on every port that was asked for."""
+        listeners = self._listeners()
+        return bool(listeners) and not self.is_stopping and all(listener.is_accepting for listener in listeners)
+
+    @property
     def is_stopping(self) -> bool:
         """Whether `stop` was called."""
         return self._stopping.is_set()

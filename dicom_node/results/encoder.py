@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import structlog
@@ -22,15 +23,16 @@ from dicom_node.results.finishing import Finishing
 from dicom_node.results.identity import ObjectIdentity, identify
 from dicom_node.results.key_objects import build_key_objects, key_frames
 from dicom_node.results.not_analysed import write_status_report
+from dicom_node.results.overlays import write_overlays
 from dicom_node.results.pdf import Sheet, write_pdf
 from dicom_node.results.pictures import Picture
 from dicom_node.results.provenance import Equipment, study_facts, study_time
 from dicom_node.results.report import write_report
-from dicom_node.results.seg import build_labelmap, build_segmentation, read_mask, vertebrae
+from dicom_node.results.seg import Mask, build_labelmap, build_segmentation, read_mask, vertebrae
 from dicom_node.results.sources import SourceSeries, read_sources
 from dicom_node.results.sr import SOP_CLASSES, SegmentReference, build_reports
 from dicom_node.results.summary_page import draw_summary
-from dicom_node.results.suspicion import SuspicionMap, suspected_regions
+from dicom_node.results.suspicion import SuspectedRegions, SuspicionMap, suspected_regions
 from dicom_node.results.suspicion_seg import build_suspicion
 from dicom_node.results.telling import tell
 from dicom_node.results.text_sr import build_text_report
@@ -97,6 +99,7 @@ class DicomResultEncoder:
             picture_files=files,
         )
         objects = making.objects()
+        making.show()
         _write_page(result, objects, making.narrative, study_facts(sources.header), files, out_dir)
         return objects
 
@@ -163,24 +166,41 @@ class _Making:
             made.append(self._finish(paper, ResultKind.PDF))
         return tuple(made)
 
+    def show(self) -> None:
+        """The overlays for the study page: a courtesy as the pictures are."""
+        folder = self.result.viewer_path
+        if folder is None or self.mask is None:
+            return
+        try:
+            write_overlays(folder, self.result, self.mask, self.regions, self.maps, self.sources)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            key = study_key(self.result.study_instance_uid)
+            log.warning("overlays_not_written", study=key, reason=f"{type(error).__name__}: {error}")
+
+    @cached_property
+    def mask(self) -> Mask | None:
+        return None if self.result.mask_path is None else read_mask(self.result.mask_path)
+
+    @cached_property
+    def regions(self) -> SuspectedRegions | None:
+        return None if self.mask is None else suspected_regions(self.maps, self.result.findings, self.mask)
+
     def _identity(self, kind: ResultKind, instance: int = 1) -> ObjectIdentity:
         return identify(kind, self.result, revision=self.revision, instance=instance)
 
     def _segmentations(self) -> Iterator[tuple[ResultKind, Dataset]]:
-        if self.result.mask_path is None:
+        if self.mask is None:
             return
-        mask = read_mask(self.result.mask_path)
-        bones = vertebrae(mask, self.sources)
+        bones = vertebrae(self.mask, self.sources)
         about = self.sources, self.result.bundle, self.equipment
         if bones is not None:
             yield ResultKind.SEG, build_segmentation(bones, *about, self._identity(ResultKind.SEG))
             if ResultKind.SEG_LABELMAP in self.requested:
                 identity = self._identity(ResultKind.SEG_LABELMAP)
                 yield ResultKind.SEG_LABELMAP, build_labelmap(bones, *about, identity)
-        regions = suspected_regions(self.maps, self.result.findings, mask)
-        if regions is not None:
+        if self.regions is not None:
             identity = self._identity(ResultKind.SUSPICION_SEG)
-            yield ResultKind.SUSPICION_SEG, build_suspicion(regions, *about, identity)
+            yield ResultKind.SUSPICION_SEG, build_suspicion(self.regions, *about, identity)
 
     def _reports(self, references: tuple[SegmentReference, ...]) -> dict[ResultKind, Dataset]:
         identities = {kind: self._identity(kind) for kind in SOP_CLASSES}

@@ -1,33 +1,24 @@
 """Words in the language of the readers: the catalogues in `locale`, and numbers and dates as that language writes them.
 
 How to edit: sentences stand in English in the code, as `words("...", name=value)` or `N_("...")`, and in each
-`locale/<language>.po`. A test fails while a sentence is missing there, or while a translation drops a value. The
-catalogues are compiled when they are first used, so that nothing generated has to be kept.
+`locale/<language>.po`. A test fails while a sentence is missing there, or while a translation drops a value.
 """
 
 from __future__ import annotations
 
-import gettext
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from io import BytesIO
 from pathlib import Path
 
-import polib
-
+from dicom_node.catalogues import N_, catalogue
 from dicom_node.core.errors import ConfigurationError
+from dicom_node.core.languages import LANGUAGES, SOURCE_LANGUAGE
 
-SOURCE_LANGUAGE = "en"
-LANGUAGES: tuple[str, ...] = (SOURCE_LANGUAGE, "de", "fr", "es")
+__all__ = ["LANGUAGES", "LOCALE", "N_", "SOURCE_LANGUAGE", "Words"]
+
 LOCALE = Path(__file__).parent / "locale"
 
 _DATES = {"en": "{y}-{m}-{d}", "de": "{d}.{m}.{y}", "fr": "{d}/{m}/{y}", "es": "{d}/{m}/{y}"}
-
-
-def N_(message: str) -> str:
-    """`message` as it is: marks a sentence that is translated where it is used."""
-    return message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +37,7 @@ class Words:
 
     def __call__(self, message: str, **values: object) -> str:
         """The sentence in the language, with `values` in their places."""
-        return _catalogue(self.language).gettext(message).format(**values)
+        return catalogue(LOCALE, self.language).gettext(message).format(**values)
 
     def number(self, value: float, digits: int) -> str:
         """The value with so many decimals and the language's decimal sign."""
@@ -67,11 +58,3 @@ class Words:
     def listed(self, items: Iterable[str]) -> str:
         """The items behind one another."""
         return ", ".join(items)
-
-
-@cache
-def _catalogue(language: str) -> gettext.NullTranslations:
-    if language == SOURCE_LANGUAGE:
-        return gettext.NullTranslations()
-    entries = polib.pofile(str(LOCALE / f"{language}.po"), encoding="utf-8")
-    return gettext.GNUTranslations(BytesIO(entries.to_binary()))

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import Depends, HTTPException, Request
 
-from dicom_node.app.queries import delivery_json, list_worklist, quarantine_json, study_detail
-from dicom_node.app.receivers import duty_json, list_receivers
+from dicom_node.app.queries import quarantine_json, study_detail, worklist_page
+from dicom_node.core.account import Action
 from dicom_node.core.quarantine import QuarantineState
-from dicom_node.core.worklist import WorklistState
 from dicom_node.web.accesses import note_access, note_query
+from dicom_node.web.api_parts import Limit, Offset, api_router
+from dicom_node.web.auth.needs import needs
+from dicom_node.web.worklist import Asked, asked
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from dicom_node.web.app import WebSources
 
-router = APIRouter(prefix="/api/v1", tags=["api"])
-
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Leave out this many first.")]
+router = api_router()
 
 
-@router.get("/studies", summary="The node worklist, the study that received an image last first")
+@router.get("/studies", summary="The node worklist, in its order")
+@needs(Action.LOOK)
 def studies(
-    request: Request, status: WorklistState | None = None, limit: Limit = 100, offset: Offset = 0
+    request: Request, asked: Annotated[Asked, Depends(asked)], limit: Limit = 100, offset: Offset = 0
 ) -> list[dict[str, Any]]:
-    """Studies with the one word for where they stand. `status` filters within `limit`."""
+    """Studies with the one word for where they stand: suspected fractures first, then what is not finished and has
+    waited longest, then the rest, the newest first. `q` is looked for in patient name and ID, accession number and
+    Study Instance UID; `from` and `to` are days (UTC) of the last image; `source` is a calling AE title."""
     with _sources(request).unit_of_work() as uow:
-        rows = list_worklist(uow, limit=limit, offset=offset)
+        rows = worklist_page(uow, asked.wanted, limit=limit, offset=offset)
     note_query(request)
-    return [row.as_json() for row in rows if status is None or row.status.state is status]
+    return [row.as_json() for row in rows]
 
 
 @router.get(
@@ -38,6 +41,7 @@ def studies(
     summary="One study in full",
     responses={404: {"description": "The node does not know this study."}},
 )
+@needs(Action.LOOK)
 def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
     """Series, jobs, deliveries, history, and the contract's result.json under `result`."""
     with _sources(request).unit_of_work() as uow:
@@ -48,14 +52,8 @@ def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
     return detail.as_json()
 
 
-@router.get("/deliveries", summary="Results on their way to peers, newest first")
-def deliveries(request: Request, limit: Limit = 100, offset: Offset = 0) -> list[dict[str, Any]]:
-    """Each delivery with the peer's answer to each object."""
-    with _sources(request).unit_of_work() as uow:
-        return [delivery_json(delivery) for delivery in uow.deliveries.list(limit=limit, offset=offset)]
-
-
 @router.get("/quarantine", summary="What was set aside and why, newest first")
+@needs(Action.LOOK)
 def quarantine(
     request: Request, state: QuarantineState | None = None, limit: Limit = 100, offset: Offset = 0
 ) -> list[dict[str, Any]]:
@@ -65,25 +63,12 @@ def quarantine(
         return [quarantine_json(entry) for entry in uow.quarantine.list(states=states, limit=limit, offset=offset)]
 
 
-@router.get("/receivers", summary="What waits for each receiver, and which could not be reached")
-def receivers(request: Request) -> list[dict[str, Any]]:
-    """`state` is reachable, failing (tried again soon) or open (left alone and probed now and then)."""
-    with _sources(request).unit_of_work() as uow:
-        return [receiver.as_json() for receiver in list_receivers(uow)]
-
-
-@router.get("/commitments", summary="What scanners asked this node to commit to, newest first")
-def commitments(request: Request, limit: Limit = 100) -> list[dict[str, Any]]:
-    """Each request with what the scanner was told."""
-    with _sources(request).unit_of_work() as uow:
-        return [duty_json(duty) for duty in uow.commitments.duties(limit=limit)]
-
-
-@router.get("/peers", summary="The configured peers as they are now")
-def peers(request: Request) -> dict[str, Any]:
-    """`problem` says why the configuration file as it stands is not in use; empty where it is."""
-    sources = _sources(request)
-    return {"peers": [asdict(peer) for peer in sources.peers.peers()], "problem": sources.peers_problem()}
+@router.get("/openapi.json", include_in_schema=False)
+@needs(Action.LOOK)
+def description(request: Request) -> dict[str, Any]:
+    """This API as an OpenAPI document."""
+    application: FastAPI = request.app
+    return application.openapi()
 
 
 def _sources(request: Request) -> WebSources:

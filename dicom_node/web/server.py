@@ -13,13 +13,27 @@ log = structlog.get_logger(__name__)
 
 
 class WebServer:
-    """Serves `app` from `start` to `stop`. `port` 0 takes a free one; `port` is the real one after `start`."""
+    """Serves `app` from `start` to `stop`. `port` 0 takes a free one; `port` is the real one after `start`.
 
-    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+    With `certificate` and `key` (PEM files) it speaks TLS. Forwarding headers are not believed: whoever may connect
+    could write them, and the audit trail and the limits of log-in name the address.
+    """
+
+    def __init__(self, app: FastAPI, *, host: str, port: int, certificate: str = "", key: str = "") -> None:
         self.host = host
         self.port = port
         self._server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none")
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                lifespan="off",
+                ws="none",
+                ssl_certfile=certificate or None,
+                ssl_keyfile=key or None,
+            )
         )
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from dicom_node.app.index_instance import UNFINISHED
+from dicom_node.app.operator_actions import RETRIABLE_DELIVERIES, RETRIABLE_JOBS
 from dicom_node.app.queries import StudyDetail, WorklistRow
+from dicom_node.catalogues import N_
 from dicom_node.core.delivery import Delivery
 from dicom_node.core.finding import LEVELS
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
-from dicom_node.core.study import StudyIntake
-from dicom_node.core.worklist import WorklistState, WorklistStatus
+from dicom_node.core.study import StudyIntake, StudyState
+from dicom_node.core.worklist import WorklistStatus
+from dicom_node.web.language import number, said, say, word
 
-_ATTENTION_FIRST = (WorklistState.NEEDS_ATTENTION,)
+_OVERVIEWS = {"sagittal": N_("The neck from the side"), "coronal": N_("The neck from the front")}
+_STAGES = {
+    "read": N_("reading"),
+    "localise": N_("finding the levels"),
+    "classify": N_("looking for fractures"),
+    "encode": N_("writing the results"),
+    "total": N_("in all"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,7 @@ class ShownRow:
     levels: tuple[LevelChip, ...]
     probability: float | None
     is_positive: bool | None
+    delivered_after_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +60,29 @@ class ShownSeries:
     images: int
     part: str
     is_chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownDelivery:
+    """A delivery with every move of it, and whether it can be sent again now."""
+
+    delivery: Delivery
+    moves: tuple[HistoryEntry, ...]
+    may_retry: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offers:
+    """What makes sense to do to a study now."""
+
+    close: bool = False
+    cancel: bool = False
+    retry: bool = False
+
+    @property
+    def are_any(self) -> bool:
+        """Whether there is anything."""
+        return self.close or self.cancel or self.retry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +101,9 @@ class ShownStudy:
     timings: tuple[tuple[str, float], ...]
     series: tuple[ShownSeries, ...]
     jobs: tuple[AnalysisJob, ...]
-    deliveries: tuple[Delivery, ...]
+    deliveries: tuple[ShownDelivery, ...]
     history: tuple[HistoryEntry, ...]
+    offers: Offers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +123,7 @@ def shown_row(row: WorklistRow) -> ShownRow:
         levels=level_chips(result),
         probability=row.probability,
         is_positive=row.is_positive,
+        delivered_after_s=row.delivered_after_s,
     )
 
 
@@ -105,11 +141,14 @@ def shown_study(detail: StudyDetail) -> ShownStudy:
         quality=tuple(result.get("quality", ())),
         bundle=f"{bundle['name']} {bundle['version']} ({bundle['sha256'][:12]})" if bundle.get("name") else "",
         device=str(result.get("device", "")),
-        timings=tuple((stage, float(seconds)) for stage, seconds in result.get("timings_s", {}).items()),
+        timings=tuple(
+            (say(_STAGES.get(stage, stage)), float(seconds)) for stage, seconds in result.get("timings_s", {}).items()
+        ),
         series=_series(detail, result.get("series") or {}),
         jobs=detail.jobs,
-        deliveries=detail.deliveries,
+        deliveries=tuple(_delivery(delivery, detail) for delivery in detail.deliveries),
         history=detail.history,
+        offers=_offers(detail),
     )
 
 
@@ -119,14 +158,6 @@ def level_chips(result: dict[str, Any]) -> tuple[LevelChip, ...]:
         return ()
     by_name = {level["level"]: level for level in result.get("levels", ())}
     return tuple(_chip(name, by_name.get(name, {})) for name in LEVELS)
-
-
-def urgency(row: ShownRow) -> tuple[int, float]:
-    """Sort key: suspected fractures first, the highest probability on top; then what needs a person; then the rest
-    in the order it came."""
-    if row.is_positive:
-        return (0, -(row.probability or 0.0))
-    return (1 if row.status.state in _ATTENTION_FIRST else 2, 0.0)
 
 
 def leftovers_of(job_folder: Path) -> Leftovers:
@@ -141,6 +172,16 @@ def leftovers_of(job_folder: Path) -> Leftovers:
     return Leftovers(pictures=tuple(pictures), report=reports[-1] if reports else None)
 
 
+def picture_title(stem: str) -> str:
+    """What a picture of the analysis shows, by the name of its file; an unknown one as it is called."""
+    if stem in _OVERVIEWS:
+        return say(_OVERVIEWS[stem])
+    level, _, side = stem.removeprefix("key_").partition("_")
+    if not stem.startswith("key_") or side not in ("", "sagittal"):
+        return stem.replace("_", " ").replace("-", " ")
+    return say("{level}: key slice, sagittal", level=level) if side else say("{level}: key slice", level=level)
+
+
 def person(name: str) -> str:
     """A person name (PS3.5 6.2.1.1) as people write it: the first component group, then the others in brackets."""
     groups = [_one_group(group) for group in name.split("=")]
@@ -148,32 +189,10 @@ def person(name: str) -> str:
     return spoken[0] + "".join(f" ({group})" for group in spoken[1:]) if spoken else ""
 
 
-def when(moment: datetime | None) -> str:
-    """UTC to the second; a dash for None."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "–"
-
-
-def ago(moment: datetime | None, now: datetime) -> str:
-    """How long ago, in the largest unit that says something; "in …" for the future."""
-    if moment is None:
-        return "–"
-    passed = now - moment
-    words = _span(abs(passed))
-    return f"in {words}" if passed < timedelta(0) else f"{words} ago"
-
-
 def _one_group(group: str) -> str:
     family, *given = [part.strip() for part in group.split("^")]
     rest = " ".join(part for part in given[:2] if part)
     return ", ".join(part for part in (family, rest) if part)
-
-
-def _span(span: timedelta) -> str:
-    seconds = span.total_seconds()
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _age(path: Path) -> tuple[float, str]:
@@ -184,15 +203,36 @@ def _chip(name: str, level: dict[str, Any]) -> LevelChip:
     probability = level.get("probability")
     if probability is None:
         is_partly = level.get("status") == "partly_in_field_of_view"
-        words = "partly in the field of view, not assessed" if is_partly else "not assessed"
-        return LevelChip(level=name, look="partly" if is_partly else "none", text="–", words=f"{name}: {words}")
-    verdict = "fracture suspected" if level["fracture"] else "no fracture suspected"
+        sentence = (
+            N_("{level}: partly in the field of view, not assessed") if is_partly else N_("{level}: not assessed")
+        )
+        return LevelChip(level=name, look="partly" if is_partly else "none", text="–", words=say(sentence, level=name))
+    sentence = (
+        N_("{level}: fracture suspected, probability {probability}, threshold {threshold}")
+        if level["fracture"]
+        else N_("{level}: no fracture suspected, probability {probability}, threshold {threshold}")
+    )
+    figures = {"probability": number(probability, 2), "threshold": number(level["threshold"], 2)}
     return LevelChip(
         level=name,
         look="positive" if level["fracture"] else "negative",
-        text=f"{probability:.2f}",
-        words=f"{name}: {verdict}, probability {probability:.2f}, threshold {level['threshold']:.2f}",
+        text=figures["probability"],
+        words=say(sentence, level=name, **figures),
     )
+
+
+def _delivery(delivery: Delivery, detail: StudyDetail) -> ShownDelivery:
+    return ShownDelivery(
+        delivery=delivery,
+        moves=tuple(entry for entry in detail.history if entry.subject == f"delivery:{delivery.id}"),
+        may_retry=delivery.state in RETRIABLE_DELIVERIES,
+    )
+
+
+def _offers(detail: StudyDetail) -> Offers:
+    if detail.study.state is not StudyState.CLOSED or detail.job is None:
+        return Offers(close=detail.study.state is StudyState.RECEIVING)
+    return Offers(cancel=detail.job.state in UNFINISHED, retry=detail.job.state in RETRIABLE_JOBS)
 
 
 def _overall(result: dict[str, Any]) -> dict[str, Any] | None:
@@ -206,9 +246,11 @@ def _series(detail: StudyDetail, selection: dict[str, Any]) -> tuple[ShownSeries
 
     def part(uid: str) -> str:
         if uid == chosen:
-            return "analysed"
+            return say("analysed")
         entry = rejected.get(uid)
-        return f"left out ({entry['rule'].replace('_', ' ')}): {entry['detail']}" if entry else "–"
+        if entry is None:
+            return "–"
+        return say("left out ({rule}): {detail}", rule=word(entry["rule"]), detail=said(entry["detail"]))
 
     shown = [
         ShownSeries(

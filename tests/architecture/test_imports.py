@@ -25,6 +25,9 @@ HOMES = {
     "apscheduler": ("dicom_node.scheduling",),
     "fastapi": ("dicom_node.web",),
     "uvicorn": ("dicom_node.web",),
+    "argon2": ("dicom_node.web.auth",),
+    "authlib": ("dicom_node.web.auth",),
+    "joserfc": ("dicom_node.web.auth",),
     "tomlkit": ("config",),
 }
 

@@ -15,6 +15,7 @@ BENCHMARKS = (
     "bench_localise",
     "bench_analysis",
     "bench_encode",
+    "bench_pages",
 )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.analysis.study import open_study
+from dicom_node.analysis.viewer_volume import write_viewer_volume
 from dicom_node.analysis.views import write_views
 from dicom_node.core.finding import LEVELS, AnalysisResult, Finding, LevelStatus, Outcome, SelectionRecord, SourceSlice
 from dicom_node.demo.phantom_study import parse_fracture, write_phantom_study
@@ -25,13 +26,14 @@ def make_phantom_result(
     seed: int = 7,
     slices: int = 60,
     spacing_mm: float = 2.5,
+    slice_mm: float = 2.5,
     matrix: int = 256,
 ) -> AnalysisResult:
-    """A phantom's CT in `folder`/dicom and beside it mask, suspicion and views, as the analysis leaves them.
+    """A phantom's CT in `folder`/dicom and beside it mask, suspicion, views and the viewer's CT, as they are left.
 
     Fractured levels have probability 0.91, the others 0.02 to 0.08.
     """
-    scanner = {"spacing_mm": spacing_mm, "slice_mm": spacing_mm, "tilt_deg": 0.0}
+    scanner = {"spacing_mm": spacing_mm, "slice_mm": slice_mm, "tilt_deg": 0.0}
     broken = tuple(parse_fracture(text) for text in fractures)
     phantom = make_phantom(draw_spec(seed, fractures=broken, decoys=(), scanner=scanner, slices=slices, matrix=matrix))
     study = write_phantom_study(phantom, folder / "dicom", seed=seed, localizer=False)
@@ -55,6 +57,7 @@ def make_phantom_result(
         mask_path=mask_path,
         slices=_sources(series),
         views_path=write_views(series.volume, mask, findings, folder / "views"),
+        viewer_path=write_viewer_volume(series.volume, mask, folder / "viewer"),
         suspicion_path=write_suspicion(folder / "suspicion.npz", findings, series.volume.affine_lps),
     )
 

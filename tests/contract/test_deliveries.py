@@ -41,6 +41,28 @@ def claimed(
     return delivery
 
 
+def test_the_list_is_narrowed_by_state_and_receiver_newest_first_and_counted(database: Any) -> None:
+    first, second = pending(database, seconds=1), pending(database, "viewer", seconds=2)
+    third = pending(database, seconds=3, revision=2)
+    taken = claimed(database)
+    assert taken is not None
+    assert taken.id == first.id
+    with database.reading() as uow:
+        listed = uow.deliveries.list
+        assert [each.id for each in listed()] == [third.id, second.id, first.id]
+        assert [each.id for each in listed(peer="pacs")] == [third.id, first.id]
+        assert [each.id for each in listed(states=[DeliveryState.PENDING])] == [third.id, second.id]
+        assert [each.id for each in listed(states=[DeliveryState.PENDING], peer="pacs")] == [third.id]
+        assert [each.id for each in listed(peer="pacs", limit=1, offset=1)] == [first.id]
+        assert listed(states=[DeliveryState.STORED]) == ()
+        assert listed(peer="nobody") == ()
+        assert uow.deliveries.counted() == {
+            ("pacs", DeliveryState.SENDING): 1,
+            ("pacs", DeliveryState.PENDING): 1,
+            ("viewer", DeliveryState.PENDING): 1,
+        }
+
+
 def updated(database: Any, delivery: Delivery, expected: Delivery) -> bool:
     with database.unit_of_work() as uow:
         won = uow.deliveries.update(delivery, expected=expected)

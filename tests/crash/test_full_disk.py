@@ -26,7 +26,7 @@ from tests.crash.life import SmallEncoder
 from tests.unit.app.node import STUDY, Node, incoming, silenced
 
 KIB = 1024
-RESERVE = 256 * KIB
+RESERVE = 1024 * KIB
 IMAGE = 40 * KIB
 
 
@@ -130,9 +130,9 @@ def test_when_there_is_space_again_the_same_images_are_taken(tmp_path: Path) -> 
 
 @pytest.fixture
 def small_file_system() -> Iterator[Path]:
-    """4 MiB that are full when they are full."""
+    """8 MiB that are full when they are full."""
     with tempfile.TemporaryDirectory() as folder:
-        mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+        mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]
         if subprocess.run(mount, capture_output=True).returncode != 0:
             pytest.skip("needs to be root, and allowed to mount a tmpfs")
         try:

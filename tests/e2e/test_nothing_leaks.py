@@ -10,7 +10,6 @@ import os
 import socket
 import threading
 import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from tests.builders.audit_schema import message_in, summary
 from tests.builders.certificates import Authority
 from tests.builders.syslog_listener import SyslogListener
 from tests.e2e.conftest import make_phantom
-from tests.peers import NodeProcess, free_port, get_bytes, get_json, receiver, sender, wait_for
+from tests.peers import NodeProcess, free_port, get_bytes, receiver, sender, wait_for
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -178,13 +177,14 @@ def _a_day_of_this_node(node: NodeProcess, files: list[Path], left: Evidence) ->
     text = node.config.read_text()
     node.config.write_text(text + '\n[[peers]]\nname = "new"\nae_title = "NEW"\nhost = "127.0.0.1"\nport = 1\n')
     wait_for("the result at the PACS", lambda: _is_delivered(node), timeout_s=480, every_s=0.5)
-    for path in ("/metrics", "/healthz", "/readyz", "/api/v1/openapi.json"):
+    for path in ("/metrics", "/healthz", "/readyz", "/login"):
         left.pages[path] = get_bytes(f"{node.url}{path}").decode()
+    left.pages["/api/v1/openapi.json"] = node.page("/api/v1/openapi.json")
     for path in ("/studies/1.2.3", f"/studies/{STUDY}/pictures/none", "/api/v1/studies?status=NONE", "/nowhere"):
-        left.pages[path] = _error_page(f"{node.url}{path}")
-    assert MARKS["PatientID"] in get_bytes(f"{node.url}/").decode()
-    assert MARKS["PatientID"] in get_bytes(f"{node.url}/studies/{STUDY}").decode()
-    get_bytes(f"{node.url}/quarantine")
+        left.pages[path] = _error_page(f"{node.url}{path}", node.token)
+    assert MARKS["PatientID"] in node.page("/")
+    assert MARKS["PatientID"] in node.page(f"/studies/{STUDY}")
+    node.page("/quarantine")
 
 
 def _send(node: NodeProcess, images: list[pydicom.Dataset]) -> list[int]:
@@ -198,14 +198,14 @@ def _send(node: NodeProcess, images: list[pydicom.Dataset]) -> list[int]:
 
 
 def _is_delivered(node: NodeProcess) -> bool:
-    deliveries = get_json(f"{node.url}/api/v1/deliveries") or []
+    deliveries = node.json("/api/v1/deliveries") or []
     return any(each["peer"] == "pacs" and each["state"] == "STORED" for each in deliveries)
 
 
-def _error_page(url: str) -> str:
+def _error_page(url: str, token: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=10):
-            pytest.fail(f"{url} is no error")
+        get_bytes(url, token=token)
+        pytest.fail(f"{url} is no error")
     except urllib.error.HTTPError as error:
         return error.read().decode()
 

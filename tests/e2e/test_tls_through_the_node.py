@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.builders.certificates import Authority, Certificate
 from tests.integration.dimse_support import instance, write
-from tests.peers import DCMTK_ENVIRONMENT, NodeProcess, free_port, get_json, receiver, require, sender, stop, wait_for
+from tests.peers import DCMTK_ENVIRONMENT, NodeProcess, free_port, receiver, require, sender, stop, wait_for
 
 
 def with_tls(own: Certificate, authority: Authority) -> list[str]:
@@ -62,7 +62,7 @@ def test_a_study_comes_in_and_a_peer_is_reached_over_tls_and_nothing_is_plain(tm
         assert storescu(tls_port, with_tls(pacs, authority)) != 0, "another certificate of the same authority"
         assert storescu(tls_port, []) != 0, "plain DICOM on the TLS port"
         assert storescu(node.port, []) != 0, "the plain port"
-        wait_for("the study to be known", lambda: get_json(f"{node.url}/api/v1/studies"))
+        wait_for("the study to be known", lambda: node.json("/api/v1/studies"))
         wait_for("the PACS", lambda: node.run("echo", "pacs").returncode == 0, every_s=0.5)
         checked = node.run("check", timeout_s=300).stdout
         assert "receiver TLS" in checked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import urllib.request
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 from tests.builders.commands import Ran, cspine_node
 from tests.builders.ct import make_ct_series
-from tests.peers import NodeProcess, free_port, get_json, sender, wait_for
+from tests.peers import NodeProcess, free_port, get_bytes, get_json, sender, wait_for
 
 QUIET_S = 600.0
 
@@ -74,14 +74,24 @@ def test_echo_of_a_peer_that_is_away_is_status_1_and_one_line(node: NodeProcess)
 def test_commands_and_pages_show_the_same_study(node: NodeProcess, study: str) -> None:
     shown = command(node, "studies", "show", study, "--json").json
     assert (shown["status"], shown["instance_count"]) == ("RECEIVING", 5)
-    assert get_json(f"{node.url}/api/v1/studies/{study}") == shown
-    with urllib.request.urlopen(f"{node.url}/studies/{study}", timeout=10) as page:
-        assert study in page.read().decode()
-    with urllib.request.urlopen(f"{node.url}/metrics", timeout=10) as page:
-        counted = re.search(r'cspine_instances_received_total\{calling_aet="CSPINE_AI"\} (\d+)', page.read().decode())
+    assert node.json(f"/api/v1/studies/{study}") == shown
+    assert study in node.page(f"/studies/{study}")
+    metrics = get_bytes(f"{node.url}/metrics").decode()
+    counted = re.search(r'cspine_instances_received_total\{calling_aet="CSPINE_AI"\} (\d+)', metrics)
     assert counted is not None
     assert int(counted[1]) >= 5
     assert get_json(f"{node.url}/healthz")["healthy"] is True
+
+
+def test_the_first_account_has_a_link_where_the_node_was_started_and_nobody_else_sees_a_study(
+    node: NodeProcess, study: str
+) -> None:
+    assert f"{node.url}/setup?code=" in node.log()
+    assert "Log in" in get_bytes(f"{node.url}/studies/{study}").decode()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        get_bytes(f"{node.url}/api/v1/studies/{study}")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        get_bytes(f"{node.url}/api/v1/studies/{study}", token=node.token + "x")
 
 
 def test_files_and_rows_agree_until_one_is_damaged(node: NodeProcess, study: str) -> None:
@@ -105,19 +115,20 @@ def test_a_peer_added_beside_the_running_node_is_let_in_without_a_restart(node: 
         node, "peers", "add", "new", "--ae-title", "NEWCOMER", "--host", "127.0.0.1", "--port", "104", "--may-send"
     )
     assert ran.status == 0, ran.err
-    names = {peer["name"] for peer in get_json(f"{node.url}/api/v1/peers")["peers"]}
+    names = {peer["name"] for peer in node.json("/api/v1/peers")["peers"]}
     assert names == {"scanner", "self", "new"}
 
 
 def test_a_broken_hand_edit_leaves_the_peers_and_shows_its_line(node: NodeProcess) -> None:
     good = node.config.read_text()
+    assert node.token, "made while the file can be read"
     node.config.write_text(good.replace('"SCANNER"', '"SCANNER_OF_THE_EMERGENCY_ROOM"'))
-    answer = get_json(f"{node.url}/api/v1/peers")
+    answer = node.json("/api/v1/peers")
     node.config.write_text(good)
     assert "at most" in answer["problem"] or "16 characters" in answer["problem"]
     assert f"{node.config}:" in answer["problem"]
     assert "SCANNER" in {peer["ae_title"] for peer in answer["peers"]}
-    assert get_json(f"{node.url}/api/v1/peers")["problem"] == ""
+    assert node.json("/api/v1/peers")["problem"] == ""
 
 
 def test_a_second_node_on_the_same_port_is_refused_with_the_key_and_its_line(node: NodeProcess) -> None:

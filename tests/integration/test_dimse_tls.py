@@ -16,8 +16,9 @@ import structlog
 
 from dicom_node.core.errors import ConfigurationError, PeerUnreachable
 from dicom_node.core.peer import PeerTls
+from dicom_node.core.peer_test import Answer
 from dicom_node.dimse import counted
-from dicom_node.dimse.echo import EchoResult, echo
+from dicom_node.dimse.echo import echo
 from dicom_node.dimse.requestor import VERIFICATION_PROPOSALS, Timeouts, associated
 from dicom_node.dimse.sender import send_files
 from dicom_node.dimse.server import ReceiverLimits
@@ -74,7 +75,7 @@ def node_with_tls(site: Site, **more: object) -> Iterator[Node]:
         yield node
 
 
-def echo_over_tls(node: Node, tls: PeerTls | None, *, calling: str = "SCANNER") -> EchoResult:
+def echo_over_tls(node: Node, tls: PeerTls | None, *, calling: str = "SCANNER") -> Answer:
     return echo(peer(OWN_AET, port=node.server.tls_port, tls=tls), calling, 5.0)
 
 

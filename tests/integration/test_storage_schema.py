@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from dicom_node.core.delivery import Channel
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
+from dicom_node.core.standing import WorklistFilter
+from dicom_node.core.worklist import WorklistState
 from storage import schema
 from storage.database import SQLITE_FILE, open_database
 from storage.rows import Row
@@ -90,6 +93,46 @@ def test_the_deliveries_of_the_first_schema_are_still_there_with_their_objects_a
     assert jobs == (), "what failed before the upgrade is told to nobody"
     with sqlite3.connect(tmp_path / SQLITE_FILE) as upgraded:
         assert upgraded.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_studies_from_before_the_worklist_was_kept_have_their_place_in_it(tmp_path: Path) -> None:
+    _database_before_the_worklist(tmp_path, studies=450)
+    database = open_database("sqlite", data_dir=tmp_path)
+    with database.reading() as uow:
+        first = uow.worklist.page(WorklistFilter(), limit=2)
+        found = uow.worklist.page(WorklistFilter(text="DOE 7", state=WorklistState.RECEIVING), limit=2)
+        tally = uow.worklist.tally(WorklistFilter())
+    database.close()
+    assert [study.study_instance_uid for study in first] == ["1.2.449", "1.2.0"], "the fracture, then who waits longest"
+    assert found[0].study_instance_uid == "1.2.7"
+    assert tally == {(WorklistState.DELIVERED, True): 1, (WorklistState.RECEIVING, False): 449}
+
+
+def _database_before_the_worklist(folder: Path, *, studies: int) -> None:
+    engine = create_engine(f"sqlite:///{folder / SQLITE_FILE}")
+    result = json.dumps({"patient_overall": {"probability": 0.9, "fracture": True}, "levels": []})
+    with engine.begin() as connection:
+        upgrade(connection, "0005")
+        for number in range(studies):
+            state, revision = ("CLOSED", 1) if number == studies - 1 else ("RECEIVING", 0)
+            at = f"2026-01-02 12:{number // 60:02}:{number % 60:02}.000000"
+            connection.execute(
+                text(
+                    "INSERT INTO study (study_instance_uid, state, revision, first_received_at, last_received_at,"
+                    " instance_count, calling_aet, close_reason, patient_id, patient_name, accession_number,"
+                    " study_date, study_description)"
+                    " VALUES (:uid, :state, :revision, :at, :at, 1, 'CT', '', :id, 'Doe^Jane', '', '', '')"
+                ),
+                {"uid": f"1.2.{number}", "state": state, "revision": revision, "at": at, "id": f"P{number}"},
+            )
+        connection.execute(
+            text(
+                "INSERT INTO job (study_instance_uid, revision, state, attempt, created_at, failure, reason,"
+                " result_json, is_told) VALUES (:uid, 1, 'DONE', 1, '2026-01-02 12:00:00.000000', '', '', :result, 0)"
+            ),
+            {"uid": f"1.2.{studies - 1}", "result": result},
+        )
+    engine.dispose()
 
 
 def _database_of_the_first_schema(folder: Path) -> None:

@@ -1,21 +1,24 @@
-"""The web server in its thread, and the page in a browser."""
+"""The web server in its thread, with TLS and without, and the pages in a browser."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
+import ssl
 import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
+from dicom_node.core.account import Role
 from dicom_node.web.server import WebServer
+from tests.builders.certificates import Authority
 from tests.peers import require
 from tests.unit.app.node import Node, analysed
-from tests.unit.web.builders import app
+from tests.unit.web.builders import PASSWORD, accounts, app
+from tests.viewer.ohif import chromium
 
 
 @pytest.fixture
@@ -24,6 +27,7 @@ def page(tmp_path: Path) -> Iterator[str]:
     node.analyzer.script.append(analysed(probability=0.93))
     node.receive_study()
     node.settle(turns=3)
+    accounts(node).add("ann", Role.VIEWER, PASSWORD, actor="a test")
     server = WebServer(app(node), host="127.0.0.1", port=0)
     server.start()
     yield f"http://127.0.0.1:{server.port}"
@@ -50,14 +54,60 @@ def test_a_port_in_use_is_an_os_error_at_start() -> None:
         WebServer(FastAPI(), host="127.0.0.1", port=other.getsockname()[1]).start()
 
 
-def test_a_browser_shows_the_worklist_with_its_styles_and_no_complaint(page: str, tmp_path: Path) -> None:
-    chromium = require("chromium", "chromium")
-    ran = subprocess.run(
-        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=6000", "--dump-dom", f"{page}/"],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert "fracture 0.93" in ran.stdout
-    complaints = [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
+def test_with_a_certificate_it_speaks_tls_and_nothing_else(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    issued = authority.issue("node", key="ec")
+    server = WebServer(
+        app(Node(tmp_path)),
+        host="127.0.0.1",
+        port=0,
+        certificate=str(issued.certificate),
+        key=str(issued.key),
+    )
+    server.start()
+    try:
+        trusting = ssl.create_default_context(cafile=str(authority.file))
+        address = f"127.0.0.1:{server.port}/readyz"
+        assert urllib.request.urlopen(f"https://{address}", timeout=10, context=trusting).status == 200
+        with pytest.raises(OSError):
+            urllib.request.urlopen(f"http://{address}", timeout=10)
+    finally:
+        server.stop()
+
+
+def test_what_a_client_writes_of_its_own_address_is_not_believed(tmp_path: Path) -> None:
+    seen: list[str] = []
+    application = FastAPI()
+
+    @application.get("/")
+    def address(request: Request) -> None:
+        seen.append(request.client.host if request.client else "")
+
+    server = WebServer(application, host="127.0.0.1", port=0)
+    server.start()
+    try:
+        lie = {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"}
+        urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{server.port}/", headers=lie), timeout=10)
+    finally:
+        server.stop()
+    assert seen == ["127.0.0.1"]
+
+
+def test_a_person_logs_in_looks_at_the_worklist_and_logs_out_and_the_browser_complains_of_nothing(page: str) -> None:
+    complaints: list[str] = []
+    with chromium(require("chromium", "chromium")) as browser:
+        tab = browser.new_page()
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.goto(f"{page}/quarantine")
+        assert tab.url == f"{page}/login?next=/quarantine"
+        tab.get_by_label("Name").fill("ann")
+        tab.get_by_label("Password").fill(PASSWORD)
+        tab.get_by_role("button", name="Log in").click()
+        tab.wait_for_url(f"{page}/quarantine")
+        tab.goto(f"{page}/")
+        assert "fracture 0.93" in tab.content()
+        tab.get_by_role("button", name="Log out").click()
+        tab.wait_for_url(f"{page}/login")
+        tab.goto(f"{page}/")
+        assert "fracture 0.93" not in tab.content()
     assert complaints == []

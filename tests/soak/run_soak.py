@@ -29,7 +29,7 @@ import pydicom
 
 from dicom_node.demo.stand_in_pacs import StandInPacs
 from tests.e2e.conftest import make_phantom
-from tests.peers import ROOT, NodeProcess, free_port, get_json, receiver, sender
+from tests.peers import ROOT, NodeProcess, free_port, receiver, sender
 from tests.soak.scanners import Ledger, Scanner
 from tests.soak.watch import Sample, Verdict, judge, sample
 
@@ -41,6 +41,7 @@ SCANNERS = 4
 WAITING_AT_MOST = 4
 SAMPLE_EVERY_S = 5.0
 DONE = ("DELIVERED", "NOT_APPLICABLE")
+SET_ASIDE = "NEEDS_ATTENTION"
 BEGIN, END = "<!-- soak report -->", "<!-- end of soak report -->"
 
 
@@ -58,6 +59,7 @@ class Soak:
     arrivals: Counter[str] = field(default_factory=Counter)
     pacs: StandInPacs | None = None
     waiting: int = 0
+    retried: int = 0
     began_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -72,7 +74,7 @@ class Soak:
 
     def worklist(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        while page := get_json(f"{self.node.url}/api/v1/studies?limit=1000&offset={len(rows)}"):
+        while page := self.node.json(f"/api/v1/studies?limit=1000&offset={len(rows)}"):
             rows += page
         return rows
 
@@ -135,7 +137,15 @@ def look(soak: Soak) -> None:
             soak.lives[-1].append(seen)
         rows = soak.worklist()
         if rows:
-            soak.waiting = sum(row["status"] not in DONE for row in rows)
+            soak.waiting = sum(row["status"] not in (*DONE, SET_ASIDE) for row in rows)
+            retry_what_was_set_aside(soak, rows)
+
+
+def retry_what_was_set_aside(soak: Soak, rows: list[dict[str, Any]]) -> None:
+    """As an operator would: a study whose analysis was killed once too often is no poison here."""
+    for row in rows:
+        if row["status"] == SET_ASIDE and soak.node.run("studies", "retry", row["study_instance_uid"]).returncode == 0:
+            soak.retried += 1
 
 
 def test_an_hour_with_four_senders_and_faults_loses_nothing(tmp_path: Path) -> None:
@@ -193,7 +203,9 @@ def settle(soak: Soak) -> float:
     began = moved = time.monotonic()
     before: list[tuple[str, str]] = []
     while time.monotonic() - moved < WITHOUT_A_MOVE_S:
-        rows = [(row["study_instance_uid"], row["status"] + row["why"]) for row in soak.worklist()]
+        seen = soak.worklist()
+        retry_what_was_set_aside(soak, seen)
+        rows = [(row["study_instance_uid"], row["status"] + row["why"]) for row in seen]
         if rows and all(told.startswith(DONE) for _study, told in rows):
             break
         if rows != before:
@@ -220,7 +232,7 @@ def compare(soak: Soak) -> list[str]:
     assert soak.pacs is not None
     at_pacs = {path.stem for path in soak.pacs.files()}
     for study in soak.ledger.sent_studies:
-        detail = get_json(f"{soak.node.url}/api/v1/studies/{study}") or {"deliveries": [], "revision": 0}
+        detail = soak.node.json(f"/api/v1/studies/{study}") or {"deliveries": [], "revision": 0}
         newest = [entry for entry in detail["deliveries"] if entry["revision"] == detail["revision"]]
         objects = {entry["sop_instance_uid"] for delivery in newest for entry in delivery["objects"] if entry["held"]}
         if rows.get(study, {}).get("status") == "DELIVERED" and (not objects or not objects <= at_pacs):
@@ -258,6 +270,7 @@ def written(
         f"| associations broken off by a sender | {soak.ledger.aborted} |",
         f"| associations that could not be had (node away or full) | {soak.ledger.refused} |",
         *(f"| {_words(name)} | {count} |" for name, count in sorted(soak.faults.items())),
+        f"| times a study whose analysis was killed thrice was analysed again by hand | {soak.retried} |",
         f"| objects at the PACS | {len(arrivals)}, {again} of them sent more than once, as the same instance |",
         f"| until every study had its result, after the last fault | {settled_s:.0f} s |",
         f"| lost, missing or unfinished | {len(wrong)} |",

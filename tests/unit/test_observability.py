@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,11 @@ from prometheus_client import generate_latest
 from pydicom.dataset import Dataset
 
 from dicom_node.app import counting
-from dicom_node.app.ticks import TickReport
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.study import PatientSummary
 from dicom_node.dimse import counted
-from dicom_node.observability import MASKED, METRICS, PrometheusCounters, configure_logging
+from dicom_node.gauges import GAUGES
+from dicom_node.observability import MASKED, METRICS, MOST_SERIES, PrometheusCounters, configure_logging
 from tests.builders.commands import logging_as_before
 
 
@@ -122,16 +122,26 @@ def test_a_name_or_label_that_is_not_declared_is_a_programming_error() -> None:
         counters.count(counting.INSTANCES_RECEIVED, patient="x")
 
 
-def test_the_metrics_page_shows_the_ticks_as_they_are() -> None:
+def test_a_flood_of_ever_new_callers_makes_no_series_each() -> None:
     counters = PrometheusCounters()
-    at = datetime(2030, 1, 1, tzinfo=UTC)
-    counters.watch_ticks(
-        lambda: (
-            TickReport(name="close_studies", is_healthy=True, last_success_at=at, failure=""),
-            TickReport(name="deliver_1", is_healthy=False, last_success_at=None, failure="OSError"),
-        )
-    )
+    for number in range(MOST_SERIES + 50):
+        counters.count(counting.INSTANCES_RECEIVED, calling_aet=f"AE{number}")
+    counters.count(counting.INSTANCES_RECEIVED, calling_aet="AE0")
     page = generate_latest(counters.registry).decode()
-    assert 'cspine_tick_healthy{tick="close_studies"} 1.0' in page
-    assert 'cspine_tick_healthy{tick="deliver_1"} 0.0' in page
-    assert 'cspine_tick_last_success_timestamp_seconds{tick="close_studies"} 1.8934' in page
+    assert page.count("cspine_instances_received_total{") == MOST_SERIES + 1
+    assert 'cspine_instances_received_total{calling_aet="other"} 50.0' in page
+    assert 'cspine_instances_received_total{calling_aet="AE0"} 2.0' in page, "who is known is still told apart"
+
+
+def test_what_is_looked_up_stands_beside_what_was_counted() -> None:
+    counters = PrometheusCounters()
+    counters.watch(lambda: [("associations_open", (), 3.0)])
+    assert "cspine_associations_open 3.0" in generate_latest(counters.registry).decode()
+
+
+def test_names_follow_the_conventions_of_prometheus() -> None:
+    """Base units at the end, no total or bucket of our own, nothing but letters and underscores."""
+    for name in (*METRICS, *GAUGES):
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name), name
+        assert not name.endswith(("_total", "_bucket", "_count", "_sum", "_ms", "_minutes", "_mb", "_percent")), name
+    assert not set(METRICS) & set(GAUGES)

@@ -41,6 +41,7 @@ FULL = AnalysisResult(
     slices=(SLICE,),
     views_path=Path("/data/views"),
     suspicion_path=Path("/data/suspicion.npz"),
+    viewer_path=Path("/data/viewer"),
     representative=SLICE,
     quality=("thick slices",),
     timings_s=(("read", 0.5),),

@@ -1,6 +1,6 @@
 import pytest
 
-from dicom_node.app.operator_actions import ActionRefused, UnknownDelivery, UnknownStudy
+from dicom_node.app.operator_actions import ActionRefused, OperatorActions, UnknownDelivery, UnknownStudy
 from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.errors import BundleMismatch, PeerRefused
 from dicom_node.core.job import JobState
@@ -134,3 +134,77 @@ def test_an_older_result_is_not_sent_after_a_newer_one(node):
     node.turn()
     with pytest.raises(ActionRefused, match="revision 1, revision 2 has a result"):
         node.operator.retry_delivery(1, actor="ana")
+
+
+def lossless(node):
+    """The operator of a node whose result files are all there; the encoder of these tests writes none."""
+    return OperatorActions(uow_factory=node.uow, clock=node.clock, counters=node.counters, has_file=lambda file: True)
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_delivery_that_waits_or_failed_is_given_up_and_shows_as_that(node, turns):
+    node.pacs.failures = [PeerRefused("refuses SR")] * turns
+    node.receive_study(1)
+    node.close_now()
+    node.analysis.step()
+    for _ in range(turns):
+        node.delivery.step()
+    (delivery,) = node.deliveries()
+    assert delivery.state is (DeliveryState.FAILED if turns else DeliveryState.PENDING)
+    cancelled = node.operator.cancel_delivery(delivery.id, actor="ana")
+    assert (cancelled.state, cancelled.finished_at) == (DeliveryState.CANCELLED, node.clock.now())
+    node.settle(turns=3)
+    assert node.pacs.held == {}
+    assert node.detail().status.why == "every delivery was cancelled; no peer holds the result"
+    last = node.detail().history[-1]
+    assert (last.event, last.actor) == ("operator_cancelled", "ana")
+
+
+def test_a_delivery_on_its_way_or_done_is_not_cancelled(node):
+    node.receive_study(1)
+    node.settle(turns=3)
+    with pytest.raises(ActionRefused, match="delivery 1 is STORED: there is nothing to cancel"):
+        node.operator.cancel_delivery(1, actor="ana")
+    with pytest.raises(UnknownDelivery):
+        node.operator.cancel_delivery(99, actor="ana")
+
+
+def test_what_a_receiver_lost_is_sent_again_whole_as_a_delivery_of_its_own(node):
+    node.receive_study(1)
+    node.settle(turns=3)
+    node.pacs.held.clear()
+    again = lossless(node).send_again(1, actor="ana")
+    assert (again.state, again.round, again.attempt) == (DeliveryState.PENDING, 2, 0)
+    queued = next(each for each in node.detail().history if each.subject == f"delivery:{again.id}")
+    assert (queued.reason, queued.actor) == ("sent again by ana", "ana")
+    node.settle(turns=2)
+    assert set(node.pacs.held.values()) == {1}
+    assert len(node.pacs.held) == 2
+    assert [each.state for each in node.deliveries()] == [DeliveryState.STORED] * 2
+
+
+def test_only_the_last_delivery_of_its_kind_is_sent_again(node):
+    node.receive_study(1)
+    node.settle(turns=3)
+    lossless(node).send_again(1, actor="ana")
+    with pytest.raises(ActionRefused, match="delivery 2 has taken the place of delivery 1"):
+        lossless(node).send_again(1, actor="ana")
+    with pytest.raises(ActionRefused, match="delivery 2 is PENDING: retry it instead"):
+        lossless(node).send_again(2, actor="ana")
+
+
+def test_an_older_result_is_not_sent_again_after_a_newer_one(node):
+    node.receive_study(1)
+    node.settle(turns=3)
+    node.receive(incoming(9))
+    node.settle(turns=3)
+    with pytest.raises(ActionRefused, match="an older result is not sent after a newer one"):
+        lossless(node).send_again(1, actor="ana")
+
+
+def test_a_delivery_whose_files_are_gone_is_not_sent_again_and_nothing_is_queued(node):
+    node.receive_study(1)
+    node.settle(turns=3)
+    with pytest.raises(ActionRefused, match="files of delivery 1 are gone"):
+        node.operator.send_again(1, actor="ana")
+    assert len(node.deliveries()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -109,11 +110,22 @@ def test_peers_are_listed_for_people_and_for_scripts(config: Path) -> None:
 def test_a_peer_is_added_edited_removed_and_every_step_undone(config: Path) -> None:
     where = ("--config", config)
     added = cspine_node(
-        "peers", "add", "view", "--ae-title", "VIEW", "--host", "h", "--port", 11, "--receives-results", *where
+        "peers",
+        "add",
+        "view",
+        "--ae-title",
+        "VIEW",
+        "--host",
+        "h",
+        "--port",
+        11,
+        "--receives-results",
+        "--no-test",
+        *where,
     )
     assert added.status == 0
     assert '+name = "view"' in added.out
-    edited = cspine_node("peers", "edit", "view", "--port", 12, "--disable", "--rename", "viewer", *where)
+    edited = cspine_node("peers", "edit", "view", "--port", 12, "--disable", "--rename", "viewer", "--no-test", *where)
     assert edited.status == 0
     viewer = list_peers(config)[2]
     assert (viewer.name, viewer.ae_title, viewer.host, viewer.port) == ("viewer", "VIEW", "h", 12)
@@ -126,17 +138,64 @@ def test_a_peer_is_added_edited_removed_and_every_step_undone(config: Path) -> N
 
 
 def test_the_objects_of_a_peer_are_edited(config: Path) -> None:
-    edit = ("peers", "edit", "pacs", "--config", config)
+    edit = ("peers", "edit", "pacs", "--no-test", "--config", config)
     assert cspine_node(*edit, "--object", "auto", "--object", "PDF", "--status-reports").status == 0
     pacs = list_peers(config)[0]
     assert (pacs.objects, pacs.status_reports) == (("auto", "PDF"), True)
     assert cspine_node(*edit, "--object", "SR", "--stow-url", "https://cloud.example/dicom-web/").status == 0
     pacs = list_peers(config)[0]
     assert (pacs.objects, pacs.stow_url) == (("SR",), "https://cloud.example/dicom-web")
-    add = ("peers", "add", "cloud", "--stow-url", "https://other.example", "--stow-token-env", "CLOUD_TOKEN")
-    assert cspine_node(*add, "--receives-results", "--config", config).status == 0
+    add = (
+        "peers",
+        "add",
+        "cloud",
+        "--no-test",
+        "--stow-url",
+        "https://other.example",
+        "--stow-token-env",
+        "CLOUD_TOKEN",
+    )
+    assert cspine_node(*add, "--receives-results", "--no-test", "--config", config).status == 0
     cloud = list_peers(config)[2]
     assert (cloud.name, cloud.ae_title, cloud.stow_token_env) == ("cloud", "", "CLOUD_TOKEN")
+
+
+def test_an_edit_is_shown_before_it_is_made(config: Path) -> None:
+    dry = ("--dry-run", "--no-test", "--config", config)
+    for arguments in (("edit", "pacs", "--port", 5), ("remove", "ct1"), ("add", "v", "--ae-title", "V", "--host", "h",
+                      "--port", 1)):  # fmt: skip
+        shown = cspine_node("peers", *arguments, *dry[:1], *(dry[1:] if arguments[0] != "remove" else dry[2:]))
+        assert shown.status == 0
+        assert "@@" in shown.out
+        assert "nothing was written" in shown.out
+    assert config.read_text() == TWO_PEERS
+    version = cspine_node("peers", "remove", "ct1", "--config", config, "--json").json["version"]
+    assert '-name = "ct1"' in cspine_node("peers", "history", version, "--config", config).out
+    assert "+name" in cspine_node("peers", "rollback", version, "--dry-run", "--config", config).out
+
+
+def test_any_key_is_set_and_taken_out(config: Path) -> None:
+    edit = ("peers", "edit", "pacs", "--no-test", "--config", config)
+    assert cspine_node(*edit, "--set", "attempts=3", "--set", "addresses=10.0.0.0/8, fd00::/8").status == 0
+    pacs = list_peers(config)[0]
+    assert (pacs.attempts, pacs.addresses) == (3, ("10.0.0.0/8", "fd00::/8"))
+    assert cspine_node(*edit, "--unset", "attempts", "--unset", "addresses").status == 0
+    assert config.read_text() == TWO_PEERS
+    for wrong in ("attempts=many", "colour=red", "attempts"):
+        assert cspine_node(*edit, "--set", wrong).status == 2
+
+
+def test_a_peer_is_tried_before_it_is_trusted_and_says_why_it_failed(config: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        edit = ("peers", "edit", "pacs", "--host", "127.0.0.1", "--port", nobody.getsockname()[1], "--config", config)
+        edited = cspine_node(*edit)
+        assert edited.status == 0
+        assert "C-ECHO: failed (connection refused)" in edited.out
+        assert "undo with" in edited.out
+        tried = cspine_node("peers", "test", "pacs", "--json", "--config", config)
+    assert tried.status == 1
+    assert (tried.json["ok"], tried.json["echo"]["trouble"]) == (False, "connection refused")
 
 
 def test_a_refused_edit_is_status_2_and_changes_nothing(config: Path) -> None:

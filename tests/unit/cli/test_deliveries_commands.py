@@ -77,6 +77,19 @@ def test_everything_that_failed_at_one_receiver_is_sent_again(node: Node, config
     assert [each["state"] for each in command(config, "list", "--json").json] == ["COMMIT_WAIT", "COMMIT_WAIT"]
 
 
+def test_a_delivery_is_given_up_and_only_sent_again_while_its_files_are_there(node: Node, config: Path) -> None:
+    assert command(config, "cancel", "1").out == "delivery 1 to pacs is CANCELLED\n"
+    again = command(config, "cancel", "1")
+    assert (again.status, "there is nothing to cancel" in again.err) == (1, True)
+    assert "files of delivery 1 are gone" in command(config, "send-again", "1").err
+    for entry in node.deliveries("1.2.1")[0].objects:
+        entry.file.parent.mkdir(parents=True, exist_ok=True)
+        entry.file.write_bytes(b"")
+    assert command(config, "send-again", "1", "--json").json["round"] == 2
+    listed = command(config, "list", "--state", "CANCELLED", "--limit", "1", "--json").json
+    assert [each["id"] for each in listed] == [1]
+
+
 @pytest.mark.parametrize("words", [("retry",), ("retry", "1", "--peer", "pacs")])
 def test_a_retry_is_of_one_delivery_or_of_one_receiver(config: Path, words: tuple[str, ...]) -> None:
     ran = command(config, *words)

@@ -180,12 +180,13 @@ def test_a_peer_that_a_route_names_is_not_removed_under_it(tmp_path):
     from datetime import UTC, datetime
 
     from config.editing import PeerEditor
+    from config.edits import removing
 
     file = tmp_path / "node.toml"
     file.write_text(f"{PEER}\n{ROUTE}add = ['pacs']\n")
     editor = PeerEditor(file=file, history_dir=tmp_path / "history", now=lambda: datetime.now(UTC))
     with pytest.raises(ConfigError, match="no peer is called 'pacs'"):
-        editor.remove("pacs", who="me")
+        editor.apply(removing("pacs"), who="me")
     assert "name = 'pacs'" in file.read_text()
 
 

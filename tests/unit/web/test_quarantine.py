@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
 
 from dicom_node.core.errors import RejectedInput
-from dicom_node.core.quarantine import QuarantineTotals
-from dicom_node.observability import PrometheusCounters
 from tests.unit.app.node import STUDY, Node, incoming, silenced
 from tests.unit.app.test_quarantine import quarantine
 from tests.unit.web.builders import web
@@ -49,12 +46,3 @@ def test_the_api_lists_it_and_narrows_by_state(node: Node) -> None:
     assert [entry["state"] for entry in every] == ["DISCARDED", "HELD"]
     assert [(entry["id"], entry["reason"]) for entry in held] == [(1, "conflicting_instance")]
     assert web(node).get("/api/v1/quarantine", params={"state": "NONE"}).status_code == 422
-
-
-def test_the_metrics_count_what_waits_and_say_nothing_where_nobody_can_tell() -> None:
-    counters = PrometheusCounters()
-    answers = [QuarantineTotals(files=2, size_bytes=300), None]
-    counters.watch_quarantine(lambda: answers[0])
-    assert b"cspine_quarantine_files 2.0" in generate_latest(counters.registry)
-    answers.pop(0)
-    assert b"cspine_quarantine_files" not in generate_latest(counters.registry)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.web.shown import Leftovers, ago, leftovers_of, level_chips, person
+from dicom_node.web.language import ago
+from dicom_node.web.shown import Leftovers, leftovers_of, level_chips, person
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
