@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from dicom_node.app.deliver_results import Carried
 from dicom_node.core.delivery import Delivery, ObjectStatus
 from dicom_node.core.errors import PeerRefused
@@ -23,10 +21,10 @@ class NoticeCarrier:
         with self._uow() as uow:
             job = uow.jobs.get(delivery.job_id)
             intake = uow.studies.get(delivery.study_instance_uid)
-        if job is None or intake is None or not job.result_json:
+        if job is None or intake is None or job.result is None:
             raise PeerRefused(f"{delivery.peer}: the result that was to be told is no longer there")
         notice = notice_of(
-            json.loads(job.result_json),
+            job.result,
             id=notice_id(delivery.channel.value, delivery.study_instance_uid, delivery.revision),
             revision=delivery.revision,
             patient=intake.patient,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -316,10 +315,7 @@ def _stored_at(delivery: Delivery) -> datetime | None:
 
 
 def _result(job: AnalysisJob | None) -> dict[str, Any] | None:
-    if job is None or not job.result_json:
-        return None
-    result: dict[str, Any] = json.loads(job.result_json)
-    return result
+    return job.result if job is not None else None
 
 
 def _by_series(instances: Iterable[InstanceRecord]) -> tuple[SeriesSummary, ...]:

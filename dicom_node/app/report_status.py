@@ -7,7 +7,6 @@ the study, the revision and the reason; that the peers are told and that the job
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,7 +139,7 @@ class ReportStatus:
 
 def _bundle(job: AnalysisJob) -> BundleIdentity:
     """Who would have spoken, as far as the analysis came."""
-    known = json.loads(job.result_json)["bundle"] if job.result_json else {}
+    known = (job.result or {}).get("bundle", {})
     return BundleIdentity(
         name=known.get("name", ""),
         version=known.get("version", ""),

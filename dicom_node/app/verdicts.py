@@ -6,7 +6,6 @@ on the revision that the reader saw: where a newer one has come meanwhile, the r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ from dicom_node.app.operator_actions import ActionRefused, UnknownStudy
 from dicom_node.app.queries import iso
 from dicom_node.core.agreement import Agreement, Share, Table, agreement
 from dicom_node.core.identifiers import study_key
+from dicom_node.core.standing import current_job
 from dicom_node.core.study import StudyIntake
 from dicom_node.core.verdict import Called, Verdict, called_in, in_order, why_not_this_verdict
 from dicom_node.ports import Clock, UnitOfWork, UnitOfWorkFactory
@@ -122,10 +122,10 @@ def judged(uow: UnitOfWork, study_instance_uid: str) -> Judged | None:
     if study is None:
         return None
     jobs = uow.jobs.of_study(study_instance_uid)
-    result = next((job.result_json for job in jobs if job.revision == study.revision), "")
+    job = current_job(study, jobs)
     return Judged(
         study=study,
-        called=called_in(json.loads(result) if result else None),
+        called=called_in(job.result if job else None),
         verdicts=uow.verdicts.of_study(study_instance_uid),
     )
 

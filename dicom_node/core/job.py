@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class JobState(StrEnum):
@@ -56,3 +58,12 @@ class AnalysisJob:
     result_json: str = ""
     is_told: bool = False
     finished_at: datetime | None = None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """`result_json`, parsed; None where there is none, or none that can be read: a damaged row stops nobody."""
+        try:
+            parsed = json.loads(self.result_json) if self.result_json else None
+        except ValueError:
+            return None
+        return parsed if isinstance(parsed, dict) else None

@@ -9,7 +9,6 @@ still derived: in the transaction that changes what it follows from, by `standin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -120,11 +119,6 @@ def _plain(text: str) -> str:
 
 
 def _verdict(job: AnalysisJob | None) -> tuple[bool | None, float | None]:
-    if job is None or not job.result_json:
-        return None, None
-    try:
-        result = json.loads(job.result_json)
-    except ValueError:  # a damaged row keeps neither the worklist nor the node's start from working
-        return None, None
-    overall = (result.get("patient_overall") if isinstance(result, dict) else None) or {}
+    result = (job.result if job is not None else None) or {}
+    overall = result.get("patient_overall") or {}
     return overall.get("fracture"), overall.get("probability")

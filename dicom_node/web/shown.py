@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +115,7 @@ class Leftovers:
 
 def shown_row(row: WorklistRow) -> ShownRow:
     """The line for a study."""
-    result = json.loads(row.job.result_json) if row.job is not None and row.job.result_json else {}
+    result = (row.job.result if row.job is not None else None) or {}
     return ShownRow(
         study=row.study,
         status=row.status,

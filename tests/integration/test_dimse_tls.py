@@ -148,7 +148,7 @@ def test_a_peer_that_cannot_prove_who_it_is_is_not_connected_to_and_the_error_sa
 def test_a_plain_requestor_on_the_tls_port_and_an_encrypted_one_on_the_plain_port_harm_nobody(site):
     with node_with_tls(site) as node:
         assert not echo_over_tls(node, None).ok
-        assert refusals(node, "tls_handshake") == 1
+        wait_for(lambda: refusals(node, "tls_handshake") == 1, "the refusal to be counted")
         assert not echo(peer(OWN_AET, port=node.port, tls=site.as_scanner()), "SCANNER", 5.0).ok
         assert echo_over_tls(node, site.as_scanner()).ok
 
