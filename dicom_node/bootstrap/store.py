@@ -19,7 +19,7 @@ from dicom_node.core.peer import Peer, PeerTls, StowEndpoint, UserIdentity, obje
 from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.ports import Clock, UnitOfWorkFactory
 from storage.database import Database, open_database
-from storage.disk import Disk, UnsyncedDisk
+from storage.direct_disk import DirectDisk, UnsyncedDisk
 from storage.files import DiskFileStore
 
 
@@ -61,7 +61,7 @@ def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     return Store(
         database=open_database(settings.database.url, data_dir=data_dir),
         files=DiskFileStore(
-            data_dir, clock=clock, disk=UnsyncedDisk() if settings.storage.durability == "os" else Disk()
+            data_dir, clock=clock, disk=UnsyncedDisk() if settings.storage.durability == "os" else DirectDisk()
         ),
         clock=clock,
     )

@@ -24,7 +24,7 @@ from dicom_node.app.counting import NoCounters
 from dicom_node.core.identifiers import AETitle, study_key
 from dicom_node.core.peer import Peer
 from dicom_node.dimse.server import DicomServer
-from storage.disk import Disk, UnsyncedDisk
+from storage.direct_disk import DirectDisk, UnsyncedDisk
 from storage.files import DiskFileStore
 from tests.benchmarks.sending import OWN_AET
 
@@ -109,7 +109,7 @@ class _Clock:
 
 def rowless(port: int, folder: Path, *, is_synced: bool) -> None:
     """Serves for ever."""
-    files = DiskFileStore(folder, clock=_Clock(), disk=Disk() if is_synced else UnsyncedDisk())
+    files = DiskFileStore(folder, clock=_Clock(), disk=DirectDisk() if is_synced else UnsyncedDisk())
     server = DicomServer(
         ae_title=OWN_AET,
         host="127.0.0.1",
