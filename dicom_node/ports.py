@@ -68,6 +68,9 @@ class StudyRepository(Protocol):
     def add_instance(self, record: InstanceRecord) -> None:
         """Insert. The SOP Instance UID is unique; a second one raises `StorageConflict`."""
 
+    def add_instances(self, records: Sequence[InstanceRecord]) -> None:
+        """As `add_instance` for each; they are of one study."""
+
     def replace_instance(self, record: InstanceRecord) -> None:
         """The row of this SOP Instance UID says what `record` says; its study stays the same."""
 
@@ -381,6 +384,8 @@ class UnitOfWork(Protocol):
 
 
 UnitOfWorkFactory = Callable[[], AbstractContextManager[UnitOfWork]]
+HoldsInstance = Callable[[str], bool]
+"""Whether the row of this SOP Instance UID is committed; asked for each image. Raises `StorageUnavailable`."""
 """Opens a transaction; writers are serialised where the database needs it (SQLite: BEGIN IMMEDIATE)."""
 
 

@@ -2,15 +2,15 @@
 
 An image that is received is synced at once and read again once, by its analysis, minutes later: it gains nothing from
 the cache, and pays for it. Of 2.4 ms for writing and syncing 526 kB on a virtual machine 1.5 went into finding pages
-for the cache; written past it the same took 0.8 (`docs/PERFORMANCE.md`). It also leaves the cache to what is read often.
+for the cache; written past it the same took 0.8 (`docs/PERFORMANCE.md`). The cache is left to what is read often.
 
-How: whole blocks are gathered in an aligned buffer and written with O_DIRECT, what is left of the last block through the
-cache. Both are covered by the same fdatasync, which also makes the disk empty its own cache: what `Success` means
-does not change. A file system that knows no such writes says EINVAL (or does it silently through its cache); then
-everything goes through the cache, from there on.
+How: whole blocks are gathered in an aligned buffer and written with O_DIRECT, what is left of the last block goes
+through the cache. Both are covered by the same fdatasync, which also makes the disk empty its own cache: what Success
+means does not change. A file system that knows no such writes says EINVAL (or does it silently through its cache);
+then everything goes through the cache, from there on.
 
 How to edit safely: O_DIRECT wants address, offset and length aligned; files are written once, from their beginning. The
-flag is set for the blocks alone, so that the tail, and whoever gets the descriptor next, writes in the common way.
+flag is set for the blocks alone, so that the tail, and whoever writes next, does so in the common way.
 """
 
 from __future__ import annotations

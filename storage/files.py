@@ -86,15 +86,14 @@ class DiskFileStore:
 
     def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
         name = self._new_name()
-        final = _RECEIVED / self._today() / study_key / f"{name}.dcm"
+        day = self._today()
+        folder = _RECEIVED / day / study_key
+        final = folder / f"{name}.dcm"
         digest = hashlib.sha256(data_set)
-        sealed_head = sealed(head, data_set, digest=digest.digest(), final=final.relative_to(_RECEIVED))
+        sealed_head = sealed(head, data_set, digest=digest.digest(), final=f"{day}/{study_key}/{name}.dcm")
         try:
-            self._ensure_folder(final.parent)
-            ready = self._take_ready() if sealed_head else None
-            if ready is not None and sealed_head:
-                self._write_ready(ready, final, (sealed_head, data_set))
-            else:
+            self._ensure_folder(folder)
+            if sealed_head is None or not self._write_ready(final, (sealed_head, data_set)):
                 self._write_anew(_INCOMING / f"{name}.part", final, head, data_set)
         except OSError as error:
             raise self._unavailable("written", final, error) from error
@@ -160,6 +159,8 @@ class DiskFileStore:
 
     def free_bytes(self) -> int:
         try:
+            with suppress(FileNotFoundError):
+                return self._disk.free_bytes(self._root)
             self._root.mkdir(parents=True, exist_ok=True)
             return self._disk.free_bytes(self._root)
         except OSError as error:
@@ -206,32 +207,43 @@ class DiskFileStore:
             raise self._unavailable("removed", _JOBS / str(job_id), error) from error
         self._forget(_JOBS / str(job_id))
 
-    def _take_ready(self) -> Path | None:
-        """One of the stock that is still there: a `recover` that believed nobody writes may have removed it."""
+    def _write_ready(self, final: Path, parts: tuple[Bytes, Bytes]) -> bool:
+        """`parts` are on the disk under a name that is durable, which is called `final` now.
+
+        False, and nothing done, where there are no such names any more. Raises OSError; then no file is left.
+        """
         self._ensure_folder(_READY)
+        taken = self._open_ready()
+        if taken is None:
+            return False
+        ready, descriptor = taken
+        target = self.absolute(final)
+        try:
+            self._fill_and_close(descriptor, parts)
+            try:
+                self._ready.rename(ready, target)
+            except FileNotFoundError:
+                self._make_again(final.parent)
+                self._ready.rename(ready, target)
+        except BaseException:
+            for path in (ready, target):
+                with suppress(OSError):
+                    self._disk.remove(path)
+            raise
+        return True
+
+    def _open_ready(self) -> tuple[Path, int] | None:
+        """One of the stock, open, that is still there: a `recover` that believed nobody writes may have removed it."""
         while True:
             try:
                 ready = self._ready.take()
             except FileNotFoundError:
                 self._make_again(_READY)
                 ready = self._ready.take()
-            if ready is None or ready.exists():
-                return ready
-
-    def _write_ready(self, ready: Path, final: Path, parts: tuple[Bytes, Bytes]) -> None:
-        """`parts` are on the disk in `ready`, whose name is durable, which is called `final` now; else neither is."""
-        try:
-            self._fill_and_close(self._disk.open_ready(ready), parts)
-            try:
-                self._ready.rename(ready, self.absolute(final))
-            except FileNotFoundError:
-                self._make_again(final.parent)
-                self._ready.rename(ready, self.absolute(final))
-        except BaseException:
-            for path in (ready, self.absolute(final)):
-                with suppress(OSError):
-                    self._disk.remove(path)
-            raise
+            if ready is None:
+                return None
+            with suppress(FileNotFoundError):
+                return ready, self._disk.open_ready(ready)
 
     def _write_anew(self, temporary: Path, final: Path, head: bytes, data_set: Bytes) -> None:
         self._ensure_folder(_INCOMING)

@@ -54,12 +54,12 @@ class Whole:
     size_bytes: int
 
 
-def sealed(head: bytes, data_set: bytes | memoryview, *, digest: bytes, final: Path) -> bytes | None:
+def sealed(head: bytes, data_set: bytes | memoryview, *, digest: bytes, final: str) -> bytes | None:
     """`head` (preamble and file meta) with a preamble that seals it and the data set.
 
-    None where there is no preamble, or not enough room in it for `final`.
+    None where there is no preamble, or not enough room in it for `final`, which has forward slashes.
     """
-    path = final.as_posix().encode()
+    path = final.encode()
     meta = head[PREAMBLE_BYTES:]
     if len(head) < PREAMBLE_BYTES or len(path) > _LONGEST_PATH:
         return None

@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from dicom_node.app.index_instance import Indexed, index_instance, index_new_instances
 from dicom_node.core.errors import StorageConflict, StorageUnavailable
 from dicom_node.core.study import InstanceRecord, StudyState
-from dicom_node.ports import UnitOfWorkFactory
+from dicom_node.ports import HoldsInstance, UnitOfWorkFactory
 
 _TRIES_AFTER_CONFLICT = 5
 
@@ -58,12 +58,14 @@ class IndexBehind:
         *,
         uow_factory: UnitOfWorkFactory,
         reading: UnitOfWorkFactory,
+        holds: HoldsInstance | None = None,
         limits: BehindLimits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`reading` opens snapshots that wait for no writer."""
+        """`reading` opens snapshots that wait for no writer; without `holds` one is opened for each image."""
         self._uow = uow_factory
         self._reading = reading
+        self._holds = holds or self._is_in_snapshot
         self._limits = limits or BehindLimits()
         self._monotonic = monotonic
         self._changed = threading.Condition()
@@ -144,11 +146,11 @@ class IndexBehind:
 
     def _is_new(self, sop_instance_uid: str, study_instance_uid: str) -> bool:
         now = self._monotonic()
+        if self._holds(sop_instance_uid):
+            return False
+        if self._receiving_until.get(study_instance_uid, now) > now:
+            return True
         with self._reading() as uow:
-            if uow.studies.find_instance(sop_instance_uid) is not None:
-                return False
-            if self._receiving_until.get(study_instance_uid, now) > now:
-                return True
             study = uow.studies.get(study_instance_uid)
         if study is not None and study.state is not StudyState.RECEIVING:
             return False
@@ -156,6 +158,10 @@ class IndexBehind:
             self._receiving_until = {uid: until for uid, until in self._receiving_until.items() if until > now}
             self._receiving_until[study_instance_uid] = now + self._limits.study_good_for_s
         return True
+
+    def _is_in_snapshot(self, sop_instance_uid: str) -> bool:
+        with self._reading() as uow:
+            return uow.studies.find_instance(sop_instance_uid) is not None
 
     def _write(self, batch: list[InstanceRecord]) -> tuple[set[str], StorageUnavailable | None]:
         """The UIDs whose rows are written, and why the others are not."""

@@ -1,9 +1,10 @@
 """The connection's side of the hot path: reads what an established association sends, stores, answers.
 
 Runs in the reactor's thread, which owns the connection: what it answers cannot get between the bytes of anybody else,
-and an abort that the association's own thread wants is sent when the request under way is answered. `read` returns to
-the reactor whenever nothing of a PDU is here, so that what is to be sent is sent and the bell is heard; it waits for
-bytes only inside a PDU, which has a time to be whole.
+and an abort that the association's own thread wants is sent when the request under way is answered. Where nothing of a
+PDU is here, `read` goes on only as long as what came was served here and the reactor has nothing to do: a turn of the
+reactor costs as much as reading an image's bytes. Then it waits as the reactor would, beside the bell, and no longer.
+Inside a PDU it waits for bytes, and for them alone; a PDU has a time to be whole.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ class HotReader:
         )
         self.is_serving = False
         """Whether a request is being stored."""
+        self._was_handed_on = False
 
     def read(self, limit_s: float) -> None:
         """One PDU at least, or the event for why there is none; each must be whole after `limit_s`."""
         connection: Any = self._upper_layer.socket
         stream, pdus = self._stream, -1
+        self._was_handed_on = False
         try:
             while connection is not None:
                 if stream.pdus != pdus:
@@ -52,7 +55,9 @@ class HotReader:
                 got = connection.receive_before(stream.space(), until, limit_s)
                 if not got:
                     break
-                if not all(self._attend(event) for event in stream.took(got)) or stream.is_between_pdus:
+                if not all(self._attend(event) for event in stream.took(got)):
+                    return
+                if stream.is_between_pdus and not (self._has_time and connection.ready):
                     return
         except OSError as error:
             self._upper_layer.note("stalled_pdu" if isinstance(error, TimeoutError) else "connection_lost", str(error))
@@ -63,6 +68,11 @@ class HotReader:
             self._upper_layer.note("truncated_pdu", "the connection ended inside a PDU")
         self._upper_layer.event_queue.put(CONNECTION_CLOSED)
 
+    @property
+    def _has_time(self) -> bool:
+        """Whether the reactor has nothing to do but to wait for this connection."""
+        return not self._was_handed_on and self._upper_layer.has_time
+
     def _attend(self, event: Event) -> bool:
         """Whether to read on."""
         match event:
@@ -72,6 +82,7 @@ class HotReader:
                 return self._echo(event)
             case Fragments():
                 self._hand_on(event)
+                self._was_handed_on = True
                 return self._upper_layer.event_queue.empty()
             case Unit():
                 self._upper_layer.take_unit(event.pdu)

@@ -96,10 +96,15 @@ class NodeUpperLayer(DULServiceProvider):
         return self.assoc.dimse.msg_queue.qsize() >= _MOST_UNSERVED
 
     @property
+    def has_time(self) -> bool:
+        """Whether nothing is to be sent or done, and the end is not wanted."""
+        return not self._kill_thread and self.event_queue.empty() and self.to_provider_queue.empty()
+
+    @property
     def patience_s(self) -> float:
         """How long the reactor may wait for the connection: not at all where it has something to do."""
-        is_busy = not (self.event_queue.empty() and self.to_provider_queue.empty())
-        return 0.0 if is_busy or self.state_machine.current_state == _AWAITING_CLOSE else _LOOK_AGAIN_S
+        is_closing = self.state_machine.current_state == _AWAITING_CLOSE
+        return _LOOK_AGAIN_S if self.has_time and not is_closing else 0.0
 
     def run_reactor(self) -> None:
         try:

@@ -31,7 +31,7 @@ def store(root: Path, disk: Disk | None = None) -> DiskFileStore:
 
 
 def seal(data_set: bytes = DATA_SET, final: Path = DAY / "key" / "name.dcm") -> bytes:
-    head = sealed(HEAD, data_set, digest=hashlib.sha256(data_set).digest(), final=final)
+    head = sealed(HEAD, data_set, digest=hashlib.sha256(data_set).digest(), final=final.as_posix())
     assert head is not None
     return head + data_set
 
