@@ -381,12 +381,14 @@ class UnitOfWork(Protocol):
     worklist: WorklistRepository
 
     def commit(self) -> None: ...
+    def commit_unsynced(self) -> None:
+        """As `commit`, but a power cut may undo it, whole: for what no start believes."""
 
 
 UnitOfWorkFactory = Callable[[], AbstractContextManager[UnitOfWork]]
+"""Opens a transaction; writers are serialised where the database needs it (SQLite: BEGIN IMMEDIATE)."""
 HoldsInstance = Callable[[str], bool]
 """Whether the row of this SOP Instance UID is committed; asked for each image. Raises `StorageUnavailable`."""
-"""Opens a transaction; writers are serialised where the database needs it (SQLite: BEGIN IMMEDIATE)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,10 +31,11 @@ from dicom_node.ports import Clock, StoredFile
 from storage.disk import Bytes, Disk
 from storage.ready_files import ReadyFiles, sealed, whole
 
+READY, RECEIVED = "ready", "received"
 _READY, _INCOMING, _RECEIVED, _QUARANTINE, _JOBS = (
-    Path("ready"),
+    Path(READY),
     Path("incoming"),
-    Path("received"),
+    Path(RECEIVED),
     Path("quarantine"),
     Path("jobs"),
 )
@@ -172,10 +173,8 @@ class DiskFileStore:
 
     def unfinished(self) -> tuple[Path, ...]:
         received = self.absolute(_RECEIVED)
-        # The newest days that exist, not the last days of the calendar: a node may be off for a week after a crash.
-        days = sorted((day for day in received.glob("*") if _is_day(day.name)), key=lambda day: day.name)
         found = [*self.absolute(_INCOMING).glob("*")]
-        for day in days[-self._sweep_days :]:
+        for day in newest_days(received, self._sweep_days):
             found += day.glob("*/*.dcm")
         return tuple(sorted(path.relative_to(self._root) for path in found))
 
@@ -332,6 +331,11 @@ class DiskFileStore:
         name = errno.errorcode.get(error.errno or 0, "")
         why = f"{name} {os.strerror(error.errno)}".strip() if error.errno else str(error)
         return StorageUnavailable(f"{self._root / path} cannot be {what}: {why} ({free})")
+
+
+def newest_days(received: Path, count: int) -> list[Path]:
+    """The newest days that exist, not the last days of the calendar: a node may be off for a week after a crash."""
+    return sorted((day for day in received.glob("*") if _is_day(day.name)), key=lambda day: day.name)[-count:]
 
 
 def _is_day(name: str) -> bool:

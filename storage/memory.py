@@ -71,6 +71,9 @@ class MemoryUnitOfWork:
     def commit(self) -> None:
         self._transaction.commit()
 
+    def commit_unsynced(self) -> None:
+        self._transaction.commit()
+
     def __enter__(self) -> MemoryUnitOfWork:
         return self
 

@@ -83,6 +83,23 @@ class Transaction:
 
     def commit(self) -> None:
         """What was written is durable. Another statement begins a new transaction."""
+        if self._connection is None:
+            self._refuse_after_failure()
+            return
+        self.commit_unsynced()
+        if self._make_durable is None:
+            return
+        try:
+            self._make_durable()
+        except StorageUnavailable as error:
+            self._failure = error
+            raise
+
+    def commit_unsynced(self) -> None:
+        """What was written is seen by all, and durable with the next `commit` of anybody where that is ours to see to.
+
+        Another statement begins a new transaction.
+        """
         self._refuse_after_failure()
         if self._connection is None:
             return
@@ -95,13 +112,6 @@ class Transaction:
             self._connection.invalidate()
             raise self._failed(error) from error
         self.close()
-        if self._make_durable is None:
-            return
-        try:
-            self._make_durable()
-        except StorageUnavailable as error:
-            self._failure = error
-            raise
 
     def close(self) -> None:
         """Nothing that was not committed remains."""

@@ -23,10 +23,10 @@ class RecordAssociations:
         self._before_close = before_close
 
     def opened(self, association_id: str, *, calling_aet: str, address: str) -> None:
-        """The association is open; it carries no study yet."""
+        """The association is open; it carries no study yet. Its sender waits, and no start believes this row."""
         with self._uow() as uow:
             uow.studies.open_association(association_id, calling_aet=calling_aet, address=address, at=self._clock.now())
-            uow.commit()
+            uow.commit_unsynced()
 
     def closed(self, association_id: str, *, how: str) -> None:
         """The association has ended (`how`: released, aborted, lost) and blocks no study any more."""
