@@ -127,10 +127,18 @@ class NodeAssociation(Association):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
+    def kill(self) -> None:
+        if threading.current_thread() is self:
+            self.dul.go_on()
+        super().kill()
+
     def run_reactor(self) -> None:
+        self._started_dul = True  # by the upper layer itself, when it is needed
         try:
+            self.dul.take_request()
             super().run_reactor()
         finally:
+            self.dul.go_on()  # whatever happened: it closes the connection
             self.host.ended(self)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:

@@ -106,6 +106,40 @@ class NodeUpperLayer(DULServiceProvider):
         is_closing = self.state_machine.current_state == _AWAITING_CLOSE
         return _LOOK_AGAIN_S if self.has_time and not is_closing else 0.0
 
+    # Until an association is accepted there is nothing to do at the same time. So the association's thread does the
+    # reactor's work itself, and the reactor's own begins when the first answer is out: four changes of thread less.
+
+    def take_request(self) -> None:
+        """The A-ASSOCIATE-RQ that came with the connection has come to the association, or the reactor sees to it."""
+        self._work_off()
+        if self.state_machine.current_state in AWAITING_REQUEST and self.event_queue.empty():
+            contained(self._read_pdu, self._failed_early)
+            self._work_off()
+        if self.to_user_queue.empty():
+            self.go_on()
+
+    def go_on(self) -> None:
+        """The reactor's thread does its work from here on. Twice is once; only from the association's thread."""
+        if self.ident is None:
+            self._work_off()
+            self.start()
+
+    def send_pdu(self, primitive: Any) -> None:
+        super().send_pdu(primitive)
+        if threading.current_thread() is self.assoc:
+            self.go_on()
+
+    def _work_off(self) -> None:
+        contained(self._do_what_waits, self._failed_early)
+
+    def _do_what_waits(self) -> None:
+        while self._process_recv_primitive() or not self.event_queue.empty():
+            self.state_machine.do_action(self.event_queue.get(block=False))
+
+    def _failed_early(self, error: Exception) -> None:
+        self._reactor_failed(error)
+        self.kill_dul()
+
     def run_reactor(self) -> None:
         try:
             contained(super().run_reactor, self._reactor_failed)

@@ -11,10 +11,12 @@ that everything works.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.goals import Line, Most, table_of
 from tests.benchmarks.receivers import Expected, PeakMemory, Running, dcmtk, node, orthanc, plain
 from tests.benchmarks.sending import Bare, Scanner, Sent, all_at_once, association_s, echo_s, template
 
@@ -138,45 +141,45 @@ def _ratio(of: Runs, against: Runs | None) -> str:
     return f"{of.mb_per_s / against.mb_per_s:.2f}" if against else ""
 
 
-def goals(runs: dict[str, Runs], associations: int) -> Table:
-    """What was to be reached, and what was."""
-    table = Table(title=f"goals with {associations} association{'s' if associations > 1 else ''}")
-    for column in ("of", "against", "at least", "measured", ""):
-        table.add_column(column)
+def ratios(runs: dict[str, Runs], associations: int) -> Iterator[Line]:
+    """Of throughputs, as far as both were measured."""
     for goal in GOALS:
         if goal.of in runs and goal.against in runs:
-            wanted = goal.one if associations == 1 else goal.four
-            measured = runs[goal.of].mb_per_s / runs[goal.against].mb_per_s
-            reached = "reached" if measured >= wanted else "missed"
-            table.add_row(goal.of, goal.against, f"{wanted:.2f}", f"{measured:.2f}", reached)
-    return table
+            yield Line(
+                what=f"{goal.of} : {goal.against}, {associations} assoc.",
+                wanted=goal.one if associations == 1 else goal.four,
+                reached=runs[goal.of].mb_per_s / runs[goal.against].mb_per_s,
+            )
 
 
-def round_trips(rounds: int, count: int) -> Table:
-    """C-ECHO and association set-up beside DCMTK's."""
-    table = Table(title=f"medians of {count} in {rounds} rounds, milliseconds")
-    for column in ("receiver", "C-ECHO", "association"):
-        table.add_column(column, justify="left" if column == "receiver" else "right")
-    names = (OURS, BEST_STORESCP)
-    echoes: dict[str, list[float]] = {name: [] for name in names}
-    set_ups: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
-            with (
-                tempfile.TemporaryDirectory(prefix="bench-receive-") as folder,
-                RECEIVERS[name](Path(folder) / "receiver", Expected(peers=1, instances=0)) as running,
-            ):
-                echoes[name].append(echo_s(running.port, running.called, count))
-                set_ups[name].append(association_s(running.port, running.called, count))
-    middle = {name: (statistics.median(echoes[name]), statistics.median(set_ups[name])) for name in names}
-    for name, (echo, set_up) in middle.items():
-        table.add_row(name, f"{1e3 * echo:.2f}", f"{1e3 * set_up:.2f}")
-    ours, theirs = middle[OURS], middle[BEST_STORESCP]
-    table.add_row("ratio (at most 1.2 and 2)", f"{ours[0] / theirs[0]:.2f}", f"{ours[1] / theirs[1]:.2f}")
-    return table
+def many(one: Runs, twenty: Runs) -> Iterator[Line]:
+    """Twenty associations at once beside one alone."""
+    yield Most(what="20 assoc.: refused", wanted=0, reached=sum(each.refused for each in twenty.sent), unit="")
+    yield Line(what="20 assoc. : 1 assoc., in all", wanted=0.9, reached=twenty.mb_per_s / one.mb_per_s)
+    yield Most(what="20 assoc.: peak memory", wanted=350, reached=twenty.peak_mb, unit="MB")
 
 
-def growth(data_set: bytes, instances: int, rounds: int) -> Table:
+def round_trips(rounds: int, count: int) -> Iterator[Line]:
+    """C-ECHO and association set-up beside DCMTK's: both run, and are asked in turn."""
+    echoes: dict[str, list[float]] = {OURS: [], BEST_STORESCP: []}
+    set_ups: dict[str, list[float]] = {OURS: [], BEST_STORESCP: []}
+    nobody = Expected(peers=1, instances=0)
+    with tempfile.TemporaryDirectory(prefix="bench-receive-") as folder, contextlib.ExitStack() as stack:
+        running = {
+            name: stack.enter_context(RECEIVERS[name](Path(folder) / str(number), nobody))
+            for number, name in enumerate(echoes)
+        }
+        for _ in range(rounds):
+            for name, its in running.items():
+                echoes[name].append(echo_s(its.port, its.called, count))
+                set_ups[name].append(association_s(its.port, its.called, count))
+    for what, wanted, times in (("C-ECHO", 1.2, echoes), ("association set-up", 2.0, set_ups)):
+        ours, theirs = statistics.median(times[OURS]), statistics.median(times[BEST_STORESCP])
+        words = f"{what} : DCMTK's ({1e3 * ours:.2f} ms : {1e3 * theirs:.2f} ms)"
+        yield Most(what=words, wanted=wanted, reached=ours / theirs)
+
+
+def growth(data_set: bytes, instances: int, rounds: int) -> Iterator[Line]:
     """A study 10/3 as long must take no more than 3.6 times as long, on a node that is the same for both."""
     longer = instances * 10 // 3
     seconds: dict[int, list[float]] = {instances: [], longer: []}
@@ -191,11 +194,30 @@ def growth(data_set: bytes, instances: int, rounds: int) -> Table:
                 sent, _ = send_to(OURS, running, Expected(peers=1, instances=count), data_set, study=study)
                 seconds[count].append(sent.seconds)
     short, long = (statistics.median(times) for times in seconds.values())
-    table = Table(title="growth (at most 3.6)")
-    for column in (f"{instances} instances, s", f"{longer} instances, s", "ratio"):
-        table.add_column(column, justify="right")
-    table.add_row(f"{short:.2f}", f"{long:.2f}", f"{long / short:.2f}")
-    return table
+    yield Most(
+        what=f"time of {longer} : {instances} instances ({long:.2f} s : {short:.2f} s)",
+        wanted=3.6,
+        reached=long / short,
+    )
+
+
+def age(data_set: bytes, instances: int, rounds: int, studies: int) -> Iterator[Line]:
+    """A node that holds `studies` studies beside one that holds none, in turn."""
+    nodes = {0: node, studies: partial(node, studies=studies)}
+    seconds: dict[int, list[float]] = {0: [], studies: []}
+    with tempfile.TemporaryDirectory(prefix="bench-receive-") as folder, contextlib.ExitStack() as stack:
+        expected = Expected(peers=1, instances=rounds * instances)
+        running = {
+            held: stack.enter_context(start(Path(folder) / str(held), expected)) for held, start in nodes.items()
+        }
+        for number in range(rounds):
+            for held, its in running.items():
+                sent, _ = send_to(OURS, its, Expected(peers=1, instances=instances), data_set, study=number + 1)
+                seconds[held].append(sent.seconds)
+    new, old = (statistics.median(times) for times in seconds.values())
+    yield Most(
+        what=f"time with {studies} studies : with none ({old:.2f} s : {new:.2f} s)", wanted=1.05, reached=old / new
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -209,18 +231,42 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--short", action="store_true", help="one round of few instances")
     options = parser.parse_args(arguments)
     if options.short:
-        options.instances, options.rounds, options.associations = 30, 1, [1, 4]
+        options.instances, options.rounds, options.associations = 30, 1, [1, 4, 20]
     console = Console(width=130)
+    console.print(machine())
     data_set = template(options.rows)
+    lines: list[Line] = []
+    alone: Runs | None = None
     for associations in options.associations:
         expected = Expected(peers=associations, instances=options.instances if associations < 20 else 100)
         names = options.only if associations < 20 else [name for name in options.only if name in (STORESCP, OURS)]
         runs = measure(names, expected, data_set, options.rounds)
         console.print(throughput(f"{associations} at once, {expected.instances} instances each", runs))
-        console.print(goals(runs, associations))
+        lines += ratios(runs, associations) if associations < 20 else ()
+        alone = runs.get(OURS) if associations == 1 else alone
+        if associations == 20 and alone is not None and OURS in runs:
+            lines += many(alone, runs[OURS])
     if OURS in options.only:
-        console.print(round_trips(options.rounds, 20 if options.short else 50))
-        console.print(growth(data_set, options.instances, options.rounds))
+        lines += round_trips(options.rounds, 20 if options.short else 50)
+        lines += growth(data_set, options.instances, options.rounds)
+        lines += age(data_set, options.instances, options.rounds, 1000 if options.short else 100_000)
+    console.print(table_of(lines))
+
+
+def machine() -> str:
+    """What this runs on."""
+    cpu = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
+    )
+    busy = " ".join(f"{load:.1f}" for load in os.getloadavg())
+    return f"{cpu}, {os.cpu_count()} CPUs, Linux {os.uname().release}, Python {sys.version.split()[0]}; load {busy}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 if __name__ == "__main__":

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from storage.database import open_database
 from tests.benchmarks.sending import OWN_AET
+from tests.builders.many_studies import seed_studies
 from tests.peers import (
     DCMTK_ENVIRONMENT,
     ROOT,
@@ -23,6 +27,8 @@ from tests.peers import (
     stop,
     wait_for,
 )
+
+_ROWS_OF_A_STUDY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +54,8 @@ class Expected:
 
 
 @contextmanager
-def node(folder: Path, expected: Expected, *, durability: str = "fsync") -> Iterator[Running]:
-    """`cspine-node serve` as it is shipped: SQLite, files, pages."""
+def node(folder: Path, expected: Expected, *, durability: str = "fsync", studies: int = 0) -> Iterator[Running]:
+    """`cspine-node serve` as it is shipped: SQLite, files, pages. It has been here for `studies` studies."""
     names = [f"PEER{number:02}" for number in range(max(1, expected.peers))]
     process = NodeProcess(
         folder=folder,
@@ -64,7 +70,11 @@ def node(folder: Path, expected: Expected, *, durability: str = "fsync") -> Iter
         },
         ae_title=OWN_AET,
         ready_within_s=300.0,
-    ).start()
+    )
+    if studies:
+        with contextlib.closing(open_database("sqlite", data_dir=folder / "var")) as database:
+            seed_studies(database, studies, until=datetime.now(UTC), instances=_ROWS_OF_A_STUDY)
+    process.start()
     try:
         assert process._process is not None
         yield Running(port=process.port, pid=process._process.pid)
