@@ -406,10 +406,12 @@ class FileStore(Protocol):
     def recover(self) -> None:
         """What was durable before a power cut has its final name: to be called before anything is looked for."""
 
-    def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
+    def write(
+        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, sha256: bytes | None = None
+    ) -> StoredFile:
         """Preamble + file meta (`head`) and the data set as sent, in a new file under a name of ours, fsynced.
 
-        What stands in the preamble is the store's to choose.
+        What stands in the preamble is the store's to choose. `sha256` is the data set's digest where it is known.
         """
 
     def absolute(self, path: Path) -> Path: ...

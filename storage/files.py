@@ -85,20 +85,22 @@ class DiskFileStore:
         except OSError as error:
             raise self._unavailable("recovered", path, error) from error
 
-    def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
+    def write(
+        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, sha256: bytes | None = None
+    ) -> StoredFile:
         name = self._new_name()
         day = self._today()
         folder = _RECEIVED / day / study_key
         final = folder / f"{name}.dcm"
-        digest = hashlib.sha256(data_set)
-        sealed_head = sealed(head, data_set, digest=digest.digest(), final=f"{day}/{study_key}/{name}.dcm")
+        digest = sha256 or hashlib.sha256(data_set).digest()
+        sealed_head = sealed(head, data_set, digest=digest, final=f"{day}/{study_key}/{name}.dcm")
         try:
             self._ensure_folder(folder)
             if sealed_head is None or not self._write_ready(final, (sealed_head, data_set)):
                 self._write_anew(_INCOMING / f"{name}.part", final, head, data_set)
         except OSError as error:
             raise self._unavailable("written", final, error) from error
-        return StoredFile(path=final, digest=digest.hexdigest(), size_bytes=len(head) + memoryview(data_set).nbytes)
+        return StoredFile(path=final, digest=digest.hex(), size_bytes=len(head) + memoryview(data_set).nbytes)
 
     def absolute(self, path: Path) -> Path:
         """Raises ValueError for a path that leads out of the store."""

@@ -56,7 +56,8 @@ class IncomingInstance:
     """One C-STORE request. `head` is preamble and file meta, `data_set` the bytes as sent.
 
     `sop_instance_uid` and `sop_class_uid` are the Affected ones of the command set (PS3.7 9.3.1); `header` was read
-    from the data set and is None where it could not be read; then `why_unreadable` says why.
+    from the data set and is None where it could not be read; then `why_unreadable` says why. `sha256` is the digest of
+    the data set where whoever received it knows it already.
     """
 
     head: bytes
@@ -69,6 +70,7 @@ class IncomingInstance:
     called_aet: str
     association_id: str
     why_unreadable: str = ""
+    sha256: bytes | None = None
 
 
 class ReceiveInstance:
@@ -204,7 +206,8 @@ class ReceiveInstance:
 
     def _write(self, incoming: IncomingInstance, header: InstanceHeader) -> InstanceRecord:
         try:
-            stored = self._files.write(study_key(header.study_instance_uid), incoming.head, incoming.data_set)
+            key = study_key(header.study_instance_uid)
+            stored = self._files.write(key, incoming.head, incoming.data_set, sha256=incoming.sha256)
         except StorageUnavailable as error:
             raise _out_of_resources("storage_unavailable", str(error)) from error
         return self._record(incoming, header, stored)

@@ -47,10 +47,11 @@ class AssociationHost(Protocol):
         sop_instance_uid: str,
         data_set: bytes | memoryview,
         context: PresentationContext,
+        sha256: bytes | None = None,
     ) -> tuple[int, str]:
         """The status and the Error Comment to answer a C-STORE-RQ with; the UIDs are the Affected ones of its command.
 
-        Never raises.
+        `sha256` is the digest of the data set where it is known. Never raises.
         """
 
     def echoed(self, association: NodeAssociation) -> int:

@@ -31,7 +31,7 @@ Receive = Callable[[IncomingInstance], object]
 
 @dataclass(frozen=True, kw_only=True)
 class StoreRequest:
-    """One C-STORE-RQ (PS3.7 9.3.1) under an accepted presentation context."""
+    """One C-STORE-RQ (PS3.7 9.3.1) under an accepted presentation context; `sha256` of its data set where known."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -41,6 +41,7 @@ class StoreRequest:
     calling_aet: str
     called_aet: str
     association_id: str
+    sha256: bytes | None = None
 
 
 class StoreHandler:
@@ -80,6 +81,7 @@ class StoreHandler:
             data_set=request.data_set,
             header=header,
             why_unreadable=why_unreadable,
+            sha256=request.sha256,
             sop_instance_uid=request.sop_instance_uid,
             sop_class_uid=request.sop_class_uid,
             transfer_syntax_uid=request.transfer_syntax_uid,

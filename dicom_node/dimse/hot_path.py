@@ -41,6 +41,7 @@ from `space` is good until the next call. `tests/unit/dimse/test_hot_path.py` cu
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,11 +64,12 @@ _pdv_head = struct.Struct(">LBB")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A whole C-STORE-RQ. `data_set` is good until `StoreStream.done`."""
+    """A whole C-STORE-RQ. `data_set` is good until `StoreStream.done`; `sha256` is its digest."""
 
     context_id: int
     command: StoreCommand
     data_set: memoryview
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ Event = Store | Echo | Fragments | Unit | Broken
 class _Message:
     """A C-STORE-RQ that is coming in."""
 
-    __slots__ = ("buffer", "command", "context_id", "encoded", "filled")
+    __slots__ = ("buffer", "command", "context_id", "encoded", "filled", "hashed", "sha256")
 
     def __init__(self, context_id: int, command: StoreCommand, encoded: bytes, buffer: bytearray) -> None:
         self.context_id = context_id
@@ -114,6 +116,8 @@ class _Message:
         self.encoded = encoded
         self.buffer = buffer
         self.filled = 0
+        self.hashed = 0
+        self.sha256 = hashlib.sha256()
 
     def make_room(self, count: int, longest: int) -> None:
         """Room for `count` bytes more, and for the heads that are read ahead."""
@@ -125,6 +129,11 @@ class _Message:
 
     def data_set(self) -> memoryview:
         return memoryview(self.buffer)[: self.filled]
+
+    def hash_what_came(self) -> None:
+        """While the other side sends the next fragment: so most of it costs no time."""
+        self.sha256.update(memoryview(self.buffer)[self.hashed : self.filled])
+        self.hashed = self.filled
 
 
 class StoreStream:
@@ -344,8 +353,8 @@ class StoreStream:
                 self._hand_on()
         elif is_last and self._flags & _IS_COMMAND:
             self._end_command()
-        elif is_last:
-            self._end_data_set()
+        elif not self._flags & _IS_COMMAND:
+            self._end_data_fragment(is_last)
         if not self._pdu_left:
             self._end_pdu()
         elif self._pdu_left < _PDV_HEAD:
@@ -373,11 +382,14 @@ class StoreStream:
         else:
             self._hand_on()
 
-    def _end_data_set(self) -> None:
+    def _end_data_fragment(self, is_last: bool) -> None:
         message = self._message
         assert message is not None
-        self._message = None
-        self._of_this_pdu.append(Store(message.context_id, message.command, message.data_set()))
+        message.hash_what_came()
+        if is_last:
+            self._message = None
+            whole = Store(message.context_id, message.command, message.data_set(), message.sha256.digest())
+            self._of_this_pdu.append(whole)
 
     def _end_pdu(self) -> None:
         self._hand_on()

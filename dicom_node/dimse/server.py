@@ -227,6 +227,7 @@ class DicomServer:
         sop_instance_uid: str,
         data_set: bytes | memoryview,
         context: PresentationContext,
+        sha256: bytes | None = None,
     ) -> tuple[int, str]:
         return self._handler(
             StoreRequest(
@@ -238,6 +239,7 @@ class DicomServer:
                 calling_aet=association.calling_aet,
                 called_aet=association.called_aet,
                 association_id=association.association_id,
+                sha256=sha256,
             )
         )
 

@@ -116,7 +116,10 @@ def rowless(port: int, folder: Path, *, is_synced: bool) -> None:
         port=port,
         peers=_Everybody(),
         receive=lambda incoming: files.write(
-            study_key(incoming.header.study_instance_uid if incoming.header else ""), incoming.head, incoming.data_set
+            study_key(incoming.header.study_instance_uid if incoming.header else ""),
+            incoming.head,
+            incoming.data_set,
+            sha256=incoming.sha256,
         ),
         associations=_Nowhere(),
         counters=NoCounters(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable
 from itertools import pairwise
@@ -115,6 +116,7 @@ class Reader:
 
     def _see(self, event: object) -> None:
         if isinstance(event, Store):
+            assert event.sha256 == hashlib.sha256(event.data_set).digest()
             self.seen.append((event.command.message_id, bytes(event.data_set)))
             self._give_back(len(event.data_set))
             self.stream.done(event)
@@ -275,7 +277,7 @@ def test_heads_are_read_with_the_end_of_the_fragment_before_them() -> None:
 
 
 def test_an_answer_says_whose_it_is_and_is_cut_to_what_the_peer_takes() -> None:
-    answered = Store(5, StoreCommand(77, CT, "1.2.3"), memoryview(b""))
+    answered = Store(5, StoreCommand(77, CT, "1.2.3"), memoryview(b""), b"")
     whole = store_pdus(answered, 0xA700, "no room", 0)
     assert whole == pdu(pdv(3, store_response(answered.command, 0xA700, "no room"), 5))
     small = store_pdus(answered, 0xA700, "no room", 20)
