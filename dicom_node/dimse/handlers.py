@@ -77,6 +77,7 @@ class StoreHandler:
                 transfer_syntax_uid=request.transfer_syntax_uid,
                 calling_aet=request.calling_aet,
                 called_aet=request.called_aet,
+                data_set_bytes=len(request.data_set),
             ),
             data_set=request.data_set,
             header=header,
