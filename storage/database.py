@@ -88,6 +88,7 @@ class Database:
                 is_writing=True,
                 turnstile=self._queue,
                 make_durable=self._group.wait if self._group else None,
+                check=self._group.check if self._group else None,
             )
         )
 

@@ -21,7 +21,6 @@ import mmap
 import os
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 from storage.disk import Bytes, Disk
 
@@ -94,20 +93,6 @@ class DirectDisk(Disk):
     def _give_back(self, buffer: mmap.mmap) -> None:
         if len(self._buffers) < KEPT_BUFFERS:
             self._buffers.append(buffer)
-
-
-class UnsyncedDisk(DirectDisk):
-    """Waits for no sync: what it wrote survives this process, no power cut."""
-
-    def make_root(self, root: Path) -> None:
-        """Exists afterwards."""
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def sync_file(self, descriptor: int) -> None:
-        """Nothing."""
-
-    def sync_folder(self, folder: Path) -> None:
-        """Nothing."""
 
 
 def _gathered(window: memoryview, views: list[memoryview]) -> tuple[int, list[memoryview]]:

@@ -37,7 +37,8 @@ class Transaction:
 
     `turnstile` is entered before a write transaction begins and left when it ends; None where the database lets
     writers run beside each other. `make_durable` runs after each commit, when the next writer is in already; None
-    where the database's own commit is durable. `is_writing` False gives a snapshot that cannot be written to.
+    where the database's own commit is durable. `check` runs before each commit and raises StorageUnavailable where no
+    commit can be trusted any more. `is_writing` False gives a snapshot that cannot be written to.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Transaction:
         is_writing: bool,
         turnstile: Turnstile | None = None,
         make_durable: Callable[[], None] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self.dialect = dialect
         self._turnstile = turnstile
         self._make_durable = make_durable
+        self._check = check
         self.is_writing = is_writing
         self._connection: Connection | None = None
         self._failure: Exception | None = None
@@ -106,7 +109,13 @@ class Transaction:
         for act in self._before_commit:
             act()
         try:
+            if self._check is not None:
+                self._check()
             self._connection.commit()
+        except StorageUnavailable as error:
+            self._failure = error
+            self.close()
+            raise
         except SQLAlchemyError as error:
             # Whether the driver still is in the transaction nobody knows; the pool must not lend it again.
             self._connection.invalidate()

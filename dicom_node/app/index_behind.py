@@ -1,7 +1,9 @@
 """The rows of received instances, written behind the answer: the sender waits for the disk and not for the database.
 
 An instance whose file is durable is found again whatever happens to its row (`stray_files`), so its sender may be told
-Success before the row is there. Rows then come in batches: one transaction for all that wait.
+Success before the row is there. Rows then come in batches: one transaction for all that wait, and no sync of its own,
+which would keep the disk from the images: a power cut that takes the rows leaves the files, and whoever decides on the
+rows commits with a sync that covers them.
 
 What must not change by that:
 
@@ -168,7 +170,7 @@ class IndexBehind:
         try:
             with self._uow() as uow:
                 index_new_instances(uow, batch)
-                uow.commit()
+                uow.commit_unsynced()
         except StorageUnavailable as error:
             return set(), error
         except StorageConflict:  # one of them is there, or written by another process at this moment

@@ -205,14 +205,14 @@ def test_a_commit_that_failed_only_in_its_answer_does_not_make_the_image_its_own
 
     def failing_after_the_commit() -> Any:
         uow = known()
-        commit = uow.commit
+        commit = uow.commit_unsynced
 
         def commit_and_fail() -> None:
             commit()
             node.database.unit_of_work = known
             raise StorageUnavailable("the connection broke")
 
-        uow.commit = commit_and_fail
+        uow.commit_unsynced = commit_and_fail
         return uow
 
     node.receive(incoming(1))
