@@ -52,6 +52,7 @@ KEPT_BYTES = 2 << 20
 LONGEST_COMMAND_BYTES = 65_536
 
 _CONTROL_BYTES = 16_384
+_HASHED_AT_ONCE = 1 << 18
 _PDU_HEAD, _PDV_HEAD = 6, 6
 _AHEAD = _PDU_HEAD + _PDV_HEAD
 _P_DATA = 0x04
@@ -130,10 +131,12 @@ class _Message:
     def data_set(self) -> memoryview:
         return memoryview(self.buffer)[: self.filled]
 
-    def hash_what_came(self) -> None:
-        """While the other side sends the next fragment: so most of it costs no time."""
-        self.sha256.update(memoryview(self.buffer)[self.hashed : self.filled])
-        self.hashed = self.filled
+    def hash_what_came(self, *, at_least: int = 0) -> None:
+        """While the other side sends the next fragment, so most of it costs no time; in pieces of `at_least` bytes,
+        because after each the interpreter has to be had again."""
+        if self.filled - self.hashed >= at_least:
+            self.sha256.update(memoryview(self.buffer)[self.hashed : self.filled])
+            self.hashed = self.filled
 
 
 class StoreStream:
@@ -385,7 +388,7 @@ class StoreStream:
     def _end_data_fragment(self, is_last: bool) -> None:
         message = self._message
         assert message is not None
-        message.hash_what_came()
+        message.hash_what_came(at_least=0 if is_last else _HASHED_AT_ONCE)
         if is_last:
             self._message = None
             whole = Store(message.context_id, message.command, message.data_set(), message.sha256.digest())

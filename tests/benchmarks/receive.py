@@ -203,7 +203,7 @@ def growth(data_set: bytes, instances: int, rounds: int) -> Iterator[Line]:
 
 def age(data_set: bytes, instances: int, rounds: int, studies: int) -> Iterator[Line]:
     """A node that holds `studies` studies beside one that holds none, in turn."""
-    nodes = {0: node, studies: partial(node, studies=studies)}
+    nodes: dict[int, Start] = {0: node, studies: partial(node, studies=studies)}
     seconds: dict[int, list[float]] = {0: [], studies: []}
     with tempfile.TemporaryDirectory(prefix="bench-receive-") as folder, contextlib.ExitStack() as stack:
         expected = Expected(peers=1, instances=rounds * instances)
@@ -270,4 +270,4 @@ def _lines(path: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
