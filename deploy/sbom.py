@@ -1,11 +1,14 @@
-"""What is installed beside this program, as a CycloneDX 1.6 bill of materials: `make sbom`, or `python deploy/sbom.py`.
+"""What this program is made of beside its own code, as a CycloneDX 1.6 bill of materials: `make sbom`, or
+`python deploy/sbom.py`.
 
-Made from the metadata of the environment it runs in, and nothing else: it needs no network and no further package. What
-the program needs, and what that needs in turn, is in it; tools that only the tests use are not.
+Made from the metadata of the environment it runs in and from the list of the scripts that pages hand to browsers: it
+needs no network and no further package. What the program needs, and what that needs in turn, is in it; tools that only
+the tests use are not.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -19,12 +22,18 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = ROOT / "pyproject.toml"
+VENDORED = ROOT / "dicom_node" / "web" / "static" / "vendor"
 
 
-def bill_of_materials(project: dict[str, Any]) -> dict[str, Any]:
-    """The document for a `[project]` table. Raises PackageNotFoundError where a dependency is not installed here."""
+def bill_of_materials(project: dict[str, Any], vendored: Path = VENDORED) -> dict[str, Any]:
+    """The document for a `[project]` table and the folder of others' scripts with its `vendored.json`.
+
+    Raises PackageNotFoundError where a dependency is not installed here, OSError where a script is not there.
+    """
     needed = _named(project["dependencies"])
+    scripts = json.loads((vendored / "vendored.json").read_text("utf-8"))["files"]
     found = dict(_reachable(needed))
     reference = f"pkg:pypi/{_normal(project['name'])}@{project['version']}"
     ordered = [found[name] for name in sorted(found)]
@@ -45,10 +54,18 @@ def bill_of_materials(project: dict[str, Any]) -> dict[str, Any]:
                 "licenses": [{"expression": project["license"]}],
             },
         },
-        "components": [_component(each) for each in ordered],
+        "components": [
+            *(_component(each) for each in ordered),
+            *(_script(entry, vendored) for entry in scripts),
+            *(_inside(package) for package in _bundled(scripts)),
+        ],
         "dependencies": [
-            {"ref": reference, "dependsOn": sorted({_reference(found[name]) for name in needed})},
+            {
+                "ref": reference,
+                "dependsOn": sorted({*(_reference(found[name]) for name in needed), *map(_npm, scripts)}),
+            },
             *({"ref": _reference(each), "dependsOn": _depends_on(each, found)} for each in ordered),
+            *({"ref": _npm(entry), "dependsOn": sorted(map(_npm, entry["bundles"]))} for entry in scripts),
         ],
     }
 
@@ -99,6 +116,39 @@ def _component(distribution: metadata.Distribution) -> dict[str, Any]:
         if words:
             component["licenses"] = [{"license": {"name": words}}]
     return component
+
+
+def _script(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A script as it lies here; the digest is made anew, so that an exchanged one is not passed off as another."""
+    digest = hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest()
+    return {
+        **_inside({**entry, "name": entry["package"]}),
+        "hashes": [{"alg": "SHA-256", "content": digest}],
+        "evidence": {"occurrences": [{"location": (folder / entry["file"]).relative_to(ROOT).as_posix()}]},
+    }
+
+
+def _inside(package: dict[str, Any]) -> dict[str, Any]:
+    """A package of npm's registry that others have packed into a script."""
+    return {
+        "type": "library",
+        "bom-ref": _npm(package),
+        "name": package["name"],
+        "version": package["version"],
+        "purl": _npm(package),
+        "licenses": [{"expression": package["licence"]}],
+    }
+
+
+def _bundled(scripts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    packages = {_npm(package): package for entry in scripts for package in entry["bundles"]}
+    return [packages[name] for name in sorted(packages)]
+
+
+def _npm(package: dict[str, Any]) -> str:
+    """As the package URL specification has it: the @ of a scope is encoded."""
+    name = str(package.get("package") or package["name"])
+    return f"pkg:npm/{name.replace('@', '%40')}@{package['version']}"
 
 
 def _licence_words(distribution: metadata.Distribution) -> str:

@@ -1,75 +1,60 @@
 """A bundle: weights and everything needed to use them, in one folder, verified before use.
 
-    manifest.json             format, name, version, data, preprocessing, thresholds, metrics, sha256 of each file
+    manifest.json             format, name, version, data, preprocessing, metrics, sha256 of each file
     localiser.safetensors     float16 tensors: names the vertebrae
     place.safetensors         says where along the spine each begins and ends
     shape.safetensors         draws each of them
-    classifier.safetensors
+    reference.json            where made: the scores and inputs it was validated on (`evaluate drift-reference`)
+    fractures/                the bundle of a fracture experiment, as `cspine-node train EXPERIMENT` writes it
 
 Nothing in a bundle is executed: safetensors holds only arrays, the architecture is rebuilt from numbers in
-the manifest.
+the manifests.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from inference.models import FractureNet, LocaliserNet, PlaceNet, ShapeNet
+from inference.bundle_files import (
+    MANIFEST,
+    BundleError,
+    canonical_sha256,
+    check_files,
+    check_format,
+    check_preprocessing,
+    file_sha256,
+    read_manifest,
+    write_manifest,
+)
+from inference.experiments.bundle import FractureBundle, load_experiment_bundle
+from inference.models import LocaliserNet, PlaceNet, ShapeNet
 from inference.preprocess import PREPROCESSING, preprocessing_sha256
 
-FORMAT_VERSION: Final = 1
-MANIFEST: Final = "manifest.json"
+FORMAT_VERSION: Final = 2
+BUNDLE_NAME: Final = "cspine-synthetic"
 LOCALISER: Final = "localiser.safetensors"
 PLACE: Final = "place.safetensors"
 SHAPE: Final = "shape.safetensors"
-CLASSIFIER: Final = "classifier.safetensors"
-_WEIGHTS: Final = (LOCALISER, PLACE, SHAPE, CLASSIFIER)
+FRACTURES: Final = "fractures"
+REFERENCE: Final = "reference.json"
+_WEIGHTS: Final = (LOCALISER, PLACE, SHAPE)
 _SHIPPED: Final = Path(__file__).parent / "bundles"
-
-
-class BundleError(Exception):
-    """The bundle cannot be used; the message says which folder, what is wrong and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """From logits to probabilities (Platt): level p = sigmoid(slope * logit + offset).
-
-    The overall logit is `overall_offset` + `overall_weights` . (highest calibrated level logit, calibrated
-    noisy-or logit over the assessed levels).
-    """
-
-    level_slope: float
-    level_offset: float
-    overall_weights: tuple[float, float]
-    overall_offset: float
-
-    def level_probability(self, logit: float) -> float:
-        """The calibrated probability that a vertebra is fractured."""
-        return _sigmoid(self.level_slope * logit + self.level_offset)
-
-    def overall_probability(self, probabilities: list[float]) -> float:
-        """The calibrated probability of any fracture, from the calibrated level probabilities."""
-        highest, any_of = overall_features(probabilities)
-        first, second = self.overall_weights
-        return _sigmoid(first * highest + second * any_of + self.overall_offset)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bundle:
-    """Networks in evaluation mode on `device`, with the numbers that turn their logits into findings.
+    """Networks in evaluation mode on `device`, and the experiment that looks for fractures.
 
     `sha256` is the manifest's; as the manifest holds the hash of every other file it names the bundle's
-    entire content. `thresholds` are C1 ... C7.
+    entire content.
     """
 
     name: str
@@ -79,67 +64,74 @@ class Bundle:
     localiser: LocaliserNet
     place: PlaceNet
     shape: ShapeNet
-    classifier: FractureNet
-    calibration: Calibration
-    thresholds: tuple[float, ...]
-    overall_threshold: float
+    fractures: FractureBundle
     manifest: dict[str, Any]
+
+    @property
+    def localiser_sha256(self) -> str:
+        """What names and draws the vertebrae, and nothing else of the bundle: its weights and their preprocessing."""
+        files = self.manifest["files"]
+        return canonical_sha256({name: files[name] for name in _WEIGHTS} | {"preprocessing": preprocessing_sha256()})
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Of C1 ... C7, on calibrated probabilities."""
+        return tuple(float(t) for t in self.fractures.points.thresholds[1:])
+
+    @property
+    def overall_threshold(self) -> float:
+        """Of the patient's calibrated probability."""
+        return float(self.fractures.points.thresholds[0])
 
 
 def load_bundle(path_or_name: str | Path, device: str | torch.device = "cpu") -> Bundle:
     """The bundle in the folder, or the shipped bundle of that name; raises `BundleError`."""
-    folder = _folder(path_or_name)
-    text = _read(folder, folder / MANIFEST)
-    manifest = _parse(folder, text)
-    _check(folder, manifest)
+    folder = bundle_folder(path_or_name)
     target = torch.device(device)
+    manifest, nets = _localiser_nets(folder, target)
+    check_files(folder, manifest, {f"{FRACTURES}/{MANIFEST}"})
     try:
-        architecture, calibration = manifest["architecture"], manifest["calibration"]
-        localiser = LocaliserNet(channels=tuple(architecture["localiser"]["channels"]))
-        place = PlaceNet(channels=tuple(architecture["place"]["channels"]))
-        shape = ShapeNet(channels=tuple(architecture["shape"]["channels"]))
-        classifier = FractureNet(channels=tuple(architecture["classifier"]["channels"]))
-        bundle = Bundle(
+        return Bundle(
             name=str(manifest["name"]),
             version=str(manifest["version"]),
-            sha256=hashlib.sha256(text).hexdigest(),
+            sha256=read_manifest(folder)[1],
             device=target,
-            localiser=_load(localiser, folder / LOCALISER, target),
-            place=_load(place, folder / PLACE, target),
-            shape=_load(shape, folder / SHAPE, target),
-            classifier=_load(classifier, folder / CLASSIFIER, target),
-            calibration=Calibration(
-                level_slope=float(calibration["level"]["slope"]),
-                level_offset=float(calibration["level"]["offset"]),
-                overall_weights=(float(calibration["overall"]["highest"]), float(calibration["overall"]["noisy_or"])),
-                overall_offset=float(calibration["overall"]["offset"]),
-            ),
-            thresholds=tuple(float(manifest["thresholds"][f"C{k}"]) for k in range(1, 8)),
-            overall_threshold=float(manifest["thresholds"]["patient_overall"]),
+            fractures=load_experiment_bundle(folder / FRACTURES, str(target)),
             manifest=manifest,
+            **nets,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"The manifest of bundle {folder} lacks or misstates {error}; restore the bundle.") from error
-    return bundle
+    except KeyError as error:
+        raise BundleError(f"The manifest of bundle {folder} lacks {error}; restore the bundle.") from error
 
 
-def load_classifier(path_or_name: str | Path) -> tuple[FractureNet, dict[str, Any]]:
-    """A bundle's classifier and its manifest, also where only the bundle's localiser was made for other code.
+def fractures_of(path_or_name: str | Path) -> Path:
+    """The folder of the fracture experiment in a bundle or in a run, verified; raises `BundleError`.
 
-    For a new bundle around the same classifier. Raises `BundleError`.
+    For a new bundle around it: the localiser beside it may have been made for other code.
     """
-    folder = _folder(path_or_name)
-    manifest = _parse(folder, _read(folder, folder / MANIFEST))
-    check_format(folder, manifest, FORMAT_VERSION)
-    check_files(folder, manifest, {LOCALISER, CLASSIFIER})
-    made_for = manifest.get("preprocessing") or {}
-    if any(made_for.get(part) != PREPROCESSING[part] for part in ("classifier", "antialias")):
-        raise BundleError(f"The classifier of bundle {folder} was trained with another preprocessing; train it anew.")
-    try:
-        net = FractureNet(channels=tuple(manifest["architecture"]["classifier"]["channels"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"The manifest of bundle {folder} lacks or misstates {error}; restore the bundle.") from error
-    return _load(net, folder / CLASSIFIER, torch.device("cpu")), manifest
+    folder = bundle_folder(path_or_name)
+    inside = folder / FRACTURES
+    found = inside if inside.is_dir() else folder / "bundle" if (folder / "bundle" / MANIFEST).is_file() else folder
+    load_experiment_bundle(found)
+    return found
+
+
+def compose_bundle(
+    folder: Path, *, localiser: str | Path, fractures: str | Path, version: str, created: str
+) -> dict[str, Any]:
+    """One bundle in `folder` with the networks that name and draw from one bundle and the fracture models of another.
+
+    `fractures` may also be an experiment's run. What was measured of the localiser stays in the manifest, which is
+    returned. Raises `BundleError` where either cannot be used.
+    """
+    found, source = fractures_of(fractures), bundle_folder(localiser)
+    theirs, nets = _localiser_nets(source, torch.device("cpu"))
+    kept = ("name", "seed", "training_data", "training", "architecture")
+    metrics = {key: value for key, value in theirs.get("metrics", {}).items() if key.startswith("localiser")}
+    manifest = {key: theirs[key] for key in kept if key in theirs}
+    manifest |= {"version": version, "created": created, "metrics": metrics}
+    save_bundle(folder, **nets, fractures=found, manifest=manifest)
+    return manifest
 
 
 def save_bundle(
@@ -147,33 +139,54 @@ def save_bundle(
     localiser: LocaliserNet,
     place: PlaceNet,
     shape: ShapeNet,
-    classifier: FractureNet,
+    fractures: Path,
     manifest: dict[str, Any],
 ) -> None:
-    """Write weights (float16) and the manifest with format, preprocessing and file hashes filled in."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for net, name in ((localiser, LOCALISER), (place, PLACE), (shape, SHAPE), (classifier, CLASSIFIER)):
+    """Write weights (float16), a copy of the experiment's bundle in `fractures`, and the manifest.
+
+    `manifest` has name, version and architecture; format, preprocessing and file hashes are filled in. The folder
+    appears, or is replaced, only when it is complete.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    nets = {LOCALISER: localiser, PLACE: place, SHAPE: shape}
+    for name, net in nets.items():
         tensors = {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in net.state_dict().items()}
-        save_file(tensors, folder / name)
-        (folder / name).chmod(0o644)  # safetensors makes it private; an installed node runs as another user
-    complete = {
-        "format_version": FORMAT_VERSION,
-        **manifest,
-        "preprocessing": PREPROCESSING,
-        "preprocessing_sha256": preprocessing_sha256(),
-        "files": {name: file_sha256(folder / name) for name in _WEIGHTS},
-    }
-    (folder / MANIFEST).write_text(json.dumps(complete, indent=2) + "\n", encoding="utf-8")
+        save_file(tensors, part / name)
+        (part / name).chmod(0o644)  # safetensors makes it private; an installed node runs as another user
+    shutil.copytree(fractures, part / FRACTURES)
+    files = [*_WEIGHTS, *sorted(f"{FRACTURES}/{file.name}" for file in (part / FRACTURES).iterdir())]
+    write_manifest(
+        part,
+        {
+            "format_version": FORMAT_VERSION,
+            **manifest,
+            "preprocessing": PREPROCESSING,
+            "preprocessing_sha256": preprocessing_sha256(),
+            "files": {name: file_sha256(part / name) for name in files},
+        },
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
 
 
-def overall_features(probabilities: list[float]) -> tuple[float, float]:
-    """(logit of the highest probability, logit of the noisy-or) of the levels."""
-    p = np.clip(np.asarray(probabilities, dtype=float), 1e-6, 1 - 1e-6)
-    any_of = 1.0 - float(np.prod(1.0 - p))
-    return _logit(float(p.max())), _logit(min(max(any_of, 1e-6), 1 - 1e-6))
+def keep_reference(path_or_name: str | Path, text: str) -> Path:
+    """The bundle holds `text` as its drift reference, verified like its other files; returns where it is.
+
+    The bundle has a new hash by that. Raises `BundleError`.
+    """
+    folder = bundle_folder(path_or_name)
+    manifest, _ = read_manifest(folder)
+    file = folder / REFERENCE
+    file.write_text(text, encoding="utf-8")
+    manifest["files"] = {**manifest["files"], REFERENCE: file_sha256(file)}
+    write_manifest(folder, manifest)
+    return file
 
 
-def _folder(path_or_name: str | Path) -> Path:
+def bundle_folder(path_or_name: str | Path) -> Path:
+    """The folder itself, or that of the shipped bundle of this name; raises `BundleError` where there is none."""
     given = Path(path_or_name)
     if given.is_dir():
         return given
@@ -184,60 +197,18 @@ def _folder(path_or_name: str | Path) -> Path:
     raise BundleError(f"There is no bundle at {path_or_name}; name a folder or a shipped bundle ({names}).")
 
 
-def _read(folder: Path, file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"Bundle {folder} lacks a readable {file.name}; restore the bundle.") from error
-
-
-def _parse(folder: Path, text: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(text)
-    except ValueError as error:
-        raise BundleError(f"{MANIFEST} of bundle {folder} is not JSON ({error}); restore the bundle.") from error
-    if not isinstance(manifest, dict):
-        raise BundleError(f"{MANIFEST} of bundle {folder} is not a JSON object; restore the bundle.")
-    return manifest
-
-
-def _check(folder: Path, manifest: dict[str, Any]) -> None:
+def _localiser_nets(folder: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A bundle's manifest, and the networks that name, place and draw, verified."""
+    manifest, _ = read_manifest(folder)
     check_format(folder, manifest, FORMAT_VERSION)
     check_preprocessing(folder, manifest, preprocessing_sha256())
-    check_files(folder, manifest, {LOCALISER, CLASSIFIER})
-
-
-def check_format(folder: Path, manifest: dict[str, Any], reads: int) -> None:
-    """Raise `BundleError` where the manifest is of another format version than the one this program `reads`."""
-    version = manifest.get("format_version")
-    if version != reads:
-        raise BundleError(
-            f"Bundle {folder} has format version {version!r}; this program reads {reads}. "
-            "Use a bundle made for this version."
-        )
-
-
-def check_preprocessing(folder: Path, manifest: dict[str, Any], ours: str) -> None:
-    """Raise `BundleError` where the weights were trained with another preprocessing than the one hashed as `ours`."""
-    theirs = manifest.get("preprocessing_sha256")
-    if theirs != ours:
-        raise BundleError(
-            f"Bundle {folder} was trained with another preprocessing ({str(theirs)[:12]}) than this program's "
-            f"({ours[:12]}); its answers would be wrong. Use a bundle made for this version."
-        )
-
-
-def check_files(folder: Path, manifest: dict[str, Any], needed: set[str]) -> None:
-    """Raise `BundleError` where a `needed` file is not listed, or a listed one is missing or has changed."""
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not needed <= set(files):
-        raise BundleError(f"{MANIFEST} of bundle {folder} does not list its files; restore the bundle.")
-    for name, expected in files.items():
-        file = folder / Path(str(name)).name
-        if not file.is_file():
-            raise BundleError(f"Bundle {folder} lacks {name}; restore the bundle.")
-        if file_sha256(file) != expected:
-            raise BundleError(f"{name} of bundle {folder} has changed (wrong SHA-256); restore the bundle.")
+    check_files(folder, manifest, set(_WEIGHTS))
+    kinds = {"localiser": LocaliserNet, "place": PlaceNet, "shape": ShapeNet}
+    try:
+        nets = {name: kind(channels=tuple(manifest["architecture"][name]["channels"])) for name, kind in kinds.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"The manifest of bundle {folder} lacks or misstates {error}; restore the bundle.") from error
+    return manifest, {name: _load(net, folder / f"{name}.safetensors", device) for name, net in nets.items()}
 
 
 def _load(net: Any, file: Path, device: torch.device) -> Any:
@@ -248,16 +219,3 @@ def _load(net: Any, file: Path, device: torch.device) -> Any:
         raise BundleError(f"{file} does not hold the weights its manifest describes: {error}") from error
     net = net.to(device).eval()
     return net.to(memory_format=torch.channels_last_3d)
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _sigmoid(x: float) -> float:
-    return float(1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0))))
-
-
-def _logit(p: float) -> float:
-    return float(np.log(p / (1.0 - p)))

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from inference.bundle import Bundle
-from inference.classify import LevelScore, classify
+from inference.dataset.from_scan import study_from_scan
+from inference.experiments.score import StudyScore
 from inference.localise import NetworkLocaliser
 from inference.postprocess import ASSESSED, LEVELS, NOT_ASSESSED, Column, representative_point
 from inference.spine import Localiser, PointMm, Progress, Spine, Status
@@ -56,6 +57,11 @@ class Prediction:
     notes: tuple[str, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def probabilities(self) -> dict[str, float | None]:
+        """By name: patient_overall, C1 ... C7; None where nothing is said."""
+        return {"patient_overall": self.overall_probability} | {v.level: v.probability for v in self.levels}
+
 
 def overall_device(device: str = "auto") -> str:
     """`auto` becomes cuda where torch sees a GPU, else cpu; any other name is taken as it is."""
@@ -85,7 +91,7 @@ class Pipeline:
         self._localiser = localiser or NetworkLocaliser(
             bundle.localiser, self._device, place_net=bundle.place, shape_net=bundle.shape
         )
-        self._classifier = bundle.classifier.to(self._device)
+        bundle.fractures.move_to(self._device)
 
     @property
     def bundle(self) -> Bundle:
@@ -95,7 +101,8 @@ class Pipeline:
     def predict(self, volume: Volume, progress: Progress | None = None) -> Prediction:
         """Analyse `volume`. `progress` receives ("localise" | "mask" | "classify", share 0-1).
 
-        Memory beside the volume and its mask is bounded by the localiser's one pass and one crop of the classifier.
+        Memory beside the volume and its mask is bounded by the localiser's one pass and the crop that the fracture
+        models look at.
         """
         report = progress or (lambda stage, share: None)
         begin = time.perf_counter()
@@ -103,42 +110,34 @@ class Pipeline:
         if spine is None:
             return self._nothing(volume, time.perf_counter() - begin)
         localised = time.perf_counter()
-        # A level that is cut off by the field of view is placed, not judged: its missing part cannot be negative.
-        assessed = [k for k, v in enumerate(spine.levels, start=1) if v.status == ASSESSED]
-        scores = classify(
-            volume, spine.column, assessed, self._classifier, self._device, lambda f: report("classify", f)
-        )
-        levels = tuple(self._level(volume, spine, k, scores.get(k)) for k in range(1, 8))
-        known = [v.probability for v in levels if v.probability is not None]
+        report("classify", 0.0)
+        score = self._bundle.fractures.predict(study_from_scan(volume, spine))
+        report("classify", 1.0)
+        levels = tuple(self._level(volume, spine, k, score) for k in range(1, 8))
+        assessed = any(v.probability is not None for v in levels)
         return Prediction(
             cervical_spine_found=True,
             reason=None,
             levels=levels,
-            overall_probability=self._bundle.calibration.overall_probability(known) if known else None,
+            overall_probability=float(score.probabilities[0]) if assessed else None,
             overall_threshold=self._bundle.overall_threshold,
             mask=spine.mask,
             notes=(*volume.notes, *spine.notes),
             timings_s={"localise": localised - begin, "classify": time.perf_counter() - localised},
         )
 
-    def _level(self, volume: Volume, spine: Spine, level: int, score: LevelScore | None) -> LevelPrediction:
+    def _level(self, volume: Volume, spine: Spine, level: int, score: StudyScore) -> LevelPrediction:
         threshold = self._bundle.thresholds[level - 1]
         status = spine.levels[level - 1].status
         if status == NOT_ASSESSED:
-            return LevelPrediction(
-                level=LEVELS[level - 1],
-                status=NOT_ASSESSED,
-                probability=None,
-                threshold=threshold,
-                centre_lps_mm=None,
-                key_index_zyx=None,
-                box_lps_mm=None,
-            )
-        probability = None if score is None else self._bundle.calibration.level_probability(score.logit)
+            return _unseen(level, threshold)
+        # A level that is cut off by the field of view is placed, not judged: its missing part cannot be negative.
+        probability = float(score.probabilities[level]) if status == ASSESSED else None
+        suspicion = score.maps.get(level) if status == ASSESSED else None
         voxels, box = _voxels_of(spine.mask, volume, spine.column, level)
         key = centre_zyx = _nearest(voxels, volume, representative_point(spine.column, level))
-        if score is not None and probability is not None and probability >= threshold:
-            key = _nearest(voxels, volume, score.suspicion.peak_lps_mm())
+        if suspicion is not None and probability is not None and probability >= threshold:
+            key = _nearest(voxels, volume, suspicion.peak_lps_mm())
         return LevelPrediction(
             level=LEVELS[level - 1],
             status=status,
@@ -147,32 +146,32 @@ class Pipeline:
             centre_lps_mm=_point(volume.to_lps_mm(centre_zyx)),
             key_index_zyx=(int(key[0]), int(key[1]), int(key[2])),
             box_lps_mm=box,
-            suspicion=None if score is None else score.suspicion,
+            suspicion=suspicion,
         )
 
     def _nothing(self, volume: Volume, seconds: float) -> Prediction:
-        levels = tuple(
-            LevelPrediction(
-                level=name,
-                status=NOT_ASSESSED,
-                probability=None,
-                threshold=threshold,
-                centre_lps_mm=None,
-                key_index_zyx=None,
-                box_lps_mm=None,
-            )
-            for name, threshold in zip(LEVELS, self._bundle.thresholds, strict=True)
-        )
         return Prediction(
             cervical_spine_found=False,
             reason=NO_CERVICAL_SPINE,
-            levels=levels,
+            levels=tuple(_unseen(level, threshold) for level, threshold in enumerate(self._bundle.thresholds, 1)),
             overall_probability=None,
             overall_threshold=self._bundle.overall_threshold,
             mask=np.zeros(volume.hu.shape, dtype=np.uint8),
             notes=volume.notes,
             timings_s={"localise": seconds, "classify": 0.0},
         )
+
+
+def _unseen(level: int, threshold: float) -> LevelPrediction:
+    return LevelPrediction(
+        level=LEVELS[level - 1],
+        status=NOT_ASSESSED,
+        probability=None,
+        threshold=threshold,
+        centre_lps_mm=None,
+        key_index_zyx=None,
+        box_lps_mm=None,
+    )
 
 
 def _voxels_of(

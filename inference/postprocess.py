@@ -207,12 +207,6 @@ def _thickest(column: Column, level: int) -> tuple[NDArray[np.int64], NDArray[np
     return zyx + start, (zyx * weight[:, None]).sum(axis=0) / weight.sum() + start
 
 
-def extent_centre_mm(column: Column, level: int) -> NDArray[np.float64]:
-    """The middle of the level's extent (2nd to 98th percentile), LPS mm: where the classifier's crop is put."""
-    low, high = np.percentile(np.argwhere(column.labels == level), [2, 98], axis=0)
-    return column.grid.to_lps_mm((low + high) / 2)
-
-
 def _region(winner: NDArray[np.uint8]) -> tuple[slice, slice, slice] | None:
     """Where any level is, with some room; None where there is none."""
     sides = [np.flatnonzero(winner.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]

@@ -6,8 +6,6 @@ that holds another, because a network fed with another spacing or window answers
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from inference.bundle_files import canonical_sha256
 from inference.volume import Volume
 
 AIR_HU: Final = -1000.0
 
 PREPROCESSING: Final = {
-    "revision": 3,
+    "revision": 4,
     "localiser": {"spacing_mm": 2.0, "hu_low": -1000.0, "hu_high": 1500.0, "outside_hu": AIR_HU},
     "shape": {
         "spacing_mm": 1.0,
@@ -35,21 +34,13 @@ PREPROCESSING: Final = {
         "windows_hu": [[-150.0, 450.0], [0.0, 1500.0]],
         "seen": "1 inside the scan, 0 outside",
     },
-    "classifier": {
-        "spacing_mm_zyx": [1.0, 0.8, 0.8],
-        "shape_zyx": [48, 80, 96],
-        "windows_hu": [[-200.0, 1300.0], [0.0, 600.0]],
-        "outside_hu": AIR_HU,
-        "mask": "trilinear one-hot of the localiser grid: this level, any other vertebra",
-    },
     "antialias": "block mean over floor(target / source spacing) voxels, then trilinear",
 }
 
 
 def preprocessing_sha256() -> str:
     """SHA-256 of the canonical JSON of `PREPROCESSING`."""
-    text = json.dumps(PREPROCESSING, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return canonical_sha256(PREPROCESSING)
 
 
 LOCALISER_SPACING_MM: Final = float(PREPROCESSING["localiser"]["spacing_mm"])  # type: ignore[index,call-overload]
@@ -57,8 +48,6 @@ SHAPE_SPACING_MM: Final = float(PREPROCESSING["shape"]["spacing_mm"])  # type: i
 # Along the straightened spine, front to back, to the left.
 PLACE_SPACING_MM: Final = (1.0, 2.0, 2.0)
 PLACE_SHAPE_YX: Final = (32, 24)
-CROP_SPACING_MM_ZYX: Final = (1.0, 0.8, 0.8)
-CROP_SHAPE_ZYX: Final = (48, 80, 96)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,21 +101,6 @@ def grid_covering(volume: Volume, spacing_mm: float) -> PatientGrid:
         origin_lps_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
         spacing_mm_zyx=(spacing_mm,) * 3,
         shape_zyx=(int(count[2]), int(count[1]), int(count[0])),
-    )
-
-
-def crop_grid(
-    centre_lps_mm: tuple[float, float, float] | NDArray[np.float64],
-    shape_zyx: tuple[int, int, int] = CROP_SHAPE_ZYX,
-    spacing_mm_zyx: tuple[float, float, float] = CROP_SPACING_MM_ZYX,
-) -> PatientGrid:
-    """The classifier's grid, centred on a point."""
-    half = (np.array(shape_zyx[::-1]) - 1) / 2 * np.array(spacing_mm_zyx[::-1])
-    origin = np.asarray(centre_lps_mm, dtype=float) - half
-    return PatientGrid(
-        origin_lps_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
-        spacing_mm_zyx=spacing_mm_zyx,
-        shape_zyx=shape_zyx,
     )
 
 
@@ -242,13 +216,6 @@ def place_input(hu: torch.Tensor, seen: NDArray[np.bool_] | torch.Tensor) -> tor
 
 def _soft_and_bone(hu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (hu.clamp(-150.0, 450.0) - 150.0) / 300.0, hu.clamp(0.0, 1500.0) / 750.0 - 1.0
-
-
-def classifier_input(hu: torch.Tensor, level_mask: torch.Tensor, other_mask: torch.Tensor) -> torch.Tensor:
-    """Four channels [..., 4, z, y, x]: two bone windows in [-1, 1], this vertebra and the other vertebrae in [0, 1]."""
-    wide = (hu.clamp(-200.0, 1300.0) + 200.0) / 750.0 - 1.0
-    narrow = hu.clamp(0.0, 600.0) / 300.0 - 1.0
-    return torch.stack([wide, narrow, level_mask, other_mask], dim=-4)
 
 
 def _index_map(

@@ -123,7 +123,7 @@ def _region(labels: NDArray[np.uint8], grid: PatientGrid) -> tuple[slice, slice,
 
 
 def _on_our_grid(column: Column) -> Column:
-    """The column at our own localiser's spacing: the classifier and the statuses know masks of that grain."""
+    """The column at our own localiser's spacing: the fracture models and the statuses know masks of that grain."""
     size = np.array(column.grid.spacing_mm_zyx) * (np.array(column.grid.shape_zyx) - 1)
     shape = np.floor(size / LOCALISER_SPACING_MM).astype(int) + 1
     grid = PatientGrid(

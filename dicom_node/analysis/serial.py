@@ -49,6 +49,7 @@ def from_json(text: str) -> AnalysisResult:
         representative=None if raw["representative"] is None else _source(raw["representative"]),
         quality=tuple(raw["quality"]),
         timings_s=tuple((name, seconds) for name, seconds in raw["timings_s"]),
+        inputs=tuple((name, value) for name, value in raw["inputs"]),
     )
 
 

@@ -34,6 +34,7 @@ from dicom_node.core.series import SeriesFacts
 from inference import headers as dicom_headers
 from inference.bundle import Bundle
 from inference.errors import ReadingError
+from inference.evaluation.drift_record import input_facts
 from inference.pipeline import LevelPrediction, Pipeline, Prediction
 from inference.reading import SeriesVolume, read_series
 from inference.series_facts import series_facts
@@ -199,6 +200,7 @@ def _analysed(
         viewer_path=viewer_path,
         quality=(*_unreadable_notes(study), *_localiser_notes(bundle), *volume.notes, *prediction.notes),
         timings_s=tuple(timings_s.items()),
+        inputs=tuple(vars(input_facts(volume.volume.hu, volume.volume.spacing_mm_zyx)).items()),
     )
 
 

@@ -17,6 +17,8 @@ from dicom_node.core.audit import (
     Outcome,
     Participant,
 )
+from dicom_node.core.identifiers import is_uid
+from dicom_node.core.quarantine import QuarantinedFile, QuarantineState
 from dicom_node.core.study import PatientSummary
 
 
@@ -95,6 +97,23 @@ def judged(*, user_id: str, address: str, study_instance_uid: str, patient: Pati
     """Somebody gave a verdict on a study's result (A.5.3.6, an update of what is known of it)."""
     seen = accessed(user_id=user_id, address=address, study_instance_uid=study_instance_uid, patient=patient, at=at)
     return replace(seen, action=Action.UPDATE)
+
+
+def decided(*, user_id: str, address: str, entry: QuarantinedFile, patient: PatientSummary, at: datetime) -> AuditEvent:
+    """Somebody took a file in that was set aside, or removed it (A.5.3.6). `patient` is that of the study it is of."""
+    uid = entry.study_instance_uid
+    classes = ((entry.sop_class_uid, 1),) if is_uid(entry.sop_class_uid) else ()
+    about = AuditedThing(thing_id=f"/quarantine/{entry.id}", id_type=Code.URI, detail=entry.settled_why)
+    whose = (AuditedStudy(study_instance_uid=uid, instances=classes), _patient(patient)) if is_uid(uid) else ()
+    return AuditEvent(
+        event=Code.INSTANCES_ACCESSED,
+        at=at,
+        action=Action.UPDATE if entry.state is QuarantineState.RELEASED else Action.DELETE,
+        outcome=Outcome.SUCCESS,
+        outcome_description=f"quarantine {entry.id}: {entry.state.value}",
+        participants=(Participant(user_id=user_id, is_requestor=True, address=address),),
+        objects=(*whose, about),
+    )
 
 
 def queried(*, user_id: str, address: str, query: str, ae_title: str, at: datetime) -> AuditEvent:

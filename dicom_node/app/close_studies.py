@@ -72,7 +72,7 @@ def close_study(
 ) -> AnalysisJob:
     """Close the study as its next revision and queue the job of that revision. The caller commits.
 
-    Raises IllegalTransition where the study is not being received.
+    Raises IllegalTransition where the event means nothing to the study as it is.
     """
     closed = move_study(
         uow,

@@ -82,7 +82,7 @@ class OperatorActions:
     def retry_study(self, study_instance_uid: str, *, actor: str) -> tuple[AnalysisJob, tuple[Delivery, ...]]:
         """Start again what stands still: the analysis, or the failed deliveries of a study that was analysed.
 
-        A finished analysis is not repeated: it would say the same, and the peers hold the result.
+        A finished analysis is not repeated: the peers hold its result. `analyse_again` does that.
         """
         with self._uow() as uow:
             job = _current_job(uow, _study(uow, study_instance_uid))
@@ -101,6 +101,21 @@ class OperatorActions:
             uow.commit()
         _log("retry_study", study_instance_uid, actor)
         return job, retried
+
+    def analyse_again(self, study_instance_uid: str, *, actor: str) -> AnalysisJob:
+        """Queue another analysis of a study that has a result, as its next revision: for another bundle, or for what
+        an earlier version of the node did not keep. Receivers get the new result in place of the earlier one."""
+        with self._uow() as uow:
+            intake = _study(uow, study_instance_uid)
+            job = _current_job(uow, intake)
+            if job.state is not JobState.DONE:
+                raise ActionRefused(f"the analysis of study {study_instance_uid} is {job.state.value}, not DONE")
+            why = f"analysed again for {actor}"
+            job = close(uow, intake, StudyEvent.OPERATOR_REPEATED, at=self._clock.now(), why=why, actor=actor)
+            uow.commit()
+        self._counters.count(counting.STUDIES_CLOSED, event=StudyEvent.OPERATOR_REPEATED.value)
+        _log("analyse_again", study_instance_uid, actor)
+        return job
 
     def cancel_study(self, study_instance_uid: str, *, actor: str) -> AnalysisJob:
         """Stop the analysis that waits or runs; a running child is ended by its worker's next heartbeat."""

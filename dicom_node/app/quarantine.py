@@ -1,4 +1,4 @@
-"""What an operator may do with a file in quarantine: take it in, or remove it. Each is one transaction.
+"""What an operator may do with a file in quarantine: look at it, take it in, or remove it. Each is one transaction.
 
 Taken in, the file is copied to where received files lie, before anything says so; then one commit writes the instance,
 opens the next revision of its study, and settles the entry. An instance whose place it takes keeps its file and goes
@@ -8,7 +8,7 @@ removed at the next start.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from dicom_node.app.found_instance import FoundInstance, FoundInstanceReader, is
 from dicom_node.app.index_instance import Indexed, index_instance, replace_held_instance
 from dicom_node.app.moves import NODE
 from dicom_node.app.operator_actions import ActionRefused
+from dicom_node.app.quarantine_detail import QuarantineDetail, quarantine_detail
 from dicom_node.app.set_aside import note_quarantine
 from dicom_node.core.errors import StorageConflict, StorageUnavailable
 from dicom_node.core.identifiers import study_key
@@ -35,16 +36,54 @@ class UnknownQuarantine(ActionRefused):
     """There is no file of this number in quarantine."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForeseenRelease:
+    """The instance that a file would be, and the one whose place it would take; None where the node holds none."""
+
+    instance: InstanceRecord
+    replaces: InstanceRecord | None
+
+
 class Quarantine:
-    """The actions behind the command line and the API. `actor` names the operator."""
+    """The actions behind command line, page and API. `actor` names the operator."""
 
     def __init__(
-        self, *, uow_factory: UnitOfWorkFactory, files: FileStore, clock: Clock, read_found: FoundInstanceReader
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        reading: UnitOfWorkFactory,
+        files: FileStore,
+        clock: Clock,
+        read_found: FoundInstanceReader,
     ) -> None:
+        """`reading` opens transactions that are never committed and wait for nobody."""
         self._uow = uow_factory
+        self._reading = reading
         self._files = files
         self._clock = clock
         self._read_found = read_found
+
+    def detail(self, entry_id: int) -> QuarantineDetail:
+        """The file with the evidence about it, whether somebody has decided or not. Raises UnknownQuarantine."""
+        with self._reading() as uow:
+            entry = _known(uow, entry_id)
+            return quarantine_detail(uow, entry, self._files.absolute(entry.file))
+
+    def foresee_release(self, entry_id: int) -> ForeseenRelease:
+        """What `release` would do if nothing changed until then. Raises ActionRefused where it would refuse."""
+        with self._reading() as uow:
+            entry = _held(uow, entry_id)
+        record = record_of(self._readable(entry), file=entry.file, at=self._clock.now())
+        with self._reading() as uow:
+            held = uow.studies.find_instance(record.sop_instance_uid)
+        if held is not None:
+            _require_replaceable(entry, held, record)
+        return ForeseenRelease(instance=record, replaces=held)
+
+    def foresee_discard(self, entry_id: int) -> QuarantinedFile:
+        """What `discard` would remove. Raises ActionRefused where it would refuse."""
+        with self._reading() as uow:
+            return _held(uow, entry_id)
 
     def release(self, entry_id: int, *, actor: str, reason: str = "") -> QuarantinedFile:
         """The file is an instance of its study, in a new revision; the one it replaces is in quarantine instead.
@@ -132,13 +171,7 @@ class Quarantine:
     def _replace(
         self, uow: UnitOfWork, entry: QuarantinedFile, held: InstanceRecord, record: InstanceRecord, actor: str
     ) -> None:
-        if held.study_instance_uid != record.study_instance_uid:
-            raise ActionRefused(
-                f"instance {record.sop_instance_uid} is held in study {held.study_instance_uid} and is of study"
-                f" {record.study_instance_uid} in quarantine: an instance is in one study, so the sender must mend it"
-            )
-        if held.digest == record.digest:
-            raise ActionRefused(f"quarantine {entry.id} is what the node holds already: it can be discarded")
+        _require_replaceable(entry, held, record)
         replace_held_instance(uow, record, actor=actor)
         out = uow.quarantine.add(
             QuarantinedFile(
@@ -187,10 +220,25 @@ class Quarantine:
             log.warning("settled_file_left_for_the_next_start", file=str(path), why=str(error))
 
 
-def _held(uow: UnitOfWork, entry_id: int) -> QuarantinedFile:
+def _require_replaceable(entry: QuarantinedFile, held: InstanceRecord, record: InstanceRecord) -> None:
+    if held.study_instance_uid != record.study_instance_uid:
+        raise ActionRefused(
+            f"instance {record.sop_instance_uid} is held in study {held.study_instance_uid} and is of study"
+            f" {record.study_instance_uid} in quarantine: an instance is in one study, so the sender must mend it"
+        )
+    if held.digest == record.digest:
+        raise ActionRefused(f"quarantine {entry.id} is what the node holds already: it can be discarded")
+
+
+def _known(uow: UnitOfWork, entry_id: int) -> QuarantinedFile:
     entry = uow.quarantine.get(entry_id)
     if entry is None:
         raise UnknownQuarantine(f"there is no quarantine {entry_id}; `quarantine list` shows what there is")
+    return entry
+
+
+def _held(uow: UnitOfWork, entry_id: int) -> QuarantinedFile:
+    entry = _known(uow, entry_id)
     if entry.state is not QuarantineState.HELD:
         raise ActionRefused(f"quarantine {entry_id} is {entry.state.value} since {_date(entry.settled_at)} already")
     return entry

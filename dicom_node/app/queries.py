@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from dicom_node.core.delivery import Delivery, DeliveryState
+from dicom_node.core.finding import Outcome
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.quarantine import QuarantinedFile
@@ -137,6 +139,19 @@ def counted_page(uow: UnitOfWork, wanted: WorklistFilter, *, limit: int, offset:
     total = sum(count for (state, _), count in tally.items() if wanted.state in (None, state))
     rows = worklist_page(uow, wanted, limit=max(0, min(limit, total - offset)), offset=offset)
     return WorklistPage(rows=rows, total=total, tally=tally)
+
+
+def analysed_results(uow: UnitOfWork, *, page: int = 200) -> Iterator[tuple[AnalysisJob, dict[str, Any]]]:
+    """The last analysis of each study that has one, with its result; `page` studies are read at a time."""
+    for offset in count(0, page):
+        studies = uow.studies.list(states=None, limit=page, offset=offset)
+        for study in studies:
+            job = current_job(study, uow.jobs.of_study(study.study_instance_uid))
+            result = _result(job)
+            if job is not None and result is not None and result["outcome"] == Outcome.ANALYSED.value:
+                yield job, result
+        if len(studies) < page:
+            return
 
 
 def study_detail(uow: UnitOfWork, study_instance_uid: str) -> StudyDetail | None:

@@ -29,7 +29,8 @@ def result_json(
     """The result as the contract spells it, ready for `json.dumps`.
 
     `levels` holds C1 to C7 in order. A level that is not assessed has probability and fracture null: no answer is
-    not a negative answer. `total_s` is the time of the whole step; without it, the sum of what was measured.
+    not a negative answer. `inputs` are numbers about the analysed images, for drift. `total_s` is the time of the whole
+    step; without it, the sum of what was measured.
     """
     return {
         "study_instance_uid": result.study_instance_uid,
@@ -62,6 +63,7 @@ def result_json(
         "objects": [_object(entry) for entry in objects],
         "quality": list(result.quality),
         "timings_s": _timings(dict(result.timings_s), encode_s, total_s),
+        "inputs": dict(result.inputs),
     }
 
 
@@ -79,6 +81,7 @@ def failed_json(study_instance_uid: str, reason: str) -> ResultJson:
         "objects": [],
         "quality": [],
         "timings_s": dict.fromkeys(STAGES, 0.0),
+        "inputs": {},
     }
 
 

@@ -164,7 +164,8 @@ def _storage(settings: Settings) -> list[Check]:
 
 
 def _bundle(settings: Settings) -> Check:
-    from inference.bundle import BundleError, load_bundle
+    from inference.bundle import load_bundle
+    from inference.bundle_files import BundleError
 
     try:
         bundle = load_bundle(settings.inference.bundle)

@@ -56,7 +56,7 @@ from dicom_node.bootstrap.peers import Administration, live_peers
 from dicom_node.bootstrap.receiver_tls import plain_port, ports, tls_port
 from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
 from dicom_node.bootstrap.system import configuration, surroundings
-from dicom_node.bootstrap.upkeep import quarantine_limits, upkeep_tick
+from dicom_node.bootstrap.upkeep import quarantine_limits, quarantine_of, upkeep_tick
 from dicom_node.bootstrap.watching import sources as watched
 from dicom_node.bootstrap.watching import why_not_ready
 from dicom_node.bootstrap.web_door import allowed_hosts, web_keys
@@ -406,11 +406,13 @@ class Node:
             job_folder=store.files.job_folder,
             readiness=lambda: why_not_ready(self._settings, store, receiver),
             peers_problem=lambda: live.problem if live else "",
+            receiver_ports=lambda: (receiver.port if receiver.port != receiver.tls_port else 0, receiver.tls_port),
             ae_title=self._settings.node.ae_title,
             version=version("cspine-node"),
             audit=self._audit,
             keys=keys,
             operator=OperatorActions(uow_factory=store.unit_of_work, clock=self._clock, counters=self._counters),
+            quarantine=quarantine_of(store),
             verdicts=Verdicts(uow_factory=store.unit_of_work, clock=self._clock),
             accounts=accounts_of(store),
             surroundings=surroundings(self._settings, gpus=self._gpus, drift=self._drift_samples),

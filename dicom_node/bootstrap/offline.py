@@ -46,7 +46,8 @@ def analyse_folder(
     from dicom_node.analysis.localiser import configured_localiser
     from dicom_node.analysis.study import group_by_series
     from dicom_node.bootstrap.store import SystemClock
-    from inference.bundle import BundleError, load_bundle
+    from inference.bundle import load_bundle
+    from inference.bundle_files import BundleError
     from inference.headers import scan_folder
     from inference.pipeline import Pipeline, overall_device
 

@@ -1,4 +1,4 @@
-"""What keeps the store in order, as the settings say: quarantine, retention."""
+"""What keeps store and process in order, as the settings say: quarantine, retention, memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dicom_node.app.quarantine import Quarantine
 from dicom_node.app.retention import ApplyRetention, RetentionPolicy
 from dicom_node.app.set_aside import QuarantineLimits
 from dicom_node.app.ticks import STALE_AFTER_PERIODS, Tick
+from dicom_node.bootstrap.allocator import trim
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.store import Store
 from dicom_node.core.audit import AuditedStudy
@@ -29,12 +30,16 @@ def quarantine_limits(settings: Settings) -> QuarantineLimits:
 def quarantine_of(store: Store) -> Quarantine:
     """What an operator may do with files in quarantine."""
     return Quarantine(
-        uow_factory=store.unit_of_work, files=store.files, clock=store.clock, read_found=read_found_instance
+        uow_factory=store.unit_of_work,
+        reading=store.reading,
+        files=store.files,
+        clock=store.clock,
+        read_found=read_found_instance,
     )
 
 
 def upkeep_tick(settings: Settings, store: Store, counters: Counters, audit: AuditLog) -> Tick:
-    """Retention and the age of quarantine, now and then."""
+    """Retention, the age of quarantine and memory that lies free, now and then."""
 
     def deleted(study: StudyIntake) -> None:
         gone = AuditedStudy(study_instance_uid=study.study_instance_uid)
@@ -56,6 +61,7 @@ def upkeep_tick(settings: Settings, store: Store, counters: Counters, audit: Aud
         if age_days:
             quarantine.expire(timedelta(days=age_days))
         retention.tick()
+        trim()
 
     period_s = settings.retention.period_s
     return Tick(name="upkeep", call=look, period_s=period_s, stale_after_s=STALE_AFTER_PERIODS * period_s)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dicom_node.cli.options import AsJson, ConfigFile, load
-from dicom_node.cli.output import Progress, answer_json, progress_line, say, table
+from dicom_node.cli.output import Progress, answer_json, program, progress_line, say, table
 from dicom_node.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -191,8 +191,10 @@ def _show_demo(outcome: DemoResult) -> None:
     for name, path in (*((kind.value, path) for kind, path in outcome.objects), ("report", outcome.report)):
         say(f"{name:16}{path}")
     say(f"pictures {', '.join(str(picture) for picture in outcome.pictures)}")
-    say(f"to see it on the pages: cspine-node serve --config {outcome.configuration}")
-    say(f"  and log in as {outcome.account} with the password {outcome.password}")
+    say(f"to see it on the pages: {program()} serve --config {outcome.configuration}")
+    say(f"  prints where they are; log in as {outcome.account} with the password {outcome.password}")
+    say("to send it to a PACS of your own: on the page Peers remove pacs, the stand-in, which is gone, and add yours")
+    say("  with Receives results; then open the study and choose: Analyse it again")
     say("The weights are trained on synthetic CT only: these findings say nothing about patients.")
 
 

@@ -53,7 +53,8 @@ def inspect(
     bundle: Annotated[str, typer.Argument(help='"default" or a bundle folder.')] = "default", as_json: AsJson = False
 ) -> None:
     """Verifies a bundle and shows what it is: version, sha256, data, thresholds, metrics."""
-    from inference.bundle import BundleError, load_bundle
+    from inference.bundle import load_bundle
+    from inference.bundle_files import BundleError
     from inference.experiments.bundle import holds_experiment, load_experiment_bundle
 
     try:
@@ -68,6 +69,28 @@ def inspect(
     for key, value in facts.items():
         say(f"{key:8} {value}")
     table(("key", "value"), [(key, _short(value)) for key, value in loaded.manifest.items()], empty="an empty manifest")
+
+
+@bundle_app.command()
+def make(
+    out: Annotated[Path, typer.Argument(help="The new bundle's folder; one that is there is replaced.")],
+    fractures: Annotated[str, typer.Option(help="A fracture experiment's run, or a bundle that has one.")],
+    version: Annotated[str, typer.Option(help="Of the new bundle.")],
+    localiser: Annotated[str, typer.Option(help="The bundle whose localiser it has.")] = "default",
+) -> None:
+    """Puts a localiser and fracture models together in one bundle, which `[inference] bundle` may name."""
+    from datetime import date
+
+    from inference.bundle import compose_bundle
+    from inference.bundle_files import BundleError
+
+    try:
+        made = compose_bundle(
+            out, localiser=localiser, fractures=fractures, version=version, created=date.today().isoformat()
+        )
+    except BundleError as error:
+        raise BundleMismatch(str(error)) from None
+    say(f"{out}: {made['name']} {version}")
 
 
 def _training(arguments: list[str], name: str) -> None:

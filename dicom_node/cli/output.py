@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     if not console.is_terminal:
         console = Console(width=max(console.width, drawn.__rich_measure__(console, console.options).maximum, 400))
     console.print(drawn)
+
+
+def program() -> str:
+    """The command as whoever called it can call it again: it need not be where the shell looks for programs."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{sys.executable} -m {called.parent.name}"
+    return called.name if shutil.which(called.name) else str(called)
 
 
 def when(moment: datetime | None) -> str:

@@ -61,20 +61,17 @@ def list_(
 @app.command()
 def show(entry: Number, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """One file in full: where it lies, what it says of itself, what became of it."""
-    from dicom_node.app.quarantine import UnknownQuarantine
-    from dicom_node.app.queries import quarantine_json
+    from dicom_node.bootstrap.upkeep import quarantine_of
 
-    with opened_store(config) as store, store.reading() as uow:
-        found = uow.quarantine.get(entry)
-        if found is None:
-            raise UnknownQuarantine(f"there is no quarantine {entry}; `quarantine list` shows what there is")
-        path = store.files.absolute(found.file)
+    with opened_store(config) as store:
+        detail = quarantine_of(store).detail(entry)
+    found, held = detail.entry, detail.held
     if as_json:
-        answer_json({**quarantine_json(found), "path": str(path), "is_there": path.is_file()})
+        answer_json({**detail.as_json(), "path": str(detail.path)})
         return
     facts = {
         "reason": f"{found.reason.value}: {found.why}",
-        "file": f"{path}" if path.is_file() else "gone",
+        "file": f"{detail.path}" if detail.is_there else "gone",
         "SOP Instance UID": found.sop_instance_uid,
         "SOP Class UID": found.sop_class_uid,
         "study": found.study_instance_uid,
@@ -82,6 +79,7 @@ def show(entry: Number, config: ConfigFile = None, as_json: AsJson = False) -> N
         "set aside": when(found.set_aside_at),
         "sha256": found.digest,
         "bytes": found.size_bytes,
+        "held now": f"{held.size_bytes} bytes from {held.calling_aet}, sha256 {held.digest}" if held else "",
         "settled": f"{when(found.settled_at)} by {found.settled_by}: {found.settled_why}" if found.settled_at else "",
     }
     say(f"quarantine {found.id}: {found.state.value}")

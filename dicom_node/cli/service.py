@@ -32,8 +32,10 @@ def serve(
 ) -> None:
     """The node: receiver, scheduler, analysis, delivery, web page. Stops cleanly on SIGTERM."""
     from config.load import check_port_free
+    from dicom_node.bootstrap.allocator import give_memory_back
     from dicom_node.bootstrap.receiver_tls import ports
 
+    give_memory_back()
     loaded = load(config, {"node.port": port, "web.port": web_port})
     settings, origin = loaded.settings, loaded.provenance
     for key, port in ports(settings.node).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,13 +12,17 @@ import typer
 
 from dicom_node.cli.options import AsJson, ConfigFile, load, operator
 from dicom_node.cli.output import answer_json, say, table, when
+from dicom_node.core.identifiers import study_key
 from dicom_node.core.worklist import WorklistState
 
 if TYPE_CHECKING:
     from dicom_node.app.operator_actions import OperatorActions
     from dicom_node.app.queries import StudyDetail
+    from dicom_node.core.job import AnalysisJob
 
 app = typer.Typer(help="The node's work and why it stands where it does.", no_args_is_help=True)
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 Study = Annotated[str, typer.Argument(metavar="UID", help="The Study Instance UID.")]
 
@@ -25,17 +30,22 @@ Study = Annotated[str, typer.Argument(metavar="UID", help="The Study Instance UI
 @app.command("list")
 def list_(
     status: Annotated[
-        WorklistState | None, typer.Option(case_sensitive=False, help="Only studies that stand here.")
+        WorklistState | None,
+        typer.Option(case_sensitive=False, help="Only studies that stand here, in the order of the worklist page."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many, the latest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """The node worklist, the study that received an image last first."""
-    from dicom_node.app.queries import list_worklist
+    """The node's studies, the one that received an image last first."""
+    from dicom_node.app.queries import list_worklist, worklist_page
+    from dicom_node.core.standing import WorklistFilter
 
     with opened_store(config) as store, store.reading() as uow:
-        rows = [row for row in list_worklist(uow, limit=limit) if status is None or row.status.state is status]
+        if status is None:
+            rows = list_worklist(uow, limit=limit)
+        else:
+            rows = worklist_page(uow, WorklistFilter(state=status), limit=limit)
     if as_json:
         answer_json([row.as_json() for row in rows])
         return
@@ -96,12 +106,57 @@ def retry(uid: Study, config: ConfigFile = None, as_json: AsJson = False) -> Non
     _report(as_json, text, job=job.id, deliveries=ids)
 
 
+@app.command("analyse-again")
+def analyse_again(uid: Study, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Analyse a study again that has a result, as a new revision; its receivers get the new result."""
+    with _actions(config) as actions:
+        job = actions.analyse_again(uid, actor=operator())
+    _report(as_json, f"revision {job.revision}; job {job.id} is {job.state.value}", job=job.id)
+
+
 @app.command()
 def cancel(uid: Study, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Stop the analysis that waits or runs. `studies retry` takes it up again."""
     with _actions(config) as actions:
         job = actions.cancel_study(uid, actor=operator())
     _report(as_json, f"job {job.id} is {job.state.value}", job=job.id)
+
+
+@app.command()
+def records(
+    out: Annotated[Path, typer.Option(help="A new CSV file, for `evaluate drift`.")],
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only studies analysed on this day (UTC) or later.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """A row of numbers for each analysed study: scores and what its images are like, no patient."""
+    from dicom_node.app.queries import analysed_results
+    from inference.evaluation.drift_record import append_record
+
+    if out.exists():
+        raise typer.BadParameter(f"{out} exists; name a new file", param_hint="--out")
+    count = 0
+    with opened_store(config) as store, store.reading() as uow:
+        for job, result in analysed_results(uow):
+            if result.get("inputs") and (since is None or (job.finished_at or _NEVER) >= since.replace(tzinfo=UTC)):
+                append_record(out, _record(job, result))
+                count += 1
+    _report(as_json, f"{out}: {count} records", records=count)
+
+
+def _record(job: AnalysisJob, result: dict[str, Any]) -> dict[str, Any]:
+    from inference.evaluation.drift_record import InputFacts, record_of
+
+    said = {level["level"]: level["probability"] for level in result["levels"]}
+    return record_of(
+        study=study_key(job.study_instance_uid),
+        analysed_at=job.finished_at or job.created_at,
+        bundle=f"{result['bundle']['name']} {result['bundle']['version']}",
+        probabilities={"patient_overall": result["patient_overall"]["probability"], **said},
+        inputs=InputFacts(**result["inputs"]),
+    )
 
 
 @contextmanager

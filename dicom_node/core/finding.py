@@ -108,6 +108,8 @@ class AnalysisResult:
     `viewer_path` is a folder with the CT for the study page's viewer (see `dicom_node.app.viewing`).
     `representative` is one readable instance of the study, from which a study that was not analysed takes its
     demographics; None where there is none.
+    `inputs` are numbers about the analysed volume (slices, spacings, medians of HU, noise), for drift; None where there
+    is too little of what a number is about.
     """
 
     study_instance_uid: str
@@ -127,6 +129,7 @@ class AnalysisResult:
     representative: SourceSlice | None = None
     quality: tuple[str, ...] = ()
     timings_s: tuple[tuple[str, float], ...] = ()
+    inputs: tuple[tuple[str, float | None], ...] = ()
 
     @property
     def is_positive(self) -> bool:

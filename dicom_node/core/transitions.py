@@ -25,6 +25,7 @@ class StudyEvent(StrEnum):
     QUIET_ELAPSED = "quiet_elapsed"
     HARD_LIMIT_REACHED = "hard_limit_reached"
     OPERATOR_CLOSED = "operator_closed"
+    OPERATOR_REPEATED = "operator_repeated"
     RETENTION_ELAPSED = "retention_elapsed"
 
 
@@ -74,6 +75,7 @@ STUDY: Table = {
     (S.RECEIVING, StudyEvent.HARD_LIMIT_REACHED): S.CLOSED,
     (S.RECEIVING, StudyEvent.OPERATOR_CLOSED): S.CLOSED,
     (S.CLOSED, StudyEvent.INSTANCE_STORED): S.RECEIVING,
+    (S.CLOSED, StudyEvent.OPERATOR_REPEATED): S.CLOSED,
     (S.CLOSED, StudyEvent.RETENTION_ELAPSED): S.PURGED,
     (S.PURGED, StudyEvent.INSTANCE_STORED): S.RECEIVING,
 }

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 
-from dicom_node.app.queries import quarantine_json, study_detail, worklist_page
+from dicom_node.app.queries import study_detail, worklist_page
 from dicom_node.core.account import Action
-from dicom_node.core.quarantine import QuarantineState
 from dicom_node.web.accesses import note_access, note_query
 from dicom_node.web.api_parts import Limit, Offset, api_router
 from dicom_node.web.auth.needs import needs
@@ -50,17 +49,6 @@ def study(request: Request, study_instance_uid: str) -> dict[str, Any]:
         raise HTTPException(404, "this node has never received the study")
     note_access(request, detail.study)
     return detail.as_json()
-
-
-@router.get("/quarantine", summary="What was set aside and why, newest first")
-@needs(Action.LOOK)
-def quarantine(
-    request: Request, state: QuarantineState | None = None, limit: Limit = 100, offset: Offset = 0
-) -> list[dict[str, Any]]:
-    """Each file with its reason, and with what became of it; `state` narrows to those that wait or are settled."""
-    states = None if state is None else [state]
-    with _sources(request).unit_of_work() as uow:
-        return [quarantine_json(entry) for entry in uow.quarantine.list(states=states, limit=limit, offset=offset)]
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.security import HTTPBearer
 
 from dicom_node.app.operator_actions import ActionRefused, UnknownDelivery, UnknownStudy
+from dicom_node.app.quarantine import UnknownQuarantine
 from dicom_node.core.account import AccountRefused
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
@@ -45,7 +46,7 @@ def refusals_as_answers() -> Iterator[None]:
     """What a use case refuses is a 404 or a 409 with its sentence."""
     try:
         yield
-    except (UnknownStudy, UnknownDelivery) as unknown:
+    except (UnknownStudy, UnknownDelivery, UnknownQuarantine) as unknown:
         raise HTTPException(404, str(unknown)) from None
     except (ActionRefused, AccountRefused) as refused:
         raise HTTPException(409, str(refused)) from None

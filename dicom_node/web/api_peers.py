@@ -53,7 +53,21 @@ Keys = Annotated[
     Body(description="Keys of a peer, as in docs/CONFIGURATION.md; null takes a key out."),
 ]
 Named = Annotated[str, Path(max_length=200, description="The peer's name.")]
-IfMatch = Annotated[str, Header(max_length=200, description="The ETag of the text that the edit is meant for, or *.")]
+_MEANT_FOR = "The ETag of the text that the edit is meant for, or *."
+IfMatch = Annotated[str, Header(max_length=200, pattern=r"\S", description=_MEANT_FOR)]
+# Described as what it is, which is needed; it may be missing here so that the answer is 428 (RFC 6585) and not 422.
+NeededIfMatch = Annotated[str, Header(alias="If-Match", max_length=200, include_in_schema=False)]
+NEEDS_IF_MATCH = {
+    "parameters": [
+        {
+            "name": "If-Match",
+            "in": "header",
+            "required": True,
+            "description": _MEANT_FOR,
+            "schema": {"type": "string", "maxLength": 200, "pattern": r"\S"},
+        }
+    ]
+}
 DryRun = Annotated[bool, Query(description="Say what would change, and change nothing.")]
 
 
@@ -85,10 +99,15 @@ def add(
     return _done(request, response, AddPeer(values=values), if_match, dry_run)
 
 
-@router.put("/peers/{name}", summary="A peer with exactly these keys", responses=CHANGES)
+@router.put("/peers/{name}", summary="A peer with exactly these keys", responses=CHANGES, openapi_extra=NEEDS_IF_MATCH)
 @needs(Action.EDIT_PEERS)
 def replace(
-    request: Request, response: Response, name: Named, values: Keys, if_match: IfMatch = "", dry_run: DryRun = False
+    request: Request,
+    response: Response,
+    name: Named,
+    values: Keys,
+    if_match: NeededIfMatch = "",
+    dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Keys that are not given are taken out and have their defaults; the name stays where none is given."""
     with _refusals(request):
@@ -97,19 +116,24 @@ def replace(
     return _done(request, response, ChangePeer(name=name, changes=changes), if_match, dry_run)
 
 
-@router.patch("/peers/{name}", summary="Some keys of a peer", responses=CHANGES)
+@router.patch("/peers/{name}", summary="Some keys of a peer", responses=CHANGES, openapi_extra=NEEDS_IF_MATCH)
 @needs(Action.EDIT_PEERS)
 def change(
-    request: Request, response: Response, name: Named, values: Keys, if_match: IfMatch = "", dry_run: DryRun = False
+    request: Request,
+    response: Response,
+    name: Named,
+    values: Keys,
+    if_match: NeededIfMatch = "",
+    dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Keys that are not given stay as they are."""
     return _done(request, response, ChangePeer(name=name, changes=values), if_match, dry_run)
 
 
-@router.delete("/peers/{name}", summary="One peer less", responses=CHANGES)
+@router.delete("/peers/{name}", summary="One peer less", responses=CHANGES, openapi_extra=NEEDS_IF_MATCH)
 @needs(Action.EDIT_PEERS)
 def remove(
-    request: Request, response: Response, name: Named, if_match: IfMatch = "", dry_run: DryRun = False
+    request: Request, response: Response, name: Named, if_match: NeededIfMatch = "", dry_run: DryRun = False
 ) -> dict[str, Any]:
     """Open associations go on; what waits for the peer finds no receiver any more."""
     return _done(request, response, RemovePeer(name=name), if_match, dry_run)
@@ -149,13 +173,15 @@ def version(request: Request, version: Annotated[str, Path(max_length=200)]) -> 
         return {"id": version, "diff": management(request).book.diff_of(version)}
 
 
-@router.post("/peers/rollback", summary="Go back to an earlier version", responses=CHANGES)
+@router.post(
+    "/peers/rollback", summary="Go back to an earlier version", responses=CHANGES, openapi_extra=NEEDS_IF_MATCH
+)
 @needs(Action.EDIT_PEERS)
 def rollback(
     request: Request,
     response: Response,
     version: Annotated[str, Body(embed=True, max_length=200, description='Of the history, or "last-good".')],
-    if_match: IfMatch = "",
+    if_match: NeededIfMatch = "",
     dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """The whole file is as it was before that change; the present text becomes a version itself."""

@@ -63,6 +63,16 @@ def retry(request: Request, study_instance_uid: str) -> dict[str, Any]:
     return {"job": job_json(job), "deliveries": [delivery_json(delivery) for delivery in deliveries]}
 
 
+@router.post("/studies/{study_instance_uid}/analyse-again", summary="Analyse a study again that has a result")
+@needs(Action.WORK_ON_STUDIES)
+def analyse_again(request: Request, study_instance_uid: str) -> dict[str, Any]:
+    """As a new revision; receivers get the new result in place of the earlier one. Answers with the job."""
+    try:
+        return job_json(_operator(request).analyse_again(study_instance_uid, actor=_actor(request)))
+    except ActionRefused as refused:
+        raise _told(refused) from refused
+
+
 @router.post("/deliveries/{delivery_id}/retry", summary="Send a delivery again")
 @needs(Action.WORK_ON_STUDIES)
 def retry_delivery(request: Request, delivery_id: DeliveryId) -> dict[str, Any]:

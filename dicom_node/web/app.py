@@ -22,6 +22,7 @@ from dicom_node.app.accounts import Accounts
 from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.manage_peers import ManagePeers
 from dicom_node.app.operator_actions import OperatorActions
+from dicom_node.app.quarantine import Quarantine
 from dicom_node.app.system import ConfiguredValue, Surroundings
 from dicom_node.app.ticks import TickReport
 from dicom_node.app.verdicts import Verdicts
@@ -33,10 +34,10 @@ from dicom_node.web import (
     api_studies,
     deliveries,
     operation,
-    pages,
     peers,
     peers_edit,
     quality,
+    quarantine,
     study,
     study_actions,
     system,
@@ -49,7 +50,7 @@ from dicom_node.web.auth.needs import declared_routes
 from dicom_node.web.guards import IncidentGuard, SecurityHeaders
 from dicom_node.web.rendering import refusal
 
-_PARTS = (verdicts, quality, deliveries, system, accounts)
+_PARTS = (verdicts, quality, deliveries, quarantine, system, accounts)
 ROUTERS = (
     operation.router,
     api.router,
@@ -61,7 +62,6 @@ ROUTERS = (
     worklist.router,
     study.router,
     study_actions.router,
-    pages.router,
     peers.router,
     peers_edit.router,
 )
@@ -76,12 +76,12 @@ _NO_AUDIT = NoAudit()
 class WebSources:
     """What the pages read. `unit_of_work` is never committed; `health` and `readiness` answer at once.
 
-    `keys` say who somebody is; `operator`, `verdicts` and `accounts` change something. `surroundings` and
+    `keys` say who somebody is; `operator`, `quarantine`, `verdicts` and `accounts` change something. `surroundings` and
     `configuration` tell of the node itself. `job_folder` is where a job's analysis and encoding leave their pictures
     and reports.
     `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
-    the configuration file as it stands is not in use; `manage_peers` changes it, None where there is no file. `audit`
-    is told who was shown what.
+    the configuration file as it stands is not in use; `manage_peers` changes it, None where there is no file. Images
+    come to `receiver_ports`, without and with TLS, 0 where there is none. `audit` is told who was shown what.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -92,12 +92,14 @@ class WebSources:
     job_folder: Callable[[int], Path]
     keys: Keys
     operator: OperatorActions
+    quarantine: Quarantine
     verdicts: Verdicts
     accounts: Accounts
     surroundings: Callable[[], Surroundings] = Surroundings
     configuration: Callable[[], tuple[ConfiguredValue, ...]] = tuple
     readiness: Callable[[], Mapping[str, str]] = dict
     peers_problem: Callable[[], str] = lambda: ""
+    receiver_ports: Callable[[], tuple[int, int]] = lambda: (0, 0)
     ae_title: str = ""
     version: str = ""
     audit: AuditLog = _NO_AUDIT

@@ -25,6 +25,7 @@ from starlette.requests import Request
 from dicom_node.catalogues import N_, catalogue
 from dicom_node.core.account import Principal
 from dicom_node.core.languages import LANGUAGES, SOURCE_LANGUAGE
+from dicom_node.web.failure_sentences import KINDS, OF_A_KIND
 from dicom_node.web.sentences import SENTENCES, WORDS
 
 LOCALE = Path(__file__).parent / "locale"
@@ -44,8 +45,18 @@ _SPANS = (
     (0, N_("{count} s")),
 )
 _MOST_WISHES = 20
+_LONGEST_SENTENCE = 2000
+_DEEPEST = 8  # sentences inside sentences
+_HAS_WORDS = re.compile(r"[^\W\d_]{3}")  # a number, a UID or a status is the same in every language
 # Inside a sentence these are somebody's names: a peer that is called `viewer` stays that.
-_NAMES_INSIDE = frozenset({"actor", "known", "name", "other", "peer", "peers", "place", "study", "version"})
+_NAMES_INSIDE = frozenset(
+    (
+        *("actor", "code", "commanded", "digest", "file", "kind", "known", "levels", "name", "names", "note"),
+        *("objects", "other", "owner", "peer", "peers", "place", "study", "syntax", "value", "version", "what"),
+    )
+)
+# These end where the next part of a sentence begins, so that a form takes no more than its own.
+_INSIDE = dict.fromkeys(("peer", "what"), r"(?:(?!: |[,;] ).)+?")
 
 _spoken: ContextVar[str] = ContextVar("spoken", default=SOURCE_LANGUAGE)
 
@@ -81,18 +92,55 @@ def said(text: str) -> str:
     """What another part of the node said in English, where its form is known; else as it is."""
     if spoken() == SOURCE_LANGUAGE or not text:
         return text
-    return _said_in(spoken(), text)
+    return _said_in(spoken(), text, _DEEPEST)
 
 
 @lru_cache(maxsize=1024)
-def _said_in(language: str, text: str) -> str:
+def _said_in(language: str, text: str, depth: int) -> str:
     """`said` in the language of this request, kept: a page of the worklist has the same few reasons again and again."""
+    known = _known(text) if depth else None
+    if known is None:
+        return say(WORDS[text]) if text in WORDS else text
+    message, parts = known
+    values = {name: value if name in _NAMES_INSIDE else _said_in(language, value, depth - 1) for name, value in parts}
+    return say(message, **values)
+
+
+def told(text: str) -> Markup:
+    """As `said`, for the text of a page: what stays English in another language is marked as that, so that it is read
+    out as English: what a peer said, and what the node says in a form that is not known."""
+    if spoken() == SOURCE_LANGUAGE or not text:
+        return escape(text)
+    return _told_in(spoken(), text, _DEEPEST)
+
+
+@lru_cache(maxsize=1024)
+def _told_in(language: str, text: str, depth: int) -> Markup:
+    known = _known(text) if depth else None
+    if known is not None:
+        message, parts = known
+        values = {
+            name: value if name in _NAMES_INSIDE else _told_in(language, value, depth - 1) for name, value in parts
+        }
+        return escape(say(message, **values))
+    if text in WORDS:
+        return escape(say(WORDS[text]))
+    return Markup('<span lang="en">{}</span>').format(text) if _HAS_WORDS.search(text) else escape(text)
+
+
+@lru_cache(maxsize=1024)
+def _known(text: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+    """The sentence whose form the text has, with what stands in its places. A long text is somebody else's."""
+    if len(text) > _LONGEST_SENTENCE:
+        return None
+    kind, colon, failure = text.partition(": ")
+    if colon and kind in KINDS:
+        return OF_A_KIND, (("trouble", KINDS[kind]), ("failure", failure))
     for message, form in _forms():
         found = form.fullmatch(text)
         if found:
-            parts = found.groupdict().items()
-            return say(message, **{name: value if name in _NAMES_INSIDE else said(value) for name, value in parts})
-    return say(WORDS[text]) if text in WORDS else text
+            return message, tuple(found.groupdict().items())
+    return None
 
 
 def word(value: object) -> str:
@@ -183,7 +231,8 @@ def _forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 def _form(message: str) -> re.Pattern[str]:
     parts = [
-        re.escape(literal) + (f"(?P<{name}>.+?)" if name else "") for literal, name, _, _ in Formatter().parse(message)
+        re.escape(literal) + (f"(?P<{name}>{_INSIDE.get(name, '.+?')})" if name else "")
+        for literal, name, _, _ in Formatter().parse(message)
     ]
     return re.compile("".join(parts), re.DOTALL)
 

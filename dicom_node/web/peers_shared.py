@@ -39,10 +39,13 @@ def peers_page(request: Request, template: str, context: dict[str, Any], status_
     principal = principal_of(request)
     role = principal.role if principal else None
     has_file = sources_of(request).manage_peers is not None
+    plain_port, tls_port = sources_of(request).receiver_ports()
     shared = {
         "may_edit": has_file and may_edit(role),
         "may_test": has_file and may_test(role),
         "has_file": has_file,
+        "plain_port": plain_port,
+        "tls_port": tls_port,
         "syntax_names": SYNTAX_NAMES,
         "diff_lines": diff_lines,
     }

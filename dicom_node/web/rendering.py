@@ -35,6 +35,7 @@ _environment.filters |= {
     "person": person,
     "picture_title": picture_title,
     "said": language.said,
+    "told": language.told,
     "word": language.word,
     "levels": language.levels,
     "number": language.number,

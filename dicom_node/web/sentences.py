@@ -8,6 +8,7 @@ shown as it was said, so a form that is forgotten costs a reader a translation a
 from __future__ import annotations
 
 from dicom_node.catalogues import N_
+from dicom_node.web.failure_sentences import FAILURE_SENTENCES
 from dicom_node.web.peer_sentences import PEER_SENTENCES
 
 WORDS = {
@@ -38,10 +39,17 @@ WORDS = {
     "study": N_("study"),
     "job": N_("job"),
     "delivery": N_("delivery"),
+    "quarantine": N_("quarantine"),
+    "verdict": N_("verdict"),
+    "verdict_given": N_("given"),
+    "AGREES": N_("agrees"),
+    "DISAGREES": N_("disagrees"),
+    "queued": N_("queued"),
     "instance_stored": N_("instance stored"),
     "quiet_elapsed": N_("quiet elapsed"),
     "hard_limit_reached": N_("hard limit reached"),
     "operator_closed": N_("operator closed"),
+    "operator_repeated": N_("operator asked again"),
     "retention_elapsed": N_("retention elapsed"),
     "leased": N_("begun"),
     "succeeded": N_("succeeded"),
@@ -95,6 +103,8 @@ WORDS = {
     "unreadable_leftover": N_("unreadable leftover"),
     "damaged": N_("damaged"),
     "replaced": N_("replaced"),
+    "quarantine_released": N_("released"),
+    "quarantine_discarded": N_("discarded"),
     # roles
     "viewer": N_("viewer"),
     "operator": N_("operator"),
@@ -147,7 +157,7 @@ SENTENCES = (
     N_("the node stopped and gave its lease back"),
     N_("attempt {attempt}"),
     N_("closed by {name}"),
-    N_("closed by {name}: {reason}"),
+    N_("closed by {name}: {note}"),
     N_("cancelled by {name}"),
     N_("retried by {name}"),
     # web/auth/gate.py
@@ -176,6 +186,8 @@ SENTENCES = (
     N_("study {study} is {state} already, not RECEIVING"),
     N_("study {study} is analysed and no delivery of it has failed: nothing to retry"),
     N_("the analysis of study {study} is {state}: nothing to cancel"),
+    N_("the analysis of study {study} is {state}, not DONE"),
+    N_("analysed again for {name}"),
     N_("study {study} is still being received: close it first"),
     N_("the images of study {study} were purged: send it again"),
     N_("study {study} has no analysis job for revision {revision}"),
@@ -201,5 +213,38 @@ SENTENCES = (
     N_("{level} was called, so it was not missed"),
     N_("{level} is no level of C1 to C7"),
     N_("a note has at most {most} characters, this one has {count}"),
+    N_("revision {revision}: {verdict}"),
+    N_("false positive {which}"),
+    N_("missed {which}"),
+    N_("false positive {which}; missed {more}"),
+    # app/quarantine.py, app/set_aside.py, app/receive_instance.py, app/stray_files.py, app/doctor_mends.py
+    N_("there is no quarantine {number}; `quarantine list` shows what there is"),
+    N_("quarantine {number} is {state} since {moment} already"),
+    N_("quarantine {number} cannot be read as DICOM: it can only be discarded"),
+    N_("quarantine {number} has no valid Study, Series and SOP Instance UID: it can only be discarded"),
+    N_("quarantine {number} has changed since it was set aside: it is not taken in"),
+    N_("quarantine {number} is what the node holds already: it can be discarded"),
+    N_("quarantine {number} was decided about at the same moment: look again"),
+    N_(
+        "instance {code} is held in study {study} and is of study {other} in quarantine: an instance is in one study,"
+        " so the sender must mend it"
+    ),
+    N_("instance {code} arrived at the same moment"),
+    N_("instance {code} came with other content (sha256 {digest}) than the one that is held"),
+    N_("instance {code} was found damaged: {why}"),
+    N_("replaced by the content of quarantine {number}"),
+    N_("the data set cannot be read"),
+    N_("{name} is {value}, which is not a UID"),
+    N_("{name} is {value} in the data set and {commanded} in the command"),
+    N_("{file} was found without a row and cannot be read; it was never acknowledged"),
+    N_("set aside without a row: the node ended in between, or an earlier version did it"),
+    N_("released by {name}: taken in as instance {code}"),
+    N_("released by {name}: taken in as instance {code}; {note}"),
+    N_("released by {name}: in the place of instance {code} as it was held before"),
+    N_("released by {name}: in the place of instance {code} as it was held before; {note}"),
+    N_("discarded by {name}"),
+    N_("older than {days} days ([quarantine] maximum_age_days)"),
+    N_("its file was gone"),
     *PEER_SENTENCES,
+    *FAILURE_SENTENCES,
 )

@@ -13,10 +13,10 @@ from dicom_node.catalogues import N_
 from dicom_node.core.delivery import Delivery
 from dicom_node.core.finding import LEVELS
 from dicom_node.core.history import HistoryEntry
-from dicom_node.core.job import AnalysisJob
+from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.study import StudyIntake, StudyState
 from dicom_node.core.worklist import WorklistStatus
-from dicom_node.web.language import number, said, say, word
+from dicom_node.web.language import number, say, told, word
 
 _OVERVIEWS = {"sagittal": N_("The neck from the side"), "coronal": N_("The neck from the front")}
 _STAGES = {
@@ -30,12 +30,14 @@ _STAGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class LevelChip:
-    """One level: `look` is positive, negative, partly or none; `words` say the same in full."""
+    """One level: `look` is positive, negative, partly or none; `words` say the same in full. `probability` is None
+    where the level was not assessed."""
 
     level: str
     look: str
     text: str
     words: str
+    probability: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +79,12 @@ class Offers:
     close: bool = False
     cancel: bool = False
     retry: bool = False
+    again: bool = False
 
     @property
     def are_any(self) -> bool:
         """Whether there is anything."""
-        return self.close or self.cancel or self.retry
+        return self.close or self.cancel or self.retry or self.again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +220,7 @@ def _chip(name: str, level: dict[str, Any]) -> LevelChip:
         look="positive" if level["fracture"] else "negative",
         text=figures["probability"],
         words=say(sentence, level=name, **figures),
+        probability=probability,
     )
 
 
@@ -231,7 +235,8 @@ def _delivery(delivery: Delivery, detail: StudyDetail) -> ShownDelivery:
 def _offers(detail: StudyDetail) -> Offers:
     if detail.study.state is not StudyState.CLOSED or detail.job is None:
         return Offers(close=detail.study.state is StudyState.RECEIVING)
-    return Offers(cancel=detail.job.state in UNFINISHED, retry=detail.job.state in RETRIABLE_JOBS)
+    state = detail.job.state
+    return Offers(cancel=state in UNFINISHED, retry=state in RETRIABLE_JOBS, again=state is JobState.DONE)
 
 
 def _overall(result: dict[str, Any]) -> dict[str, Any] | None:
@@ -249,7 +254,7 @@ def _series(detail: StudyDetail, selection: dict[str, Any]) -> tuple[ShownSeries
         entry = rejected.get(uid)
         if entry is None:
             return "–"
-        return say("left out ({rule}): {detail}", rule=word(entry["rule"]), detail=said(entry["detail"]))
+        return say("left out ({rule}): {detail}", rule=word(entry["rule"]), detail=told(entry["detail"]))
 
     shown = [
         ShownSeries(

@@ -47,6 +47,13 @@ def retry(request: Request, study_instance_uid: str) -> Response:
     return _done(request, study_instance_uid, lambda do, actor: do.retry_study(study_instance_uid, actor=actor))
 
 
+@router.post("/studies/{study_instance_uid}/analyse-again")
+@needs(Action.WORK_ON_STUDIES)
+def analyse_again(request: Request, study_instance_uid: str) -> Response:
+    """A study that has a result is analysed as a new revision."""
+    return _done(request, study_instance_uid, lambda do, actor: do.analyse_again(study_instance_uid, actor=actor))
+
+
 @router.post("/studies/{study_instance_uid}/deliveries/{delivery_id}/retry")
 @needs(Action.WORK_ON_STUDIES)
 def retry_delivery(

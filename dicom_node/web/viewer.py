@@ -86,4 +86,4 @@ def _marks(viewing: Viewing, looks: dict[str, LevelChip]) -> tuple[CurveMark, ..
 def _first(viewing: Viewing, looks: dict[str, LevelChip]) -> str:
     """The suspicious level of the highest probability, else none: the middle of the neck."""
     suspicious = [chip for place in viewing.levels if (chip := looks.get(place.level)) and chip.look == "positive"]
-    return max(suspicious, key=lambda chip: chip.text).level if suspicious else ""
+    return max(suspicious, key=lambda chip: chip.probability or 0.0).level if suspicious else ""

@@ -188,7 +188,7 @@ def _filled(
     from inference.bundle import load_bundle
     from inference.dataset.cache import CacheOptions, Preparer, fill
 
-    localised_by = None if bundle is None else load_bundle(bundle).sha256
+    localised_by = None if bundle is None else load_bundle(bundle).localiser_sha256
     threads = max(1, torch.get_num_threads() // workers)
     preparer = Preparer(folder=out, options=CacheOptions(localised_by=localised_by), bundle=bundle, threads=threads)
     with _bar("studies", len(jobs)) as step:
@@ -225,7 +225,7 @@ def _refusals() -> Iterator[None]:
     """What is wrong with the data or the options becomes one line and exit status 2."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from inference.bundle import BundleError
+    from inference.bundle_files import BundleError
     from inference.dataset.errors import DataSetError
 
     try:

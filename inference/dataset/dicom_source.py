@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from inference.dataset.crop import around_bone, around_levels
 from inference.dataset.errors import StudyUnusable
-from inference.dataset.placing import bounds_lps_mm, boxes_on_grid, on_grid, smooth_on_grid
+from inference.dataset.from_scan import drawn_on, localiser_facts
+from inference.dataset.placing import bounds_lps_mm, boxes_on_grid, on_grid
 from inference.dataset.prepared import SPACING_MM_ZYX, PreparedStudy, stored_hu
 from inference.dataset.rsna import RsnaStudy
 from inference.dataset.rsna_study import LoadedStudy, Segmentation, dicom_files, facts_of, load_study
@@ -50,7 +51,7 @@ def prepare_dicom(
             "crop": crop,
             "source_bytes": sum(path.stat().st_size for path in dicom_files(study.folder)),
         }
-        | ({} if spine is None else {"localiser_notes": list(spine.notes)}),
+        | localiser_facts(spine, localiser is not None),
     )
 
 
@@ -84,5 +85,4 @@ def _levels(
         return {"levels": drawn, "levels_from": None if drawn is None else "truth"}
     if spine is None:
         return {"levels": None, "levels_from": None, "true_levels": drawn}
-    levels = smooth_on_grid(spine.mask, loaded.volume.affine_lps, grid)
-    return {"levels": levels, "levels_from": "localiser", "true_levels": drawn}
+    return {"levels": drawn_on(grid, loaded.volume, spine), "levels_from": "localiser", "true_levels": drawn}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from inference.dataset.crop import MARGIN_MM_XYZ, around_levels
 from inference.dataset.errors import StudyUnusable
+from inference.dataset.from_scan import localiser_facts
 from inference.dataset.placing import bounds_lps_mm, mask_boxes, on_grid, smooth_on_grid
 from inference.dataset.prepared import OTHER_VERTEBRA, SPACING_MM_ZYX, PreparedStudy, stored_hu
 from inference.dataset.splits import PhantomRecipe
@@ -98,7 +99,9 @@ def prepare_phantom(
         fracture=fracture,
         boxes=mask_boxes(fracture > 0, grid, BOX_MARGIN_MM),
         truth=broken,
-        facts=_facts(seed, spec, anatomy, part, full, spine, broken) | {"recipe": vars(recipe).copy()},
+        facts=_facts(seed, spec, anatomy, part, full, broken)
+        | localiser_facts(spine, localiser is not None)
+        | {"recipe": vars(recipe).copy()},
     )
 
 
@@ -188,7 +191,6 @@ def _facts(
     anatomy: Anatomy,
     part: _Part,
     full: Grid,
-    spine: Spine | None,
     truth: tuple[int, ...],
 ) -> dict[str, Any]:
     """What a study is made of; of fractures and decoys only those that the scan shows."""
@@ -224,4 +226,4 @@ def _facts(
         # What the study would be as DICOM without compression.
         "source_bytes": int(np.prod(full.shape_zyx)) * 2,
         "crop": "levels",
-    } | ({} if spine is None else {"localiser_notes": list(spine.notes)})
+    }

@@ -26,6 +26,7 @@ from inference.preprocess import PatientGrid
 
 HU_LOW: Final = -512.0
 HU_STEP: Final = 8.0
+FOUND: Final = "cervical_spine_found"
 SPACING_MM_ZYX: Final = (0.8, 0.45, 0.45)
 SUFFIX: Final = ".study"
 FOLDS: Final = "folds.csv"
@@ -84,7 +85,8 @@ class PreparedStudy:
     other vertebra; None where nobody has drawn them; `levels_from` "truth" (a person's or the generator's) or
     "localiser". `true_levels` keeps the truth where `levels` is the localiser's. `fracture`: the level whose fracture
     zone it is; phantoms only. `boxes` surround fractures slice by slice. `truth`: 0 or 1 for patient_overall and
-    C1 ... C7; None for a test study. `patient` groups studies that must stay in one fold. `facts` are JSON-ready.
+    C1 ... C7; None for a test study. `patient` groups studies that must stay in one fold. `facts` are JSON-ready;
+    `FOUND` among them is False where a localiser looked and found no cervical spine.
     Raises ValueError where these do not fit each other.
     """
 

@@ -81,6 +81,35 @@ def localiser(
     _keep(metrics, out, bundle if record else None)
 
 
+@app.command()
+def sound(
+    series: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of one series known to have no fracture.")],
+    bundle: Annotated[str, typer.Option(help="A bundle's folder or the name of a shipped one.")] = "default",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path | None, typer.Option("--json", help="A file for the numbers.")] = None,
+    record: Record = False,
+) -> None:
+    """False alarms on a sound series: as it is, mirrored, turned by 5 degrees each way, with added noise."""
+    from inference.bundle import load_bundle
+    from inference.errors import ReadingError
+    from inference.evaluation.real_series import read_volume
+    from inference.evaluation.sound_series import evaluate_sound, sound_text
+    from inference.pipeline import Pipeline, overall_device
+
+    try:
+        volume = read_volume(series)
+    except (ReadingError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    place = overall_device(device)
+    rows = list(evaluate_sound(volume, Pipeline(load_bundle(bundle, place), place)))
+    typer.echo(sound_text(rows))
+    _keep({"sound_series": rows}, out, None)
+    if record:
+        from inference.evaluation.recording import record_metrics
+
+        record_metrics(bundle, "sound_series", {"rows": rows})
+
+
 def _on_phantoms(
     bundle: str, first: int, phantoms: int, without: int, workers: int, device: str, work: Path | None
 ) -> dict[str, Any]:

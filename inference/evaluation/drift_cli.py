@@ -53,27 +53,40 @@ def records(
 
 def drift_reference(
     source: Annotated[Path, typer.Argument(metavar="RECORDS.csv", help="The records of the validation studies.")],
-    out: Annotated[Path, typer.Option(help="The reference, a JSON file for the bundle.")],
+    out: Annotated[Path | None, typer.Option(help="The reference, a JSON file.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="The bundle that is to hold it, instead of --out.")] = None,
     made_from: Annotated[
         str | None, typer.Option(help="Which studies these are, in words. Else the file's name.")
     ] = None,
 ) -> None:
     """Distributions of scores and inputs from validation records, without any single study in them."""
+    from inference.bundle import keep_reference
+    from inference.bundle_files import BundleError
     from inference.evaluation.drift import DriftReferenceError, make_reference
     from inference.evaluation.drift_record import read_records
     from inference.evaluation.predictions import PredictionsError
 
+    if (out is None) == (bundle is None):
+        raise typer.BadParameter("name either a file or a bundle", param_hint="--out, --bundle")
     try:
         reference = make_reference(read_records(source), made_from=made_from or source.name)
-    except (PredictionsError, DriftReferenceError) as error:
+        text = json.dumps(reference.to_json()) + "\n"
+        if bundle is not None:
+            out = keep_reference(bundle, text)
+    except (PredictionsError, DriftReferenceError, BundleError) as error:
         raise typer.BadParameter(str(error)) from None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(reference.to_json()) + "\n", encoding="utf-8")
+    if bundle is None:
+        assert out is not None  # one of the two is given
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
     typer.echo(f"{out}: {len(reference.quantities)} quantities of {reference.studies} studies")
 
 
 def drift(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE.json", help="What the bundle was validated on.")],
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REFERENCE", help="A reference file, or a bundle that holds one."),
+    ],
     observed: Annotated[Path, typer.Argument(metavar="OBSERVED.csv", help="The records of the node's studies.")],
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only studies analysed on this day (UTC) or later.")
@@ -86,7 +99,7 @@ def drift(
     from inference.evaluation.predictions import PredictionsError
 
     try:
-        known = read_reference(reference.read_text(encoding="utf-8"))
+        known = read_reference(_reference_file(reference).read_text(encoding="utf-8"))
         seen = read_records(observed)
         seen = seen if since is None else [r for r in seen if _analysed_at(r, observed) >= since]
     except (PredictionsError, DriftReferenceError) as error:
@@ -99,6 +112,18 @@ def drift(
         typer.echo(json.dumps(_data(known, findings, verdict, len(seen)), indent=2))
     else:
         typer.echo(_text(known, findings, verdict, len(seen)))
+
+
+def _reference_file(given: str) -> Path:
+    from inference.bundle import REFERENCE, bundle_folder
+    from inference.bundle_files import BundleError
+
+    if Path(given).is_file():
+        return Path(given)
+    try:
+        return bundle_folder(given) / REFERENCE
+    except BundleError:
+        return Path(given)
 
 
 def _analysed_at(record: dict[str, Any], path: Path) -> datetime:

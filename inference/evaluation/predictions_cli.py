@@ -56,7 +56,7 @@ def predictions(
         typer.Option(metavar="PRED.csv", help="Predictions of validation studies, once for each model, in order."),
     ] = None,
     validation_truth: Annotated[Path | None, typer.Option(help="The truth of validation, as --truth.")] = None,
-    rule: Annotated[Rule, typer.Option(help="How thresholds are chosen on validation.")] = "sensitive",
+    rule: Annotated[Rule, typer.Option(help="How thresholds are chosen on validation.")] = "f2",
     sensitivity: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="What the rule 'sensitive' keeps.")
     ] = SENSITIVITY_GOAL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from inference.bundle import load_bundle
+from inference.evaluation.drift_record import Record, append_record, input_facts, record_of
 from inference.evaluation.metrics import (
     Interval,
     auc,
@@ -41,14 +43,18 @@ Row = dict[str, Any]
 def evaluate_bundle(name: str, seeds: Iterable[int], out: Path | None, *, record: bool, threads: int) -> str:
     """Evaluate on the phantoms of `seeds`; the metrics as JSON text.
 
-    `out` receives the metrics and, beside it, one row per phantom. `record` writes the metrics into the
-    bundle's manifest, which gives the bundle a new hash.
+    `out` receives the metrics and, beside it, one row per phantom and the drift records of those with a cervical spine.
+    `record` writes the metrics into the bundle's manifest, which gives the bundle a new hash.
     """
     pipeline = Pipeline(load_bundle(name), "cpu", threads)
+    bundle = f"{pipeline.bundle.name} {pipeline.bundle.version}"
     rows = []
     for seed in seeds:
         phantom = _phantom(seed)
-        row = compare(phantom, pipeline.predict(phantom.volume))
+        prediction = pipeline.predict(phantom.volume)
+        row = compare(phantom, prediction)
+        if out is not None and prediction.cervical_spine_found:
+            append_record(out.with_suffix(".records.csv"), _record(seed, phantom, prediction, bundle))
         _log.info("phantom_evaluated", seed=seed, found=row["found"], overall=row["overall_probability"])
         rows.append({"seed": seed, **row})
     metrics = summarise(rows)
@@ -59,6 +65,17 @@ def evaluate_bundle(name: str, seeds: Iterable[int], out: Path | None, *, record
     if record:
         record_metrics(name, "evaluation", metrics)
     return text
+
+
+def _record(seed: int, phantom: Phantom, prediction: Prediction, bundle: str) -> Record:
+    volume = phantom.volume
+    return record_of(
+        study=f"phantom-{seed}",
+        analysed_at=datetime.now(UTC),
+        bundle=bundle,
+        probabilities=prediction.probabilities,
+        inputs=input_facts(volume.hu, volume.spacing_mm_zyx),
+    )
 
 
 def _phantom(seed: int) -> Phantom:

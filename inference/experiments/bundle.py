@@ -3,14 +3,13 @@
     manifest.json           format, name, version, members, preprocessing, operating points, metrics, sha256 of files
     <member>.safetensors    one file for each network
 
-Same manners as `inference.bundle`: nothing in it is executed, the architecture is rebuilt from numbers, a file that has
-changed or a preprocessing that this program does not have is refused. A single experiment is its own only member.
+Same manners as `inference.bundle`, which holds one of these: nothing in it is executed, the architecture is rebuilt
+from numbers, a file that has changed or a preprocessing that this program does not have is refused. A single experiment
+is its own only member.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -25,7 +24,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from inference.bundle import BundleError, check_files, check_format, check_preprocessing, file_sha256
+from inference.bundle_files import (
+    MANIFEST,
+    BundleError,
+    canonical_sha256,
+    check_files,
+    check_format,
+    check_preprocessing,
+    file_sha256,
+    read_manifest,
+    write_manifest,
+)
 from inference.dataset.prepared import HU_LOW, HU_STEP, SPACING_MM_ZYX, PreparedStudy
 from inference.evaluation.operating import OperatingPoints, OperatingPointsError, logit, sigmoid
 from inference.experiments.errors import SettingsError
@@ -36,7 +45,6 @@ from inference.experiments.studies import Study, study_of
 
 FORMAT: Final = "cspine-experiment"
 FORMAT_VERSION: Final = 1
-MANIFEST: Final = "manifest.json"
 
 # What every family shares on the way from a prepared study to a network's input. Raise the revision with the code.
 PREPROCESSING: Final = {
@@ -75,6 +83,11 @@ class FractureBundle:
     points: OperatingPoints
     manifest: dict[str, Any]
 
+    def move_to(self, device: torch.device) -> None:
+        """The networks work on `device` from now on."""
+        for member in self.members:
+            member.model.network.to(device)
+
     def predict(self, study: PreparedStudy | Study) -> StudyScore:
         """The calibrated answer; slices and maps come from the first member that gives them.
 
@@ -105,12 +118,6 @@ def blended(members: Sequence[Member], probabilities: Sequence[NDArray[np.float6
 def preprocessing_of(experiments: Sequence[Experiment]) -> dict[str, Any]:
     """The shared numbers and each member's own input."""
     return {**PREPROCESSING, "inputs": {e.name: e.as_json()["input"] for e in experiments}}
-
-
-def preprocessing_sha256(preprocessing: dict[str, Any]) -> str:
-    """SHA-256 of the canonical JSON."""
-    text = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def rounded(network: nn.Module) -> nn.Module:
@@ -153,10 +160,10 @@ def save_bundle(folder: Path, members: Sequence[Member], points: OperatingPoints
         "members": listed,
         "operating_points": points.to_json(),
         "preprocessing": preprocessing,
-        "preprocessing_sha256": preprocessing_sha256(preprocessing),
+        "preprocessing_sha256": canonical_sha256(preprocessing),
         "files": {entry["weights"]: file_sha256(part / str(entry["weights"])) for entry in listed},
     }
-    (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_manifest(part, manifest)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 
@@ -173,14 +180,14 @@ def holds_experiment(path: Path) -> bool:
 def load_experiment_bundle(path: Path, device: str = "cpu") -> FractureBundle:
     """The bundle in a folder, or in a run's folder. Raises BundleError with the reason."""
     folder = _folder(path)
-    text, manifest = _manifest(folder)
+    manifest, sha256 = _manifest(folder)
     _check(folder, manifest)
     try:
         members = tuple(_member(folder, entry, device) for entry in manifest["members"])
         return FractureBundle(
             name=str(manifest["name"]),
             version=str(manifest["version"]),
-            sha256=hashlib.sha256(text).hexdigest(),
+            sha256=sha256,
             members=members,
             points=OperatingPoints.from_json(manifest["operating_points"]),
             manifest=manifest,
@@ -198,17 +205,11 @@ def _as_stored(value: torch.Tensor) -> torch.Tensor:
     return value.to(torch.float16) if value.is_floating_point() and value.ndim > 1 else value
 
 
-def _manifest(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    try:
-        text = (folder / MANIFEST).read_bytes()
-        manifest = json.loads(text)
-    except OSError:
-        raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}.") from None
-    except ValueError as error:
-        raise BundleError(f"{MANIFEST} of bundle {folder} is not JSON ({error}); restore the bundle.") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+def _manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    manifest, sha256 = read_manifest(folder)
+    if manifest.get("format") != FORMAT:
         raise BundleError(f"{folder} is no bundle of a fracture experiment.")
-    return text, manifest
+    return manifest, sha256
 
 
 def _check(folder: Path, manifest: dict[str, Any]) -> None:
@@ -217,7 +218,7 @@ def _check(folder: Path, manifest: dict[str, Any]) -> None:
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
         raise BundleError(f"{MANIFEST} of bundle {folder} lists no members; restore the bundle.")
     inputs = {str(e.get("experiment", {}).get("name")): e.get("experiment", {}).get("input") for e in entries}
-    check_preprocessing(folder, manifest, preprocessing_sha256({**PREPROCESSING, "inputs": inputs}))
+    check_preprocessing(folder, manifest, canonical_sha256({**PREPROCESSING, "inputs": inputs}))
     check_files(folder, manifest, {str(e.get("weights")) for e in entries})
 
 

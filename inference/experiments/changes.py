@@ -42,6 +42,8 @@ class Change:
     noise_hu: float = 0.0
     thick: float = 1.0
     blur: float = 0.0
+    marrow_hu: float = 0.0
+    lump_mm: float = 4.0
     removed: tuple[int, ...] = ()
     seed: int = 0
 
@@ -62,7 +64,7 @@ def draw_change(study: Study, most: Augmentation, rng: np.random.Generator | Non
     if rng.random() < most.mirror:
         frame = frame * np.array([1.0, 1.0, -1.0])
     removed: tuple[int, ...] = ()
-    if study.boxes and rng.random() < most.cut_level:
+    if len(study.boxes) > 1 and rng.random() < most.cut_level:
         removed = (int(rng.choice(sorted(study.boxes))),)
     return Change(
         frame=frame,
@@ -73,6 +75,8 @@ def draw_change(study: Study, most: Augmentation, rng: np.random.Generator | Non
         noise_hu=most.noise_hu * float(rng.beta(1.0, 2.0)),
         thick=float(rng.uniform(1.0, most.thick)) if most.thick > 1 and rng.random() < 0.5 else 1.0,
         blur=float(rng.uniform(0.3, 0.8)) if rng.random() < most.blur else 0.0,
+        marrow_hu=most.marrow_hu * float(rng.uniform()),
+        lump_mm=float(rng.uniform(2.0, 7.0)),
         removed=removed,
         seed=int(rng.integers(2**31)),
     )
@@ -125,14 +129,16 @@ def look(study: Study, window: Window, change: Change, *, part: int = 0, truth: 
     offset = offset - low
     chosen = study.true_levels if truth else study.levels
     hu = study.hu[box].float() * HU_STEP + HU_LOW
-    code = (chosen[box] + _ZONE * study.zone[box]).float()
-    seen = _sampled(code, matrix, offset, window.shape_zyx, outside=0.0, mode="nearest")
+    code = chosen[box] + _ZONE * study.zone[box]
+    seen = _nearest(code, matrix, offset, window.shape_zyx).float()
     image = _sampled(*_averaged(hu, matrix, offset, window, study), window.shape_zyx, outside=HU_LOW)
     levels, zone = seen % _ZONE, torch.div(seen, _ZONE, rounding_mode="floor")
     for level in change.removed:
         gone = levels == level
         image = torch.where(gone, torch.full_like(image, _FLESH_HU), image)
         levels, zone = levels.masked_fill(gone, 0.0), zone.masked_fill(zone == level, 0.0)
+    if change.marrow_hu > 0:
+        image = _lumpy(image, window, change, part)
     return View(hu=_rescaled(image, change, part), levels=levels, zone=zone)
 
 
@@ -174,6 +180,28 @@ def _averaged(
         return hu, matrix, offset
     kernel = (int(factor[0]), int(factor[1]), int(factor[2]))
     return F.avg_pool3d(hu[None], kernel)[0], matrix / factor[:, None], (offset - (factor - 1) / 2) / factor
+
+
+def _nearest(
+    code: torch.Tensor, matrix: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, int, int]
+) -> torch.Tensor:
+    """Values of `code` (uint8 [z, y, x]) at the nearest index, 0 outside; on a CPU a third of the time of a grid."""
+    if code.device.type != "cpu":
+        return sampled_at_once(code.float(), matrix, offset, shape, outside=0.0, mode="nearest")
+    padded = F.pad(code, (1, 1, 1, 1, 1, 1))
+    m = torch.from_numpy(matrix).float()
+    start = torch.from_numpy(offset).float() + 1.5  # one voxel of padding, and a half for rounding by truncation
+    y, x = torch.arange(shape[1]).float()[:, None], torch.arange(shape[2]).float()[None, :]
+    first = [y * m[axis, 1] + x * m[axis, 2] + start[axis] for axis in range(3)]
+    out = torch.empty(shape, dtype=code.dtype)
+    flat = padded.flatten()
+    for z in range(shape[0]):
+        index = torch.zeros(shape[1:], dtype=torch.int64)
+        for axis in range(3):
+            at = (first[axis] + m[axis, 0] * z).clamp_(0.0, padded.shape[axis] - 0.5)
+            index.add_(at.to(torch.int64), alpha=padded.stride(axis))
+        out[z] = torch.take(flat, index)
+    return out
 
 
 def _sampled(
@@ -218,6 +246,16 @@ def _noise(hu: torch.Tensor, seed: int, part: int) -> torch.Tensor:
         return torch.from_numpy(np.random.default_rng([seed, part]).standard_normal(tuple(hu.shape), dtype=np.float32))
     generator = torch.Generator(hu.device).manual_seed(seed * 1_009 + part)
     return torch.randn(hu.shape, generator=generator, device=hu.device)
+
+
+def _lumpy(hu: torch.Tensor, window: Window, change: Change, part: int) -> torch.Tensor:
+    """Denser and thinner lumps in bone, of HU SD `marrow_hu`; none in what is no bone."""
+    cells = [max(2, round(n * mm / change.lump_mm)) for n, mm in zip(hu.shape, window.spacing_mm_zyx, strict=True)]
+    drawn = np.random.default_rng([change.seed, part, 1]).standard_normal((1, 1, *cells), dtype=np.float32)
+    lumps = F.interpolate(
+        torch.from_numpy(drawn).to(hu.device), size=tuple(hu.shape), mode="trilinear", align_corners=False
+    )[0, 0]
+    return hu + ((hu - 120.0) / 150.0).clamp(0.0, 1.0) * lumps * change.marrow_hu
 
 
 def _rescaled(hu: torch.Tensor, change: Change, part: int) -> torch.Tensor:

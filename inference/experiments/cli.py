@@ -35,6 +35,10 @@ def _command(name: str) -> Callable[..., None]:
         ] = None,
         fold: Annotated[int, typer.Option(min=0, help="The fold that is validated on without --validation.")] = 0,
         tiny: Annotated[bool, typer.Option("--tiny", help="So small that it trains in seconds: a trial run.")] = False,
+        short: Annotated[
+            bool,
+            typer.Option("--short", help="So that two cores train it in a quarter of an hour."),
+        ] = False,
         steps: Annotated[int | None, typer.Option(min=1, help="Instead of the file's number of steps.")] = None,
         batch: Annotated[int | None, typer.Option(min=1, help="Instead of the file's studies a step.")] = None,
         seed: Annotated[int | None, typer.Option(min=0, help="Instead of the file's seed.")] = None,
@@ -58,9 +62,9 @@ def _command(name: str) -> Callable[..., None]:
         numbers = {"steps": steps, "batch": batch, "seed": seed, "cache_mib": cache_mib}
 
         def chosen(which: str | Path) -> Experiment:
-            return read_experiment(which, tiny=tiny).with_training(**numbers)
+            return read_experiment(which, tiny=tiny, short=short).with_training(**numbers)
 
-        with _one_line(), joined(overall_device(device)) as (ranks, place), _progress(ranks.first) as tell:
+        with one_line(), joined(overall_device(device)) as (ranks, place), progress(ranks.first) as tell:
             from inference.experiments.ensemble import train_ensemble
             from inference.experiments.running import Run, train_experiment
 
@@ -107,7 +111,7 @@ def predict(
     """Calibrated probabilities of a trained experiment for every prepared study."""
     if threads is not None:
         torch.set_num_threads(threads)
-    with _one_line(), _progress(shown=True) as tell:
+    with one_line(), progress(shown=True) as tell:
         from inference.dataset.prepared import PreparedFolder
         from inference.evaluation.predictions import write_predictions
         from inference.experiments.bundle import load_experiment_bundle
@@ -134,9 +138,9 @@ def predict(
 
 
 @contextlib.contextmanager
-def _one_line() -> Iterator[None]:
+def one_line() -> Iterator[None]:
     """What the user can do something about becomes a usage error of one line."""
-    from inference.bundle import BundleError
+    from inference.bundle_files import BundleError
     from inference.dataset.prepared import PreparedFileUnusable
     from inference.evaluation.predictions import PredictionsError
 
@@ -147,7 +151,7 @@ def _one_line() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(shown: bool) -> Iterator[Callable[[str, int, int, str], None]]:
+def progress(shown: bool) -> Iterator[Callable[[str, int, int, str], None]]:
     """A bar for each experiment on standard error; nothing where `shown` is False."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from inference.bundle import BundleError
+from inference.bundle_files import BundleError
 from inference.evaluation.metrics import competition_log_loss
 from inference.evaluation.operating import OperatingPoints, fit_operating_points, logit, sigmoid
 from inference.evaluation.predictions import Predictions, write_predictions

@@ -38,6 +38,13 @@ def known_bce(
     return (losses * weights).sum() / weights.sum().clamp(min=1.0)
 
 
+def missed_overlap(logits: torch.Tensor, targets: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """1 - the soft Dice of all that is known in the batch: what is rare weighs as much as what is common."""
+    p = torch.sigmoid(logits.float()) * known
+    targets = targets * known
+    return 1.0 - (2.0 * (p * targets).sum() + 1.0) / (p.sum() + targets.sum() + 1.0)
+
+
 def noisy_or(probabilities: torch.Tensor, dim: int = -1) -> torch.Tensor:
     """The probability of any of several independent events."""
     return 1.0 - (1.0 - probabilities.double()).prod(dim=dim)

@@ -29,7 +29,7 @@ from inference.experiments.families import build
 from inference.experiments.predicting import predictions_of, workers_for
 from inference.experiments.score import Batch, FractureModel, collate
 from inference.experiments.settings import Experiment
-from inference.experiments.studies import StudyStore, draws_of, split
+from inference.experiments.studies import Draws, Study, StudyStore, draws_of, split
 from inference.experiments.watching import Validator, trial_metrics
 from inference.training.fit import Training
 from inference.training.ranks import ALONE, Ranks
@@ -156,9 +156,17 @@ def _draw(run: Run, data: RunData, model: FractureModel) -> Callable[[np.random.
     draws = draws_of(data.train, data.train_uids, training.positive_share)
 
     def draw(rng: np.random.Generator) -> Batch:
-        return collate([model.sample(store[draws.pick(rng)], rng) for _ in range(training.batch)])
+        return collate([model.sample(_drawn(store, draws, rng), rng) for _ in range(training.batch)])
 
     return draw
+
+
+def _drawn(store: StudyStore, draws: Draws, rng: np.random.Generator) -> Study:
+    """A study to learn from; one in which a localiser found next to nothing has nothing to crop."""
+    while True:
+        study = store[draws.pick(rng)]
+        if study.boxes or not study.looked:
+            return study
 
 
 def _finish(run: Run, data: RunData, model: FractureModel, held: StudyStore, fitting: Training) -> dict[str, Any]:

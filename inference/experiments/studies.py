@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.dataset.prepared import PreparedFolder, PreparedStudy
+from inference.dataset.prepared import FOUND, PreparedFolder, PreparedStudy
 from inference.experiments.errors import DataError
 from inference.preprocess import PatientGrid
 
@@ -24,7 +24,8 @@ _BOX_LEVELS: Final = range(1, 8)
 class Study:
     """A prepared study as the families use it; arrays uint8 [z, y, x] on `grid`.
 
-    `levels` are those a model may see (all 0 where `has_levels` is False), `true_levels` those it learns from. `zone`
+    `levels` are those a model may see (all 0 where `has_levels` is False; where `looked` too, a localiser looked and
+    found none), `true_levels` those it learns from. `zone`
     is the level whose fracture lies in the voxel; it says something only where `zone_known`: in phantoms, in studies
     without a fracture, and in studies with boxes, whose zone is the fractured bone inside them. `truth` is float32 [8]
     or None. `boxes` holds for each level in `levels` its index box (low, high: float [2, 3], z, y, x).
@@ -35,6 +36,7 @@ class Study:
     hu: torch.Tensor
     levels: torch.Tensor
     has_levels: bool
+    looked: bool
     true_levels: torch.Tensor
     zone: torch.Tensor
     zone_known: bool
@@ -74,8 +76,8 @@ class Study:
         return sum(parts.values())
 
     def need_levels(self, model: str) -> None:
-        """Raises DataError where no level of the study is known."""
-        if not self.boxes:
+        """Raises DataError where no level of the study is known and nobody has looked for one."""
+        if not self.boxes and not self.looked:
             raise DataError(
                 f"study {self.uid} has no vertebral levels, which {model} needs; prepare it again with --localise"
             )
@@ -93,6 +95,7 @@ def study_of(prepared: PreparedStudy) -> Study:
         hu=torch.from_numpy(prepared.hu),
         levels=torch.from_numpy(levels),
         has_levels=prepared.levels is not None,
+        looked=FOUND in prepared.facts,
         true_levels=torch.from_numpy(truer),
         zone=torch.from_numpy(zone),
         zone_known=known,
@@ -180,9 +183,12 @@ class Draws:
 
 
 def draws_of(folder: PreparedFolder, uids: Iterable[str], positive_share: float) -> Draws:
-    """The studies of `uids` whose truth is known, in two lists. Raises DataError where there is none."""
+    """The studies of `uids` whose truth is known, in two lists. Raises DataError where there is none.
+
+    Those in which a localiser found no spine are left out: there is nothing to crop.
+    """
     truth = folder.truth
-    known = [uid for uid in uids if truth[uid] is not None]
+    known = [uid for uid in uids if truth[uid] is not None and folder.head(uid).facts.get(FOUND, True)]
     if not known:
         raise DataError(f"{folder.folder} has no study with a known truth to train on")
     fractured = {uid for uid in known if (truth[uid] or (0,))[0]}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from inference.experiments.changes import NO_CHANGE, Change, draw_change, targets, windowed
 from inference.experiments.crops import Stack, StackShape, level_stack
-from inference.experiments.losses import known_bce, noisy_or, study_loss
+from inference.experiments.losses import known_bce, missed_overlap, noisy_or, study_loss
 from inference.experiments.score import Batch, SliceScores, StudyScore, device_of
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import Study
@@ -44,7 +44,9 @@ class InputSettings:
 
     Pixels of `pixel_mm`. Training moves the crops by up to `jitter_mm`. `slice_weight` and `map_weight` are the shares
     of the slices' and the maps' losses; `noisy_or` is the noisy-or's share of the patient's answer. `mirrored` answers
-    are averaged with those of the mirrored crop. A level that nobody has drawn gets `missing` as its answer.
+    are averaged with those of the mirrored crop. A level that nobody has drawn gets `missing` as its answer. Of a study
+    in a step all levels are read with chance `whole`, else `levels` of them, the fractured ones first: how many does
+    not depend on what they are, or the patient's head would learn to count them.
     """
 
     slices: int
@@ -59,6 +61,8 @@ class InputSettings:
     noisy_or: float
     mirrored: bool
     missing: float
+    levels: int
+    whole: float
 
     @property
     def channels(self) -> int:
@@ -100,8 +104,9 @@ class VertebraCrop:
         study.need_levels(self.experiment.name)
         change = draw_change(study, self.experiment.augmentation, rng)
         truth, known = targets(study, change)
-        stacks = self._stacks(study, change, rng)
-        crops, present = _stacked(stacks, self._input)
+        stacks = self._stacks(study, change, rng, self._drawn_levels(study, change, truth, rng))
+        # Half the memory of waiting batches; a step of HU is finer still.
+        crops, present = _stacked(stacks, self._input, study.device, torch.float16)
         cells = [n // _CELL for n in self._input.size_yx]
         zones = torch.zeros(7, self._input.slices, *cells, device=study.device)
         for level, stack in stacks.items():
@@ -111,8 +116,7 @@ class VertebraCrop:
         if truth[0] > 0 and not bool((truth[1:] * known[1:]).any()):
             known[0] = 0.0
         return {
-            # Half the memory of waiting batches; a step of HU is finer still.
-            "crops": crops[None].half(),
+            "crops": crops[None],
             "present": present[None],
             "zones": zones[None],
             "zone_known": (present.float() * float(study.zone_known))[None],
@@ -130,15 +134,18 @@ class VertebraCrop:
         zones, known = batch["zones"], batch["zone_known"][:, :, None]
         shown = (zones.flatten(3).amax(dim=3) > 0).float()
         slices = known_bce(out.slices, shown, known.expand_as(shown), 2.0)
-        maps = known_bce(out.maps, zones, known[..., None, None].expand_as(zones), 8.0)
+        cells = known[..., None, None].expand_as(zones)
+        maps = known_bce(out.maps, zones, cells, 10.0) + missed_overlap(out.maps, zones, cells)
         total = study + self._input.slice_weight * slices + self._input.map_weight * maps
         return {"loss": total, "study": study.detach(), "slices": slices.detach(), "maps": maps.detach()}
 
     def predict(self, study: Study) -> StudyScore:
         """Levels from their slices, the patient from both ways of reading the levels together."""
         study.need_levels(self.experiment.name)
-        stacks = self._stacks(study, NO_CHANGE, None)
-        crops, present = _stacked(stacks, self._input)
+        if not study.boxes:
+            return _unseen(self._input.missing)
+        stacks = self._stacks(study, NO_CHANGE, None, sorted(study.boxes))
+        crops, present = _stacked(stacks, self._input, study.device, torch.float32)
         views = torch.stack([crops, crops.flip(-1)]) if self._input.mirrored else crops[None]
         device = device_of(self.network)
         with torch.inference_mode():
@@ -156,11 +163,21 @@ class VertebraCrop:
             maps={k: _suspicion(s, maps[k - 1].float().cpu().numpy()) for k, s in stacks.items()},
         )
 
-    def _stacks(self, study: Study, change: Change, rng: np.random.Generator | None) -> dict[int, Stack]:
+    def _drawn_levels(
+        self, study: Study, change: Change, truth: torch.Tensor, rng: np.random.Generator | None
+    ) -> list[int]:
+        there = [k for k in sorted(study.boxes) if k not in change.removed]
+        if rng is None or rng.random() < self._input.whole:
+            return there
+        drawn = [int(k) for k in rng.permutation(there)]
+        return sorted(sorted(drawn, key=lambda k: truth[k] <= 0)[: self._input.levels])
+
+    def _stacks(
+        self, study: Study, change: Change, rng: np.random.Generator | None, levels: list[int]
+    ) -> dict[int, Stack]:
         stacks = {}
-        for level, box in sorted(study.boxes.items()):
-            if level in change.removed:
-                continue
+        for level in levels:
+            box = study.boxes[level]
             moved = box
             if rng is not None:
                 most = self._input.jitter_mm
@@ -169,16 +186,22 @@ class VertebraCrop:
         return stacks
 
 
-def _stacked(stacks: dict[int, Stack], numbers: InputSettings) -> tuple[torch.Tensor, torch.Tensor]:
+def _stacked(
+    stacks: dict[int, Stack], numbers: InputSettings, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Crops [7, s, c, h, w] and which levels are there [7] (bool)."""
-    device = next(iter(stacks.values())).hu.device
-    crops = torch.zeros(7, numbers.slices, numbers.channels, *numbers.size_yx, device=device)
+    crops = torch.zeros(7, numbers.slices, numbers.channels, *numbers.size_yx, device=device, dtype=dtype)
     present = torch.zeros(7, dtype=torch.bool)
     for level, stack in stacks.items():
         images = windowed(stack.hu, numbers.windows_hu, dim=1).flatten(1, 2)
         crops[level - 1] = torch.cat([images, stack.own[:, None]], dim=1)
         present[level - 1] = True
     return crops, present
+
+
+def _unseen(missing: float) -> StudyScore:
+    """The answer for a study in which no level was found."""
+    return StudyScore(probabilities=np.array([float(noisy_or(torch.full((7,), missing))), *[missing] * 7]))
 
 
 def _slice_scores(stack: Stack, values: NDArray[np.float64]) -> SliceScores:

@@ -1,42 +1,8 @@
-"""Building blocks shared by the two networks."""
+"""Folding a grid: full-resolution detail in channels, and back."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import nn
-
-
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 x 3 convolutions with instance norm and a shortcut; the first may stride by 2 and widen."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.norm1 = nn.InstanceNorm3d(out_channels, affine=True)
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.norm2 = nn.InstanceNorm3d(out_channels, affine=True)
-        same = in_channels == out_channels and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, stride, stride, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.leaky_relu(self.norm1(self.conv1(x)), 0.01)
-        y = self.norm2(self.conv2(y))
-        return F.leaky_relu(y + self.shortcut(x), 0.01)
-
-
-class Up(nn.Module):
-    """Trilinear doubling, concatenation with the skip, one convolution."""
-
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.reduce = nn.Conv3d(in_channels, out_channels, 1, bias=False)
-        self.conv = nn.Conv3d(out_channels + skip_channels, out_channels, 3, 1, 1, bias=False)
-        self.norm = nn.InstanceNorm3d(out_channels, affine=True)
-
-    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        x = F.interpolate(self.reduce(x), size=skip.shape[2:], mode="nearest")
-        return F.leaky_relu(self.norm(self.conv(torch.cat([x, skip], dim=1))), 0.01)
 
 
 def space_to_depth(x: torch.Tensor) -> torch.Tensor:

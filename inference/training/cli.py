@@ -13,14 +13,14 @@ from typing import Annotated
 import torch
 import typer
 
+from inference.bundle import bundle_folder
 from inference.evaluation.cli import app as evaluation_app
 from inference.experiments.cli import predict
 from inference.experiments.cli import register as register_experiments
+from inference.training.run import PHANTOMS, SHAPE_PHANTOMS
 from inference.training.settings import DEFAULT, read_settings
 
-app = typer.Typer(
-    no_args_is_help=True, help="Train the localiser, the classifier or a fracture experiment, and make a bundle."
-)
+app = typer.Typer(no_args_is_help=True, help="Train the localiser or a fracture experiment, and make a bundle.")
 
 SettingsFile = Annotated[Path, typer.Option("--settings", help="The experiment's TOML file.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for torch.")]
@@ -28,7 +28,7 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads for torch.")]
 
 @app.command()
 def samples(
-    kind: Annotated[str, typer.Argument(help="localiser, shape, classifier or validation")],
+    kind: Annotated[str, typer.Argument(help="localiser or shape")],
     out: Annotated[Path, typer.Argument(help="Folder for the .npz files; seeds that are there are skipped.")],
     count: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 400,
     skip: Annotated[int, typer.Option(min=0, help="Leave out this many seeds at the start.")] = 0,
@@ -39,8 +39,7 @@ def samples(
     from inference.training.phantoms import write_samples
 
     torch.set_num_threads(1)
-    seeds = read_settings(settings).seeds
-    first = seeds.validate_first if kind == "validation" else seeds.train_first
+    first = read_settings(settings).seeds.train_first
     for path, seconds in write_samples(kind, range(first + skip, first + count, stride), out):
         typer.echo(f"{path.name} {seconds:.1f} s")
 
@@ -48,21 +47,23 @@ def samples(
 @app.command()
 def localiser(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder; a run in it is continued.")],
-    phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to train on.")] = 600,
+    phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to train on.")] = PHANTOMS,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the settings' number of steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the training; the phantoms' are in the settings.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the samples are or come to be. Else RUN/samples.")
     ] = None,
-    shape_phantoms: Annotated[int, typer.Option(min=1, help="How many phantoms to draw vertebrae on.")] = 160,
+    shape_phantoms: Annotated[
+        int, typer.Option(min=1, help="How many phantoms to draw vertebrae on.")
+    ] = SHAPE_PHANTOMS,
     shape_samples: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The same for drawing. Else RUN/shape-samples.")
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="A fresh run starts from this training's averaged weights.")
     ] = None,
-    bundle: Annotated[str, typer.Option(help="The bundle whose classifier the new one keeps.")] = "default",
+    bundle: Annotated[str, typer.Option(help="The bundle or run whose fracture models the new one has.")] = "default",
     version: Annotated[str | None, typer.Option(help="Of the new bundle. Else the old one's, marked.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
     threads: Threads = 2,
@@ -73,7 +74,7 @@ def localiser(
     Renders the phantoms that are missing, trains what is left to train, writes the bundle. Killed at any moment, the
     same command goes on where it was.
     """
-    from inference.bundle import BundleError
+    from inference.bundle_files import BundleError
     from inference.training.run import LocaliserRun, RunMismatch, train_to_bundle
 
     torch.set_num_threads(threads)
@@ -103,36 +104,52 @@ def localiser(
 
 
 @app.command()
-def classifier(
-    samples: Annotated[Path, typer.Argument(help="Folder of classifier samples.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint and losses.csv; resumes what it finds.")],
-    steps: Annotated[int | None, typer.Option(help="Instead of the settings' number of steps.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Start from this training's averaged weights.")] = None,
-    threads: Threads = 2,
-    settings: SettingsFile = DEFAULT,
+def shipped(
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder; a run in it is continued.")],
+    version: Annotated[str, typer.Option(help="Of the new bundle.")],
+    localiser: Annotated[
+        str | None, typer.Option(metavar="BUNDLE", help="Take this bundle's localiser instead of training one.")
+    ] = None,
+    studies: Annotated[
+        int | None, typer.Option(min=1, help="How many of the train split's phantoms. Else all.")
+    ] = None,
+    validation: Annotated[int | None, typer.Option(min=1, help="Phantoms of the validation split. Else all.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each fracture model, instead of its file's.")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="So small that it takes minutes: a trial run.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
 ) -> None:
-    """Train the network that looks for a fracture in one vertebra."""
-    from inference.training.classifier import train_classifier
+    """Train the shipped bundle again from its seeds: localiser, studies, fracture models, calibration.
 
-    torch.set_num_threads(threads)
-    train_classifier(read_settings(settings).with_steps(steps), samples, out, start)
+    Killed at any moment, the same command goes on where it was.
+    """
+    from inference.experiments.cli import one_line, progress
+    from inference.experiments.settings import read_experiment
+    from inference.pipeline import overall_device
+    from inference.training.run import default_run
+    from inference.training.shipped import ShippedRun, train_shipped
 
-
-@app.command()
-def bundle(
-    localiser: Annotated[Path, typer.Argument(help="Folder of the localiser's training.")],
-    classifier: Annotated[Path, typer.Argument(help="Folder of the classifier's training.")],
-    validation: Annotated[Path, typer.Argument(help="Folder of validation samples, for calibration and thresholds.")],
-    out: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    version: Annotated[str, typer.Option(help="The bundle's version.")],
-    created: Annotated[str, typer.Option(help="Date of the bundle, YYYY-MM-DD.")],
-    settings: SettingsFile = DEFAULT,
-) -> None:
-    """Calibrate on validation samples, choose thresholds, write the bundle."""
-    from inference.training.bundling import make_bundle
-
-    manifest = make_bundle(read_settings(settings), localiser, classifier, validation, out, version, created)
-    typer.echo(f"{out}: version {version}, thresholds {manifest['thresholds']}")
+    experiment = read_experiment("default", tiny=tiny)
+    today = datetime.date.today().isoformat()
+    with one_line(), progress(shown=True) as tell:
+        run = ShippedRun(
+            folder=out,
+            localiser=default_run(out / "localiser", created=today, device=device, workers=workers, tiny=tiny)
+            if localiser is None
+            else bundle_folder(localiser),
+            experiment=experiment,
+            members=[read_experiment(name, tiny=tiny).with_training(steps=steps) for name in experiment.members],
+            version=version,
+            created=today,
+            device=overall_device(device),
+            workers=workers,
+            studies=studies or (4 if tiny else None),
+            validation=validation or (4 if tiny else None),
+            small=(90, 160) if tiny else None,
+            tell=lambda part, done, of: tell(part, done, of, ""),
+        )
+        train_shipped(run)
+    typer.echo(f"{run.bundle}: version {version}")
 
 
 register_experiments(app)

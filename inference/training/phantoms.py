@@ -15,7 +15,7 @@ from inference.synthetic.grid import Grid
 from inference.synthetic.phantom import default_grid
 from inference.synthetic.render import render
 from inference.synthetic.spec import FRACTURE_KINDS, LEVELS, Fracture, PhantomSpec, draw_kind, draw_spec
-from inference.training.samples import LabelledVolume, classifier_samples, localiser_sample, save_sample, shape_sample
+from inference.training.samples import LabelledVolume, localiser_sample, save_sample, shape_sample
 from inference.volume import Volume
 
 _TRAINING_FRACTURE_SHARE = 0.35
@@ -56,8 +56,7 @@ def anywhere(spec: PhantomSpec) -> PhantomSpec:
 def write_samples(kind: str, seeds: Iterable[int], folder: Path) -> Iterator[tuple[Path, float]]:
     """Render what is missing in `folder`: yields each file written and the seconds it took.
 
-    `kind`: localiser (any coverage, see `anywhere`), shape (cervical, near the spine), classifier (cervical, many
-    fractures), validation (cervical, the prevalence that `draw_spec` draws).
+    `kind`: localiser (any coverage, see `anywhere`), shape (cervical, near the spine).
     """
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
@@ -69,11 +68,8 @@ def write_samples(kind: str, seeds: Iterable[int], folder: Path) -> Iterator[tup
             arrays = localiser_sample(_localiser_study(anywhere(training_spec(seed))))
         elif kind == "shape":
             arrays = shape_sample(_shape_study(cervical(training_spec(seed))))
-        elif kind in ("classifier", "validation"):
-            spec = cervical(training_spec(seed) if kind == "classifier" else draw_spec(seed))
-            arrays = classifier_samples(_classifier_study(spec))
         else:
-            raise ValueError(f"samples are of kind localiser, shape, classifier or validation, not {kind!r}")
+            raise ValueError(f"samples are of kind localiser or shape, not {kind!r}")
         save_sample(path, arrays)
         yield path, time.monotonic() - begin
 
@@ -87,10 +83,6 @@ def _localiser_study(spec: PhantomSpec) -> LabelledVolume:
 
 def _shape_study(spec: PhantomSpec) -> LabelledVolume:
     return _spine_study(spec, (0.7, 0.7, 0.7), _ROOM_FOR_T2_MM)
-
-
-def _classifier_study(spec: PhantomSpec) -> LabelledVolume:
-    return _spine_study(spec, (0.5, 0.4, 0.4), 12.0)
 
 
 def _spine_study(spec: PhantomSpec, at_least_mm_zyx: tuple[float, float, float], below_mm: float) -> LabelledVolume:

@@ -14,30 +14,35 @@ import json
 import multiprocessing
 import os
 import platform
-import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import torch
 
-from inference.bundle import load_classifier, save_bundle
+from inference.bundle import BUNDLE_NAME, fractures_of, save_bundle
+from inference.bundle_files import read_manifest
 from inference.models import LocaliserNet, PlaceNet, ShapeNet
 from inference.pipeline import overall_device
 from inference.training.fit import load_average
 from inference.training.localiser import train_localiser
 from inference.training.phantoms import write_samples
 from inference.training.place import train_place
-from inference.training.settings import Fit, Settings
+from inference.training.settings import Fit, Settings, read_settings
 from inference.training.shape import train_shape
 
 _log = structlog.get_logger(__name__)
 
 Tell = Callable[[int, int], None]
+
+TRAINING_DATA: Final = (
+    "Synthetic CT only, made by inference/synthetic: no patient data in training, calibration or thresholds. "
+    "Its numbers say nothing about patients."
+)
 
 
 class RunMismatch(Exception):
@@ -49,10 +54,10 @@ class LocaliserRun:
     """What a run was asked for.
 
     `samples` is the folder of samples, rendered as far as they are missing for `phantoms`; what else lies there is
-    trained on as well. `shape_samples` and `shape_phantoms` are the other two networks'. `base` is the bundle whose
-    classifier, calibration and thresholds the new bundle keeps. `version` (None: the base's, marked) and `created`
-    (YYYY-MM-DD) go into its manifest. `workers` render, each with one thread. `start` is a training's folder whose
-    averaged weights a fresh run of the first network starts from.
+    trained on as well. `shape_samples` and `shape_phantoms` are the other two networks'. `base` is the bundle (or
+    a fracture experiment's run) whose fracture models the new bundle has. `version` (None: theirs, marked) and
+    `created` (YYYY-MM-DD) go into its manifest. `workers` render, each with one thread. `start` is a training's folder
+    whose averaged weights a fresh run of the first network starts from.
     """
 
     folder: Path
@@ -84,13 +89,37 @@ class LocaliserRun:
         return self.folder / "shape"
 
 
+# What the shipped networks learnt from.
+PHANTOMS: Final = 780
+SHAPE_PHANTOMS: Final = 400
+_TINY_STEPS: Final = 4
+
+
+def default_run(folder: Path, *, created: str, device: str, workers: int, tiny: bool = False) -> LocaliserRun:
+    """The run behind the shipped localiser; `tiny`: the same in a few steps on two phantoms."""
+    settings = read_settings()
+    return LocaliserRun(
+        folder=folder,
+        samples=folder / "samples",
+        settings=settings.with_steps(_TINY_STEPS) if tiny else settings,
+        phantoms=2 if tiny else PHANTOMS,
+        shape_samples=folder / "shape-samples",
+        shape_phantoms=2 if tiny else SHAPE_PHANTOMS,
+        base="default",
+        version=None,
+        created=created,
+        device=device,
+        workers=workers,
+    )
+
+
 def train_to_bundle(run: LocaliserRun, tell: Tell | None = None) -> dict[str, Any]:
     """Render what is missing, train what is left, write the bundle; returns its manifest.
 
     `tell` receives (samples there, samples wanted). Raises BundleError before anything else where `run.base` cannot
     be used, RunMismatch where the folder holds a run of other settings.
     """
-    load_classifier(run.base)
+    fractures_of(run.base)
     run.folder.mkdir(parents=True, exist_ok=True)
     _claim(run)
     told = tell or (lambda _done, _all: None)
@@ -205,44 +234,35 @@ def training_seconds(losses: Path) -> float:
 
 
 def _write_bundle(run: LocaliserRun) -> dict[str, Any]:
-    classifier, base = load_classifier(run.base)
+    fractures = fractures_of(run.base)
+    theirs, _ = read_manifest(fractures)
     fits = run.settings
-    localiser = load_average(LocaliserNet(fits.localiser.channels), run.folder)
-    place = load_average(PlaceNet(fits.place.channels), run.place_folder)
-    shape = load_average(ShapeNet(fits.shape.channels), run.shape_folder)
+    nets = {
+        "localiser": load_average(LocaliserNet(fits.localiser.channels), run.folder),
+        "place": load_average(PlaceNet(fits.place.channels), run.place_folder),
+        "shape": load_average(ShapeNet(fits.shape.channels), run.shape_folder),
+    }
     record = _record(run, run.folder, run.samples, fits.localiser)
     record["steps_before"] = 0 if run.start is None else _steps(run.start)
-    records = {
-        "localiser": record,
-        "place": _record(run, run.place_folder, run.shape_samples, fits.place),
-        "shape": _record(run, run.shape_folder, run.shape_samples, fits.shape),
-    }
-    trained_on = dict(base.get("training_data", {}).get("samples", {}))
-    trained_on |= {"localiser_steps": record["steps"], "localiser_phantoms": record["phantoms"]}
     manifest = {
-        "name": base["name"],
-        "version": run.version or f"{base['version']}+localiser",
+        "name": BUNDLE_NAME,
+        "version": run.version or f"{theirs['version']}+localiser",
         "created": run.created,
         "seed": run.settings.seeds.torch,
-        "training_data": {**base.get("training_data", {}), "samples": trained_on},
-        "training": {**base.get("training", {}), **records},
-        "classifier_of": {"name": base["name"], "version": base["version"]},
-        "architecture": {
-            "localiser": {"type": "LocaliserNet", "channels": list(fits.localiser.channels)},
-            "place": {"type": "PlaceNet", "channels": list(fits.place.channels)},
-            "shape": {"type": "ShapeNet", "channels": list(fits.shape.channels)},
-            "classifier": base["architecture"]["classifier"],
+        "training_data": TRAINING_DATA,
+        "training": {
+            "localiser": record,
+            "place": _record(run, run.place_folder, run.shape_samples, fits.place),
+            "shape": _record(run, run.shape_folder, run.shape_samples, fits.shape),
         },
-        "calibration": base["calibration"],
-        "thresholds": base["thresholds"],
-        # Measured with another localiser: only what was measured on true crops still holds.
-        "metrics": {key: value for key, value in base.get("metrics", {}).items() if key in ("kind", "validation")},
+        "architecture": {
+            name: {"type": type(net).__name__, "channels": list(getattr(fits, name).channels)}
+            for name, net in nets.items()
+        },
+        # Nothing is measured yet: numbers of another localiser do not hold for this one.
+        "metrics": {},
     }
-    part = run.folder / "bundle.part"
-    shutil.rmtree(part, ignore_errors=True)
-    save_bundle(part, localiser, place, shape, classifier, manifest)  # type: ignore[arg-type]
-    shutil.rmtree(run.bundle, ignore_errors=True)
-    os.replace(part, run.bundle)
+    save_bundle(run.bundle, **nets, fractures=fractures, manifest=manifest)  # type: ignore[arg-type]
     return manifest
 
 

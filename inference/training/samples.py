@@ -16,24 +16,18 @@ import torch
 from numpy.typing import NDArray
 
 from inference.preprocess import (
-    CROP_SPACING_MM_ZYX,
     LOCALISER_SPACING_MM,
     SHAPE_SPACING_MM,
     PatientGrid,
-    crop_grid,
     grid_covering,
     sample_array,
     sample_volume,
 )
 from inference.volume import Volume
 
-# Stored crops are larger than the network's so that augmentation can turn and shift them.
-STORED_CROP_ZYX: Final = (60, 98, 116)
 _MOST_STORED_ZYX: Final = (220, 120, 140)
 _HU_STEP_WIDE: Final = 10.0
 _LOOK_EVERY: Final = 400
-_HU_STEP_BONE: Final = 7.0
-_HU_LOW_BONE: Final = -280.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,41 +130,9 @@ class SampleStore:
         )
 
 
-def classifier_samples(study: LabelledVolume) -> dict[str, NDArray[np.uint8]]:
-    """Stacked crops of each level that lies in the study: `level`, `positive`, `hu`, `labels`, `fracture` [n, z, y, x].
-
-    `labels` keeps 1-7 and 8 for any other vertebra; `fracture` is the fracture zone of that level only.
-    """
-    crops: dict[str, list[NDArray[np.uint8]]] = {"level": [], "positive": [], "hu": [], "labels": [], "fracture": []}
-    for level in range(1, 8):
-        own = study.labels == level
-        if own.sum() * _voxel_mm3(study.volume) < 1500.0:
-            continue
-        low, high = np.percentile(np.argwhere(own), [2, 98], axis=0)
-        grid = crop_grid(study.volume.to_lps_mm((low + high) / 2), STORED_CROP_ZYX, CROP_SPACING_MM_ZYX)
-        hu = sample_volume(study.volume, grid).numpy()
-        labels = np.minimum(nearest(study.labels, study.volume.affine_lps, grid), 8)
-        zone = nearest((study.fracture_mask == level).astype(np.uint8), study.volume.affine_lps, grid)
-        crops["level"].append(np.array(level, dtype=np.uint8))
-        crops["positive"].append(np.array((study.fracture_mask == level).any(), dtype=np.uint8))
-        crops["hu"].append(np.clip((hu - _HU_LOW_BONE) / _HU_STEP_BONE, 0, 255).round().astype(np.uint8))
-        crops["labels"].append(labels.astype(np.uint8))
-        crops["fracture"].append(zone)
-    shape = (0, *STORED_CROP_ZYX)
-    return {
-        name: np.stack(values) if values else np.zeros(shape if name in ("hu", "labels", "fracture") else 0, np.uint8)
-        for name, values in crops.items()
-    }
-
-
 def wide_hu(stored: torch.Tensor) -> torch.Tensor:
     """HU of a stored localiser sample."""
     return stored.float() * _HU_STEP_WIDE - 1000.0
-
-
-def bone_hu(stored: torch.Tensor) -> torch.Tensor:
-    """HU of a stored classifier crop; below -280 and above 1505 HU is cut off, as the windows do anyway."""
-    return stored.float() * _HU_STEP_BONE + _HU_LOW_BONE
 
 
 def nearest(array: NDArray[np.uint8], affine_lps: NDArray[np.float64], grid: PatientGrid) -> NDArray[np.uint8]:
@@ -218,7 +180,3 @@ def _bounded(labels: NDArray[np.uint8]) -> tuple[slice, ...]:
         start = int(np.clip(round(float(centre) - size / 2), 0, n - size))
         region.append(slice(start, start + size))
     return tuple(region)
-
-
-def _voxel_mm3(volume: Volume) -> float:
-    return float(np.prod(volume.spacing_mm_zyx))

@@ -15,14 +15,13 @@ class Seeds:
     """First seed of each disjoint range, and torch's seed."""
 
     train_first: int
-    validate_first: int
     evaluate_first: int
     torch: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How one network is trained. `positive_share` and `map_weight` concern the classifier only."""
+    """How one network is trained."""
 
     channels: tuple[int, ...]
     batch: int
@@ -31,8 +30,6 @@ class Fit:
     warm_up_steps: int
     steps: int
     average_decay: float
-    positive_share: float = 0.0
-    map_weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +40,6 @@ class Settings:
     localiser: Fit
     place: Fit
     shape: Fit
-    classifier: Fit
 
     def with_steps(self, steps: int | None) -> Settings:
         """The same with another number of steps for every network; None changes nothing."""
@@ -54,14 +50,13 @@ class Settings:
             localiser=replace(self.localiser, steps=steps),
             place=replace(self.place, steps=steps),
             shape=replace(self.shape, steps=steps),
-            classifier=replace(self.classifier, steps=steps),
         )
 
 
 def read_settings(path: Path = DEFAULT) -> Settings:
     """Settings of a TOML file; an unknown or missing key raises TypeError naming it."""
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    fits = {name: _fit(raw[name]) for name in ("localiser", "place", "shape", "classifier")}
+    fits = {name: _fit(raw[name]) for name in ("localiser", "place", "shape")}
     return Settings(seeds=Seeds(**raw["seeds"]), **fits)
 
 

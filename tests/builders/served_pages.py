@@ -23,10 +23,10 @@ from dicom_node.app.verdicts import Verdicts
 from dicom_node.core.account import Role
 from dicom_node.core.commitment import CommitmentDuty, Reference
 from dicom_node.core.errors import PeerRefused
-from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason
 from dicom_node.web.app import create_app
 from dicom_node.web.server import WebServer
 from tests.unit.app.node import CT, T0, Node, analysed, incoming, pacs, silenced
+from tests.unit.app.quarantined import OTHER, set_aside
 from tests.unit.web.builders import accounts, session, sources
 
 POSITIVE = "1.2.1"
@@ -69,20 +69,10 @@ def busy_node(root: Path) -> Node:
         node.receive_study(study="1.2.5")
         node.settle(turns=6)
         node.receive(incoming(1, study="1.2.6"))
+    with silenced():
+        set_aside(node, incoming(1, study=POSITIVE, content=OTHER))
+        set_aside(node, incoming(9, study=POSITIVE, header=None), readable=False)
     with node.uow() as uow:
-        for number, reason in enumerate((QuarantineReason.CONFLICTING_INSTANCE, QuarantineReason.UNREADABLE)):
-            uow.quarantine.add(
-                QuarantinedFile(
-                    file=Path(f"quarantine/{number}.dcm"),
-                    reason=reason,
-                    why="other content than the one that is held",
-                    set_aside_at=node.clock.now(),
-                    digest=f"{number:064x}",
-                    size_bytes=524_288,
-                    study_instance_uid=POSITIVE,
-                    calling_aet="SCANNER",
-                )
-            )
         uow.commitments.take_on(
             CommitmentDuty(
                 id=0,

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page
 
+from dicom_node.app.manage_peers import AddPeer
 from tests.builders.served_pages import POSITIVE, busy_node, served
 from tests.peers import ROOT, missing, require
+from tests.unit.web.peer_file import PeerFile
 from tests.viewer.ohif import chromium
 
 pytestmark = pytest.mark.slow
@@ -25,8 +27,19 @@ PAGES = (
     f"/studies/{POSITIVE}/verdict",
     "/deliveries",
     "/quarantine",
+    "/quarantine/1",
+    "/quarantine/1/release",
+    "/quarantine/1/discard",
+    "/quarantine/2",
+    "/quarantine/2/release",
     "/quality",
     "/peers",
+    "/peers/new",
+    "/peers/edit?name=pacs",
+    "/peers/remove?name=ct1",
+    "/peers/peer?name=pacs",
+    "/peers/history",
+    "/peers/version?id={version}",
     "/system",
     "/system/configuration",
     "/accounts",
@@ -34,6 +47,8 @@ PAGES = (
     "/no/such/page",
     "/studies/9.9",
 )
+NOT_200 = {"/no/such/page": 404, "/studies/9.9": 404, "/quarantine/2/release": 409}
+ADDED = {"name": "archive", "ae_title": "ARCHIVE", "host": "10.0.0.7", "port": 104, "receives_results": True}
 WIDE = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 _RUN = """async () => {
@@ -49,6 +64,12 @@ class Stand:
     browser: Browser
     url: str
     secret: str
+    version: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every page; `version` is one of the configuration file."""
+        return tuple(path.format(version=self.version) for path in PAGES)
 
     @contextmanager
     def page(self, scheme: Literal["light", "dark"], size: dict[str, int], *, logged_in: bool = True) -> Iterator[Page]:
@@ -67,9 +88,12 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     if not AXE.is_file():
         missing(str(AXE.relative_to(ROOT)), "npm, then `make test`, which installs axe-core there")
     with ExitStack() as closing:
-        node = busy_node(tmp_path_factory.mktemp("pages"))
-        url, secret = closing.enter_context(served(node))
-        yield Stand(closing.enter_context(chromium(program)), url, secret)
+        root = tmp_path_factory.mktemp("pages")
+        file = PeerFile(root, node=busy_node(root))
+        file.manage.apply(AddPeer(values=ADDED), who="ann", address="::1", token=None)
+        (version, *_) = file.manage.book.history()
+        url, secret = closing.enter_context(served(file.node, **file.sources))
+        yield Stand(closing.enter_context(chromium(program)), url, secret, version.id)
 
 
 def violations(page: Page) -> list[str]:
@@ -80,21 +104,60 @@ def violations(page: Page) -> list[str]:
 
 def checked(stand: Stand, scheme: Literal["light", "dark"], path: str, **rules: Any) -> list[str]:
     with stand.page(scheme, WIDE, **rules) as page:
-        page.goto(stand.url + path)
+        answer = page.goto(stand.url + path)
+        assert answer is not None
+        assert answer.status == NOT_200.get(path, 200), path
         return violations(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_against_wcag_on_any_page(stand: Stand, scheme: Literal["light", "dark"]) -> None:
-    found = {path: checked(stand, scheme, path) for path in PAGES}
+    found = {path: checked(stand, scheme, path) for path in stand.paths}
     found |= {path: checked(stand, scheme, path, logged_in=False) for path in ("/login",)}
     assert {path: problems for path, problems in found.items() if problems} == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("port", "says"), [("104", "The test passed."), ("105", "The test failed.")])
+def test_axe_finds_nothing_on_the_review_of_a_peer_either(
+    stand: Stand, scheme: Literal["light", "dark"], port: str, says: str
+) -> None:
+    """Pages that come of a form: what is wrong in it, and what it would change."""
+    with stand.page(scheme, WIDE) as page:
+        page.goto(f"{stand.url}/peers/new")
+        page.get_by_label("Name", exact=True).fill("ward")
+        page.get_by_label("AE title", exact=True).fill("WARD")
+        page.get_by_label("Host", exact=True).fill("10.0.0.9")
+        page.get_by_label("Port", exact=True).fill("70000")
+        page.get_by_label("Receives results").check()
+        page.get_by_role("button", name="Review and test").click()
+        page.locator(".wrong").first.wait_for()
+        assert violations(page) == []
+        page.get_by_label("Port", exact=True).fill(port)
+        page.get_by_role("button", name="Review and test").click()
+        page.get_by_text(says).wait_for()
+        assert violations(page) == []
+
+
+def test_quarantine_is_decided_about_with_the_keyboard_alone_and_without_scripts(stand: Stand) -> None:
+    context = stand.browser.new_context(java_script_enabled=False)
+    context.add_cookies([{"name": "cspine_session", "value": stand.secret, "url": stand.url}])
+    try:
+        page = context.new_page()
+        page.goto(f"{stand.url}/quarantine/2")
+        page.get_by_role("button", name="Remove it …").press("Enter")
+        page.get_by_label("Why, for the history").press_sequentially("noise")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/quarantine/2")
+        assert page.get_by_text("by admin: noise").first.is_visible()
+    finally:
+        context.close()
 
 
 def test_no_page_runs_out_of_a_phones_screen(stand: Stand) -> None:
     too_wide = {}
     with stand.page("light", PHONE) as page:
-        for path in PAGES:
+        for path in stand.paths:
             page.goto(stand.url + path)
             width = page.evaluate("document.documentElement.scrollWidth")
             if width > PHONE["width"]:

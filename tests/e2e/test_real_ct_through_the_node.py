@@ -15,6 +15,8 @@ import numpy as np
 import pydicom
 import pytest
 
+from inference.evaluation.drift_record import read_records
+from tests.builders.commands import cspine_node
 from tests.peers import DcmtkStorescp, NodeProcess, Orthanc, receiver, require, sender, storescu, wait_for
 
 pytestmark = pytest.mark.xdist_group("real-ct")
@@ -79,6 +81,15 @@ def _check_objects(sr: pydicom.Dataset, seg: pydicom.Dataset) -> None:
     assert np.count_nonzero(mask.pixel_array) > 1000
 
 
+def _check_drift_record(node: NodeProcess, out: Path) -> None:
+    assert cspine_node("studies", "records", "--out", out, "--config", node.config).status == 0
+    (record,) = read_records(out)
+    assert (record["slices"], record["slice_spacing_mm"]) == (94, 1.5)
+    assert record["p_C3"] is not None
+    assert record["p_C7"] is None
+    assert "2.25" not in str(record["study"])
+
+
 def test_storescu_sends_and_storescp_gets_sr_and_seg(real_ct: Path, dcmtk_pacs: DcmtkStorescp, tmp_path: Path):
     peers = [sender(), receiver(dcmtk_pacs.ae_title, dcmtk_pacs.port)]
     node = NodeProcess(folder=tmp_path / "node", peers=peers).start()
@@ -87,6 +98,7 @@ def test_storescu_sends_and_storescp_gets_sr_and_seg(real_ct: Path, dcmtk_pacs: 
     finally:
         assert node.stop() == 0
     _check_levels(study)
+    _check_drift_record(node, tmp_path / "records.csv")
     arrived = {str(pydicom.dcmread(file).SOPInstanceUID): file for file in dcmtk_pacs.files()}
     held = _held(study)
     assert arrived.keys() == {uid for uids in held.values() for uid in uids}

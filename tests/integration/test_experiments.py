@@ -85,7 +85,7 @@ def test_an_ensemble_trains_what_is_missing_and_weighs_its_members(
     assert ran.status == 0, ran.err
     assert {m: (runs / m / "bundle" / "manifest.json").stat().st_mtime_ns for m in there} == there
     bundle = load_experiment_bundle(tmp_path / "run")
-    assert bundle.points.rule == ("f2" if name == "neckfrac-ensemble" else "sensitive")
+    assert bundle.points.rule == "f2"
     assert 1 <= len(bundle.members) <= len(members)
     assert sum(m.overall_weight for m in bundle.members) == pytest.approx(1.0, abs=1e-3)
     raw = read_predictions(tmp_path / "run" / "validation_predictions.csv")

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from inference.bundle import BundleError, load_bundle, load_classifier
+from inference.bundle import fractures_of, load_bundle
+from inference.bundle_files import BundleError
 from inference.training import localiser
-from inference.training.run import LocaliserRun, RunMismatch, render_missing, train_to_bundle, training_seconds
+from inference.training.run import LocaliserRun, RunMismatch, render_missing, train_to_bundle
 from inference.training.samples import save_sample
 from inference.training.settings import DEFAULT, Settings, read_settings
 from tests.builders.commands import cspine_node
@@ -113,7 +114,7 @@ def averaged(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, samples: Path, settings_file: Path
 ) -> None:
-    base = write_toy_bundle(tmp_path / "base", calibration=_calibration(), training_data={"samples": {"x": 1}})
+    base = write_toy_bundle(tmp_path / "base")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert cspine_node(*words(whole, samples, settings_file, base)).status == 0
 
@@ -137,14 +138,10 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
         assert (whole / "bundle" / name).read_bytes() == (broken / "bundle" / name).read_bytes()
 
 
-def test_the_bundle_keeps_the_classifier_and_tells_how_its_localiser_was_made(
+def test_the_bundle_keeps_the_fracture_models_and_tells_how_its_localiser_was_made(
     tmp_path: Path, samples: Path, settings_file: Path
 ) -> None:
-    base = write_toy_bundle(
-        tmp_path / "base",
-        version="1.2",
-        metrics={"kind": "synthetic data only", "validation": {"level_auc": 0.9}, "evaluation": {"dice": 0.1}},
-    )
+    base = write_toy_bundle(tmp_path / "base", metrics={"localiser": {"dice": 0.1}})
     run = LocaliserRun(
         folder=tmp_path / "run",
         samples=samples,
@@ -159,15 +156,16 @@ def test_the_bundle_keeps_the_classifier_and_tells_how_its_localiser_was_made(
     )
     train_to_bundle(run)
     bundle = load_bundle(run.bundle)
-    assert (bundle.version, bundle.manifest["created"]) == ("1.2+localiser", "2026-01-02")
-    assert (run.bundle / "classifier.safetensors").read_bytes() == (base / "classifier.safetensors").read_bytes()
+    assert (bundle.version, bundle.manifest["created"]) == ("0+localiser", "2026-01-02")
+    weights = "fractures/vertebra-crop.safetensors"
+    assert (run.bundle / weights).read_bytes() == (base / weights).read_bytes()
     assert [bundle.manifest["training"][name]["steps"] for name in ("place", "shape")] == [STEPS, STEPS]
     record = bundle.manifest["training"]["localiser"]
     assert (record["steps"], record["phantoms"], record["sessions"]) == (STEPS, 2, 1)
     assert record["seconds"] > 0
     assert record["devices"][0].startswith("cpu: ")
     assert record["torch"] == [torch.__version__]
-    assert bundle.manifest["metrics"] == {"kind": "synthetic data only", "validation": {"level_auc": 0.9}}
+    assert bundle.manifest["metrics"] == {}
 
     with pytest.raises(RunMismatch, match=r"other settings \(phantoms\)"):
         train_to_bundle(LocaliserRun(**{**vars(run), "phantoms": 3}))
@@ -199,27 +197,12 @@ def test_a_phantom_that_is_missing_is_rendered_and_the_others_are_left_alone(
     assert sorted(file.name for file in samples.iterdir()) == [f"{FIRST}.npz", f"{FIRST + 1}.npz"]
 
 
-def test_a_classifier_made_for_other_crops_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
+def test_fracture_models_that_cannot_be_used_are_refused_before_anything_is_rendered(tmp_path: Path) -> None:
     base = write_toy_bundle(tmp_path / "base")
-    manifest = json.loads((base / "manifest.json").read_text())
-    manifest["preprocessing"]["localiser"]["spacing_mm"] = 9.0
-    (base / "manifest.json").write_text(json.dumps(manifest))
-    assert load_classifier(base)[1]["name"] == "toy"
-    manifest["preprocessing"]["classifier"]["shape_zyx"] = [1, 2, 3]
-    (base / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="another preprocessing; train it anew"):
-        load_classifier(base)
+    manifest = json.loads((base / "fractures" / "manifest.json").read_text())
+    (base / "fractures" / "manifest.json").write_text(json.dumps({**manifest, "preprocessing_sha256": "0" * 64}))
+    with pytest.raises(BundleError, match="another preprocessing"):
+        fractures_of(base)
     ran = cspine_node("train", "localiser", "--out", tmp_path / "run", "--bundle", base)
     assert ran.status == 2
     assert not (tmp_path / "run").exists()
-
-
-def test_time_is_counted_over_all_sessions(tmp_path: Path) -> None:
-    losses = tmp_path / "losses.csv"
-    losses.write_text("step,loss,seconds\n25,1.0,10.0\n50,0.9,21.5\n50,0.9,8.0\n75,0.8,19.0\n")
-    assert training_seconds(losses) == pytest.approx(40.5)
-    assert training_seconds(tmp_path / "none.csv") == 0.0
-
-
-def _calibration() -> dict[str, dict[str, float]]:
-    return {"level": {"slope": 1.0, "offset": 0.0}, "overall": {"highest": 0.5, "noisy_or": 0.5, "offset": 0.0}}

@@ -23,6 +23,7 @@ from dicom_node.app.found_instance import FoundInstance, FoundInstanceReader
 from dicom_node.app.index_instance import Indexed
 from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.outbox import Outbox
+from dicom_node.app.quarantine import Quarantine
 from dicom_node.app.queries import StudyDetail, study_detail
 from dicom_node.app.receive_instance import IncomingInstance, InstanceHeader, ReceiveInstance
 from dicom_node.app.report_status import ReportStatus
@@ -376,6 +377,12 @@ class Node:
         )
         self.reports = TakeReports(**basis, peers=self.peers, terms=DeliveryTerms(), randomness=lambda: 0.0)
         self.operator = OperatorActions(**basis, counters=self.counters)
+        self.quarantine = Quarantine(
+            **basis,
+            reading=self.database.reading,
+            files=self.files,
+            read_found=lambda file: self.read_found(file),
+        )
         sweep = Sweep(
             **basis,
             files=self.files,

@@ -27,17 +27,35 @@ def test_a_closed_study_is_not_closed_again(node):
     assert node.study().revision == 1
 
 
-@pytest.mark.parametrize("action", ["close_study", "retry_study", "cancel_study"])
+@pytest.mark.parametrize("action", ["close_study", "retry_study", "cancel_study", "analyse_again"])
 def test_a_study_nobody_sent_is_unknown(node, action):
     with pytest.raises(UnknownStudy, match=r"there is no study 9\.9 on this node"):
         getattr(node.operator, action)("9.9", actor="ana")
 
 
-@pytest.mark.parametrize("action", ["retry_study", "cancel_study"])
+@pytest.mark.parametrize("action", ["retry_study", "cancel_study", "analyse_again"])
 def test_a_study_that_is_being_received_has_nothing_to_retry_or_cancel(node, action):
     node.receive_study(1)
     with pytest.raises(ActionRefused, match="still being received"):
         getattr(node.operator, action)(STUDY, actor="ana")
+
+
+def test_a_study_that_has_a_result_is_analysed_again_as_a_new_revision_that_names_the_earlier_one(node):
+    node.receive_study(1)
+    node.settle(3)
+    job = node.operator.analyse_again(STUDY, actor="ana")
+    assert (job.revision, job.state) == (2, JobState.QUEUED)
+    assert (node.study().state, node.study().close_reason) == (StudyState.CLOSED, "analysed again for ana")
+    with pytest.raises(ActionRefused, match="is QUEUED, not DONE"):
+        node.operator.analyse_again(STUDY, actor="ana")
+    node.settle(3)
+    assert len(node.analyzer.requests) == 2
+    assert {entry.sop_instance_uid for entry in node.encoder.predecessors[1]}
+    assert [(delivery.revision, delivery.state) for delivery in node.deliveries()] == [
+        (1, DeliveryState.STORED),
+        (2, DeliveryState.STORED),
+    ]
+    assert set(node.pacs.held.values()) == {1}, "each object once"
 
 
 @pytest.mark.parametrize("first", [BundleMismatch("damaged"), not_applicable()])

@@ -1,6 +1,6 @@
 import json
 
-from dicom_node.app.queries import list_worklist, study_detail
+from dicom_node.app.queries import analysed_results, list_worklist, study_detail
 from dicom_node.core.study import StudyState
 from dicom_node.core.worklist import WorklistState
 from tests.unit.app.node import STUDY, analysed, incoming, not_applicable
@@ -72,3 +72,16 @@ def test_the_result_shown_is_that_of_the_current_revision(node):
     node.turn()
     assert node.detail(STUDY).result["outcome"] == "not_applicable"
     assert node.state() is WorklistState.NOT_APPLICABLE
+
+
+def test_every_analysed_study_gives_its_result_once_and_the_others_none(node):
+    for number in range(5):
+        node.receive_study(1, study=f"1.{number}")
+        node.clock.advance(31)
+        if number == 3:
+            node.analyzer.script = [not_applicable("1.3")]
+        node.turn()
+    node.receive_study(1, study="1.9")
+    with node.database.reading() as uow:
+        found = [job.study_instance_uid for job, _ in analysed_results(uow, page=2)]
+    assert sorted(found) == ["1.0", "1.1", "1.2", "1.4"]

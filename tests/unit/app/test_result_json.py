@@ -18,6 +18,7 @@ KEYS = [
     "objects",
     "quality",
     "timings_s",
+    "inputs",
 ]
 SEG = ResultObject(
     kind=ResultKind.SEG,

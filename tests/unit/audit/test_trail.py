@@ -15,6 +15,7 @@ from dicom_node.audit.spool import Spool
 from dicom_node.audit.trail import AuditTrail
 from dicom_node.core.audit import AuditedStudy, AuditEvent, Code, Participant
 from dicom_node.core.errors import ConfigurationError, PeerUnreachable
+from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason, QuarantineState
 from dicom_node.core.study import PatientSummary
 from tests.builders.audit_schema import checked, frames_in, message_in, summary
 from tests.unit.app.node import CT, STUDY, T0, RecordingCounters, silenced
@@ -71,6 +72,21 @@ def received(patient: PatientSummary) -> AuditEvent:
     )
 
 
+def set_aside(state: QuarantineState, **uids: str) -> QuarantinedFile:
+    return QuarantinedFile(
+        id=7,
+        file=Path("quarantine/a.dcm"),
+        reason=QuarantineReason.UNREADABLE,
+        why="",
+        set_aside_at=T0,
+        digest="",
+        size_bytes=0,
+        state=state,
+        settled_why="released by ann",
+        **uids,
+    )
+
+
 def lines(file: Path) -> list[bytes]:
     return file.read_bytes().splitlines()
 
@@ -88,6 +104,13 @@ EVENTS = [
         at=T0,
     ),
     audit_events.accessed(user_id="web", address="10.0.0.1", study_instance_uid=STUDY, patient=PatientSummary(), at=T0),
+    *(
+        audit_events.decided(user_id="ann", address="::1", entry=entry, patient=PatientSummary(), at=T0)
+        for entry in (
+            set_aside(QuarantineState.RELEASED, study_instance_uid=STUDY, sop_class_uid=CT),
+            set_aside(QuarantineState.DISCARDED, study_instance_uid='no "UID"', sop_class_uid="<"),
+        )
+    ),
     audit_events.queried(user_id="web", address="10.0.0.1", query="/?status=SENDING", ae_title="X", at=T0),
     audit_events.study_deleted(
         study=AuditedStudy(study_instance_uid=STUDY), patient=PatientSummary(), ae_title="X", at=T0

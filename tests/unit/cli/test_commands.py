@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from config.editing import list_peers
+from config.load import load_settings
+from dicom_node.bootstrap.store import open_store
 from dicom_node.cli.main import app
+from dicom_node.cli.output import program
 from dicom_node.core.finding import ResultKind
 from storage.schema import HEAD
 from tests.builders.commands import cspine_node
+from tests.unit.app.node import Node, silenced
 from tests.unit.config.builders import TWO_PEERS, written
 
 
@@ -45,7 +49,7 @@ def test_the_contract_s_commands_are_all_there() -> None:
     wanted = (
         "serve analyse phantom check echo send demo doctor migrate conformance train evaluate submission"
         " peers:list peers:add peers:edit peers:remove peers:test peers:history peers:rollback"
-        " studies:list studies:show studies:close studies:retry"
+        " studies:list studies:show studies:close studies:retry studies:records"
         " deliveries:list deliveries:show deliveries:retry bundle:inspect"
         " prepare metadata export-images"
     )
@@ -232,10 +236,47 @@ def test_the_node_s_work_is_empty_at_first_and_json_is_nothing_but_json(config: 
     assert cspine_node("migrate", *where).status == 0
 
 
+def test_a_command_that_is_to_be_called_again_is_named_so_that_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "cspine-node"
+    here.write_text("#!/bin/sh\n")
+    here.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(here)])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program() == str(here)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "cspine-node"
+    monkeypatch.setattr(sys, "argv", ["/site/dicom_node/__main__.py"])
+    assert program() == f"{sys.executable} -m dicom_node"
+
+
+def test_a_limit_counts_the_studies_of_the_status_that_is_asked_for(config: Path, tmp_path: Path) -> None:
+    store = open_store(load_settings(config).settings)
+    node = Node(tmp_path, database=store.database)
+    with silenced():
+        for number in range(2):
+            node.receive_study(1, study=f"1.2.{number}")
+            node.settle(3)
+        for number in range(3):
+            node.receive_study(1, study=f"1.3.{number}")
+    store.close()
+
+    def listed(*arguments: object) -> set[str]:
+        rows = cspine_node("studies", "list", "--json", *arguments, "--config", config).json
+        return {row["study_instance_uid"] for row in rows}
+
+    assert listed("--status", "DELIVERED", "--limit", 2) == {"1.2.0", "1.2.1"}
+    assert len(listed("--status", "RECEIVING", "--limit", 2)) == 2
+    assert listed("--status", "SENDING") == set()
+    assert len(listed("--limit", 4)) == 4
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["studies", "show", "1.2.3"], ["studies", "close", "1.2.3"], ["studies", "retry", "1.2.3"],
-     ["studies", "cancel", "1.2.3"], ["deliveries", "retry", "7"], ["deliveries", "show", "7"]],
+     ["studies", "cancel", "1.2.3"], ["studies", "analyse-again", "1.2.3"],
+     ["deliveries", "retry", "7"], ["deliveries", "show", "7"]],
 )  # fmt: skip
 def test_what_the_node_does_not_know_is_status_1_and_one_line(config: Path, arguments: list[str]) -> None:
     ran = cspine_node(*arguments, "--config", config)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.bundle import BundleError
+from inference.bundle_files import BundleError
 from inference.evaluation.operating import fit_operating_points, logit, sigmoid
 from inference.experiments import bundle as bundles
 from inference.experiments.bundle import Member, blended, load_experiment_bundle, rounded, save_bundle

@@ -14,6 +14,7 @@ from inference.experiments.changes import (
     Change,
     Window,
     _blurred,
+    _nearest,
     _resliced,
     draw_change,
     look,
@@ -179,3 +180,24 @@ def _noisy(study: PreparedStudy, sd: float) -> PreparedStudy:
 
 def _rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def test_lumps_are_in_bone_alone_and_the_same_for_the_same_draw(broken: Study) -> None:
+    change = dataclasses.replace(NO_CHANGE, marrow_hu=100.0, seed=3)
+    plain, lumpy = everything(broken), everything(broken, change)
+    apart = (lumpy.hu - plain.hu).abs()
+    assert float(apart[plain.hu > 300].mean()) > 30
+    assert float(apart[plain.hu < 120].max()) == 0.0
+    assert torch.equal(lumpy.hu, everything(broken, change).hu)
+
+
+def test_the_nearest_value_is_the_one_a_grid_of_places_finds(broken: Study) -> None:
+    change = draw_change(broken, STRONG, _rng(2))
+    shape = (20, 24, 28)
+    matrix = change.frame * 1.3
+    offset = (np.array(SHAPE_ZYX) - 1) / 2 - matrix @ ((np.array(shape) - 1) / 2)
+    found = _nearest(broken.levels, matrix, offset, shape)
+    expected = sample_array(broken.levels.float(), matrix, offset, shape, outside=0.0, mode="nearest")
+    # Places halfway between two voxels may fall to either.
+    assert float((found.float() != expected).float().mean()) < 1e-3
+    assert found.any()

@@ -35,19 +35,31 @@ def test_an_unknown_recurrent_cell_is_refused() -> None:
         Sequence("transformer", 8, 8)
 
 
-def test_an_absent_level_changes_no_other_levels_answer() -> None:
+def test_what_lies_where_a_level_is_absent_changes_no_answer() -> None:
     torch.manual_seed(0)
     net = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2).eval()
     crops, present = torch.randn(1, 7, 3, 2, 16, 16), torch.ones(1, 7, dtype=torch.bool)
     fewer = present.clone()
     fewer[0, 2] = False
+    others = crops.clone()
+    others[0, 2] = 5.0
     with torch.inference_mode():
-        one, other = net(crops, present), net(crops, fewer)
-    rest = [0, 1, 3, 4, 5, 6]
-    assert torch.allclose(one.levels[:, rest], other.levels[:, rest], atol=1e-6)
+        whole, one, other = net(crops, present), net(crops, fewer), net(others, fewer)
+    assert torch.equal(one.levels, other.levels)
+    assert torch.equal(one.overall, other.overall)
     assert float(other.levels[0, 2]) == -10.0
     assert other.maps.shape == (1, 7, 3, 2, 2)
-    assert not torch.allclose(one.overall, other.overall)
+    assert not torch.allclose(whole.overall, other.overall)
+
+
+def test_a_scanner_that_scales_every_value_changes_no_features() -> None:
+    torch.manual_seed(0)
+    encoder = SliceEncoder(3, (8, 8, 16, 16)).eval()
+    slices = torch.randn(6, 3, 16, 24)
+    with torch.inference_mode():
+        as_it_is, scaled = encoder(slices), encoder(1.7 * slices)
+    for one, other in zip(as_it_is, scaled, strict=True):
+        assert torch.allclose(one, other, atol=1e-3)
 
 
 def test_a_levels_score_is_the_mean_of_its_highest_slices() -> None:

@@ -31,8 +31,8 @@ def changed(tmp_path: Path, before: str, after: str, name: str = "volume-3dcnn")
 def test_there_is_one_file_for_each_experiment_and_it_bears_its_name() -> None:
     assert set(experiment_names()) == TABLE
     for name in experiment_names():
-        for tiny in (False, True):
-            assert read_experiment(name, tiny=tiny).name == name
+        for size in ({}, {"tiny": True}, {"short": True}):
+            assert read_experiment(name, **size).name == name
 
 
 def test_an_ensembles_members_are_experiments_that_are_none_themselves() -> None:
@@ -56,6 +56,15 @@ def test_the_tiny_setting_changes_what_it_names_and_nothing_else() -> None:
     assert tiny.training.learning_rate == whole.training.learning_rate
     assert tiny.augmentation == whole.augmentation
     assert tiny.digest() != whole.digest()
+
+
+def test_the_short_setting_is_another_one_and_both_at_once_are_none() -> None:
+    short = read_experiment("sagittal-9", short=True)
+    assert short.training is not None
+    assert short.training.steps == 250
+    assert short.network == read_experiment("sagittal-9").network
+    with pytest.raises(SettingsError, match="not both"):
+        read_experiment("sagittal-9", tiny=True, short=True)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from inference.dataset.prepared import PreparedFolder
+from inference.dataset.prepared import FOUND, PreparedFolder, save_prepared, study_path
 from inference.experiments.errors import DataError
+from inference.experiments.families import build
+from inference.experiments.settings import read_experiment
 from inference.experiments.studies import Draws, StudyStore, draws_of, split, study_of
 from tests.builders.necks_prepared import neck, write_necks
 
@@ -94,6 +96,21 @@ def test_a_study_without_levels_says_what_to_do() -> None:
     study = study_of(neck(levels=False))
     with pytest.raises(DataError, match=r"study 1.2.3 has no vertebral levels.*--localise"):
         study.need_levels("vertebra-crop")
+
+
+def test_a_study_in_which_a_localiser_found_nothing_is_not_drawn_for_training(tmp_path: Path) -> None:
+    found, lost = neck("1.2.1", broken=(2,)), neck("1.2.2", broken=(3,), levels=False)
+    save_prepared(study_path(tmp_path, "1.2.1"), dataclasses.replace(found, facts={FOUND: True}))
+    save_prepared(study_path(tmp_path, "1.2.2"), dataclasses.replace(lost, facts={FOUND: False}))
+    assert draws_of(PreparedFolder(tmp_path), ("1.2.1", "1.2.2"), -1.0).fractured == ("1.2.1",)
+
+
+def test_where_a_localiser_found_nothing_the_answer_is_the_same_for_every_level() -> None:
+    model = build(read_experiment("vertebra-crop", tiny=True))
+    study = study_of(dataclasses.replace(neck(levels=False), facts={FOUND: False}))
+    said = model.predict(study).probabilities
+    assert len(set(said[1:])) == 1
+    assert said[0] == pytest.approx(1 - (1 - said[1]) ** 7)
 
 
 def test_a_levels_box_leaves_out_stray_voxels() -> None:

@@ -10,7 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from inference.bundle import save_bundle
-from inference.models import FractureNet, LocaliserNet, PlaceNet, ShapeNet
+from inference.evaluation.operating import fit_operating_points
+from inference.experiments.bundle import Member
+from inference.experiments.bundle import save_bundle as save_experiment
+from inference.experiments.families import build
+from inference.experiments.settings import read_experiment
+from inference.models import LocaliserNet, PlaceNet, ShapeNet
 from inference.preprocess import PatientGrid
 from inference.volume import Volume
 
@@ -44,16 +49,18 @@ def write_toy_bundle(folder: Path, **changes: Any) -> Path:
             "localiser": {"channels": channels},
             "place": {"channels": [4, 4, 4, 8]},
             "shape": {"channels": [8, 8]},
-            "classifier": {"channels": channels},
         },
-        "calibration": {
-            "level": {"slope": 1.0, "offset": 0.0},
-            "overall": {"highest": 0.5, "noisy_or": 0.5, "offset": 0.0},
-        },
-        "thresholds": {**{f"C{k}": 0.5 for k in range(1, 8)}, "patient_overall": 0.5},
         **changes,
     }
-    save_bundle(
-        folder, LocaliserNet((8, 8, 8)), PlaceNet((4, 4, 4, 8)), ShapeNet((8, 8)), FractureNet((8, 8, 8)), manifest
-    )
+    fractures = write_toy_experiment(folder.with_name(f"{folder.name}-fractures"))
+    nets = LocaliserNet((8, 8, 8)), PlaceNet((4, 4, 4, 8)), ShapeNet((8, 8))
+    save_bundle(folder, *nets, fractures=fractures, manifest=manifest)
+    return folder
+
+
+def write_toy_experiment(folder: Path, name: str = "vertebra-crop") -> Path:
+    """The bundle of a tiny untrained experiment whose thresholds are all 0.5."""
+    model = build(read_experiment(name, tiny=True))
+    points = fit_operating_points(np.zeros((8, 8)), np.full((8, 8), 0.5))
+    save_experiment(folder, [Member(model=model)], points, {"name": name, "version": "0"})
     return folder

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.bundle import load_bundle
+from inference.bundle_files import BundleError
 from inference.evaluation.drift import (
     DriftReferenceError,
     Finding,
@@ -31,6 +33,7 @@ from inference.evaluation.drift_record import (
 )
 from inference.evaluation.predictions import LEVEL_COLUMNS, PredictionsError
 from tests.builders.commands import cspine_node
+from tests.unit.inference_models.builders import write_toy_bundle
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
@@ -236,6 +239,27 @@ def test_the_command_makes_a_reference_and_says_what_drifted(tmp_path: Path) -> 
     data = cspine_node("evaluate", "drift", str(reference), str(seen), "--json").json
     assert data["verdict"] == "drifted"
     assert {q["quantity"] for q in data["quantities"] if q["verdict"] != "stable"} == {"noise_hu"}
+
+
+def test_a_bundle_holds_its_reference_and_is_verified_with_it(tmp_path: Path) -> None:
+    bundle = write_toy_bundle(tmp_path / "toy")
+    validation = written_records(tmp_path / "validation.csv", made_records(120, 1))
+    made = cspine_node("evaluate", "drift-reference", str(validation), "--bundle", str(bundle))
+    assert (made.status, made.err) == (0, "")
+    ran = cspine_node("evaluate", "drift", str(bundle), str(validation))
+    assert ran.out.startswith("stable: 120 studies beside 120")
+    assert load_bundle(bundle).manifest["files"]["reference.json"]
+    (bundle / "reference.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"reference\.json.*wrong SHA-256"):
+        load_bundle(bundle)
+
+
+def test_a_reference_goes_to_a_file_or_to_a_bundle(tmp_path: Path) -> None:
+    validation = written_records(tmp_path / "validation.csv", made_records(120, 1))
+    for words in ((), ("--bundle", "default", "--out", str(tmp_path / "r.json"))):
+        ran = cspine_node("evaluate", "drift-reference", str(validation), *words)
+        assert ran.status == 2
+        assert "name either a file or a bundle" in ran.err
 
 
 def test_only_studies_since_a_day_can_be_asked_for(tmp_path: Path) -> None:

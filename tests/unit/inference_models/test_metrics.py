@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 
-from inference.evaluation.calibrate import best_threshold, fit_logistic, threshold_at_specificity
 from inference.evaluation.metrics import (
     auc,
     bootstrap,
@@ -96,22 +95,3 @@ def test_dice_of_half_overlapping_masks_is_a_half() -> None:
 
 def test_calibration_error_is_the_gap_between_said_and_seen() -> None:
     assert expected_calibration_error(np.array([1.0, 0, 0, 0]), np.full(4, 0.55)) == pytest.approx(0.30)
-
-
-def test_platt_scaling_finds_the_slope_and_offset_that_made_the_labels() -> None:
-    rng = np.random.default_rng(5)
-    x = rng.normal(0, 2, 20_000)
-    y = (rng.random(20_000) < 1 / (1 + np.exp(-(0.7 * x - 1.0)))).astype(float)
-    weights, offset = fit_logistic(x, y, ridge=0.0)
-    assert (weights[0], offset) == pytest.approx((0.7, -1.0), abs=0.06)
-
-
-def test_the_threshold_lies_in_the_gap_between_the_classes() -> None:
-    assert 0.3 < best_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.3, 0.7, 0.8])) < 0.7
-
-
-def test_nineteen_of_twenty_negatives_stay_below_the_threshold_of_that_specificity() -> None:
-    negatives = np.linspace(0.05, 0.81, 20)
-    truth, probabilities = np.append(np.zeros(20), 1), np.append(negatives, 0.9)
-    threshold = threshold_at_specificity(truth, probabilities, 0.95)
-    assert negatives[-2] < threshold < negatives[-1]

@@ -46,6 +46,25 @@ def test_the_highest_f2_takes_a_false_alarm_rather_than_a_miss() -> None:
     assert threshold == pytest.approx(float(sigmoid((logit(np.array(0.2)) + logit(np.array(0.3))) / 2)))
 
 
+def test_where_few_are_fractured_a_false_alarm_weighs_more() -> None:
+    truth = np.array([0, 0, 1, 0, 1], dtype=bool)
+    scores = np.array([0.1, 0.2, 0.3, 0.5, 0.9])
+    # One in ten: a sound one stands for (0.9 / 0.1) * 2 / 3 = 6. At 0.25: 10 / (2 + 6 + 8); above 0.5: 5 / (1 + 8).
+    # One in fifty: a sound one stands for 32.67. At 0.25: 10 / 42.67; above 0.5: 5 / 9.
+    assert 0.5 < threshold_of_best_f2(truth, scores, prevalence=0.02) <= 0.9
+    assert 0.2 < threshold_of_best_f2(truth, scores, prevalence=0.1) <= 0.3
+
+
+def test_the_patients_threshold_does_not_depend_on_how_many_of_the_validation_studies_are_fractured() -> None:
+    truth, values = studies(400)
+    sound = truth[:, 0] < 0.5
+    again = np.concatenate([truth, truth[sound], truth[sound]])
+    more = fit_operating_points(again, np.concatenate([values, values[sound], values[sound]]), calibrate="no")
+    once = fit_operating_points(truth, values, calibrate="no")
+    assert once.heads[0].threshold_f2 == pytest.approx(more.heads[0].threshold_f2)
+    assert once.called(values)[sound, 0].mean() < 0.5
+
+
 def test_a_wanted_sensitivity_is_kept_with_the_highest_threshold_that_does() -> None:
     scores = np.linspace(0.02, 0.98, 40)
     truth = np.arange(40) % 2 == 1
@@ -92,7 +111,7 @@ def test_calibration_lowers_the_validation_loss_of_overconfident_heads() -> None
 
 def test_each_head_keeps_the_wanted_sensitivity_on_validation_and_f2_is_another_rule() -> None:
     truth, values = studies(300)
-    points = fit_operating_points(truth, values, sensitivity_goal=0.9)
+    points = fit_operating_points(truth, values, rule="sensitive", sensitivity_goal=0.9)
     for head in range(8):
         assert points.called(values)[truth[:, head] > 0.5, head].mean() >= 0.9
     assert not np.array_equal(points.thresholds, replace(points, rule="f2").thresholds)
@@ -104,11 +123,25 @@ def test_calibrated_probabilities_can_be_taken_as_they_are() -> None:
     assert points.calibrated(values) == pytest.approx(values)
 
 
-def test_a_head_without_a_fracture_in_validation_is_left_alone_and_says_so() -> None:
-    truth, values = studies(100)
+def test_levels_with_few_fractures_share_the_numbers_of_all_levels_and_the_others_have_their_own() -> None:
+    truth, values = studies(300)
     truth[:, 3] = 0
-    head = fit_operating_points(truth, values).heads[3]
-    assert head == HeadPoint(temperature=1.0, bias=0.0, threshold_f2=0.5, threshold_sensitive=0.5, positives=0)
+    truth[:, 5] = 0
+    truth[:7, 5] = 1
+    points = fit_operating_points(truth, values)
+    in_common = points.heads[3]
+    assert in_common == points.heads[5]
+    assert in_common.positives == truth[:, 1:].sum()
+    assert [head == in_common for head in points.heads] == [False, False, False, True, False, True, False, False]
+    pooled = fit_temperature(truth[:, 1:].ravel() > 0.5, values[:, 1:].ravel(), np.ones(2100))
+    assert (in_common.temperature, in_common.bias) == pytest.approx(pooled)
+
+
+def test_without_any_fracture_in_validation_nothing_is_fitted_and_it_says_so() -> None:
+    _, values = studies(100)
+    points = fit_operating_points(np.zeros((100, 8)), values)
+    left = HeadPoint(temperature=1.0, bias=0.0, threshold_f2=0.5, threshold_sensitive=0.5, positives=0)
+    assert points.heads == (left,) * 8
 
 
 def test_a_calibrated_probability_is_that_of_the_formula() -> None:

@@ -6,7 +6,11 @@ import torch
 from torch import nn
 
 from inference.bundle import Bundle, load_bundle
+from inference.dataset.prepared import PreparedStudy
+from inference.evaluation.operating import fit_operating_points
+from inference.experiments.score import StudyScore
 from inference.pipeline import Pipeline
+from inference.suspicion import SuspicionMap
 from inference.volume import Volume
 from tests.unit.inference_models.builders import write_toy_bundle
 
@@ -27,13 +31,22 @@ class _KeepsHint(nn.Module):
         return (x[:, 2:3] - 0.5) * 40
 
 
-class _ReadsLevel(nn.Module):
-    """A classifier that calls C5 broken, on the patient's left."""
+class _CallsC5:
+    """Fracture models that call C5 broken, on the patient's left."""
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        suspicion = torch.linspace(-1, 1, x.shape[-1] // 2).expand(len(x), *[n // 2 for n in x.shape[2:]]).clone()
-        suspicion[1] = suspicion[1].flip(-1)
-        return torch.where(level == 5, 4.0, -4.0), suspicion
+    points = fit_operating_points(np.zeros((8, 8)), np.full((8, 8), 0.5))
+
+    def move_to(self, device: torch.device) -> None:
+        assert device.type == "cpu"
+
+    def predict(self, study: PreparedStudy) -> StudyScore:
+        assert study.levels is not None
+        maps = {}
+        for level in np.unique(study.levels[study.levels > 0]):
+            rising = np.broadcast_to(np.linspace(0, 1, study.levels.shape[2]), study.levels.shape)
+            values = np.where(study.levels == level, rising, 0).astype(np.float32)
+            maps[int(level)] = SuspicionMap(values=values, grid=study.grid)
+        return StudyScore(probabilities=np.array([0.9, *np.where(np.arange(1, 8) == 5, 0.9, 0.1)]), maps=maps)
 
 
 def _toy_volume(levels: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)) -> Volume:
@@ -48,9 +61,9 @@ def _toy_volume(levels: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)) -> Volume:
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Pipeline:
-    bundle = load_bundle(write_toy_bundle(tmp_path))
+    bundle = load_bundle(write_toy_bundle(tmp_path / "toy"))
     stub = Bundle(
-        **{**vars(bundle), "localiser": _ReadsHu(), "place": None, "shape": _KeepsHint(), "classifier": _ReadsLevel()}
+        **{**vars(bundle), "localiser": _ReadsHu(), "place": None, "shape": _KeepsHint(), "fractures": _CallsC5()}
     )
     return Pipeline(stub, "cpu")
 

@@ -61,6 +61,7 @@ def sources(node: Node, **changes: object) -> WebSources:
         job_folder=node.files.job_folder,
         keys=keys(node),
         operator=node.operator,
+        quarantine=node.quarantine,
         verdicts=Verdicts(uow_factory=node.uow, clock=node.clock),
         accounts=accounts(node),
         ae_title="CSPINE_AI",

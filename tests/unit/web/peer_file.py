@@ -27,8 +27,8 @@ from tests.unit.web.builders import accounts, app, web
 class PeerFile:
     """The file, the use case on it, and browsers and scripts of any role. Peers answer at port 104 alone."""
 
-    def __init__(self, root: Path, text: str = TWO_PEERS) -> None:
-        self.node = Node(root)
+    def __init__(self, root: Path, text: str = TWO_PEERS, *, node: Node | None = None) -> None:
+        self.node = node or Node(root)
         self.file = written(root, text)
         self.editor = editor_of(self.file, root / "var", self.node.clock)
         self.events: list[AuditEvent] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from string import Formatter
@@ -13,7 +13,7 @@ from typing import Any
 import polib
 import pytest
 from fastapi.testclient import TestClient
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from config.peer_fields import peer_fields
 from dicom_node import web as web_package
@@ -32,7 +32,7 @@ FOLDER = Path(web_package.__path__[0])
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 TRANSLATED = [each for each in LANGUAGES if each != SOURCE_LANGUAGE]
 # Said alike everywhere.
-NAMES = {"cspine-node", "PSI", "TLS"}
+NAMES = {"cspine-node", "PSI", "TLS", "SHA-256", "SOP Class UID", "SOP Instance UID", "Transfer Syntax UID"}
 _CALL = re.compile(r'\b_\("((?:[^"\\]|\\.)*)"')
 _NAV = re.compile(r"\{% block nav %\}\w+\{% endblock %\}")  # which page it is, never shown
 _JINJA = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
@@ -194,6 +194,57 @@ def test_what_another_part_says_is_known_by_its_form_with_what_stands_inside() -
     assert language.said("viewer") == "Ansicht"
     assert language.said("something new") == "something new"
     assert language.said("waits for pacs, which could not be reached: (.*)+$ {x}").startswith("wartet auf pacs")
+
+
+@pytest.mark.parametrize(
+    ("english", "german"),
+    [
+        (
+            "PeerUnreachable: peer 'pacs' (PACS at ::1:104) does not take a TCP connection; gave up after 4 attempts",
+            "Empfänger nicht erreichbar: Gegenstelle &#39;pacs&#39; (PACS at ::1:104) nimmt keine TCP-Verbindung an;"
+            " aufgegeben nach 4 Versuchen",
+        ),
+        (
+            "to pacs: PeerRefused: pacs: SEG was answered 0xA700, SR was not answered",
+            "an pacs: Empfänger lehnt ab: pacs: auf SEG kam 0xA700, auf SR kam keine Antwort",
+        ),
+        (
+            "to pacs: PeerBusy: the webhook answered 503; to ward: PeerRefused: peer ward is no longer configured",
+            "an pacs: Empfänger beschäftigt: der Webhook antwortete 503; an ward: Empfänger lehnt ab: Gegenstelle ward"
+            " ist nicht mehr konfiguriert",
+        ),
+        (
+            "PeerRefused: peer 'pacs' (PACS at ::1:104) answered 0xA700 'Disk <full>' for 1.2.3",
+            "Empfänger lehnt ab: Gegenstelle &#39;pacs&#39; (PACS at ::1:104) antwortete 0xA700"
+            ' <span lang="en">&#39;Disk &lt;full&gt;&#39;</span> auf 1.2.3',
+        ),
+        (
+            "Comprehensive SR instead of Comprehensive 3D SR: the peer accepts no presentation context for it",
+            '<span lang="en">Comprehensive SR</span> statt <span lang="en">Comprehensive 3D SR</span>: die Gegenstelle'
+            " nimmt dafür keinen Presentation Context an",
+        ),
+        (
+            "2 duplicate slices with identical pixels dropped",
+            "2 doppelte Schichten mit gleichen Pixeln weggelassen",
+        ),
+        ("Not assessed: C6, C7.", "Nicht beurteilt: C6, C7."),
+        ("Kein Platz, <Sir>", '<span lang="en">Kein Platz, &lt;Sir&gt;</span>'),
+        ("0xA900", "0xA900"),
+    ],
+)
+def test_a_failure_is_told_in_the_readers_language_and_what_a_receiver_said_is_marked(
+    english: str, german: str
+) -> None:
+    assert language.told(english) == escape(english)
+    language.speak("de")
+    assert language.told(english) == german
+
+
+@pytest.mark.parametrize("speak", [language.said, language.told])
+def test_sentences_inside_sentences_end_somewhere_and_a_long_text_is_nobodys_form(speak: Callable[[str], str]) -> None:
+    language.speak("de")
+    assert speak("x" + "; to a: x" * 200).count("an a") < 20
+    assert "an a" not in speak("x" + "; to a: x" * 300)
 
 
 def test_each_known_sentence_is_recognised_as_itself_and_not_as_another() -> None:

@@ -10,6 +10,7 @@ from config.editing import list_peers
 from dicom_node.core.account import Role
 from dicom_node.core.audit import Code
 from tests.unit.config.builders import TWO_PEERS
+from tests.unit.web.builders import web
 from tests.unit.web.peer_file import PeerFile
 
 NEW = {"name": "view", "ae_title": " VIEWER ", "host": "10.0.0.3", "receives_results": "on", "step": "review"}
@@ -225,9 +226,19 @@ def test_every_page_has_one_heading_and_no_script_or_style_of_its_own(file: Peer
     assert "onclick" not in page
 
 
-def test_without_a_file_the_peers_are_shown_and_nothing_else(file: PeerFile) -> None:
-    from tests.unit.web.builders import web
+def test_the_pages_say_what_to_enter_on_the_other_side_and_what_a_new_receiver_gets(file: PeerFile) -> None:
+    admin = web(file.node, Role.ADMIN, **file.sources, receiver_ports=lambda: (11112, 2762))
+    for path in ("/peers", "/peers/peer?name=pacs"):
+        page = admin.get(path).text
+        assert "this node is <code translate='no'>CSPINE_AI</code>" in page.replace('"', "'")
+        assert "port 11112. With TLS it is port 2762." in page
+    assert "when the study is analysed again" in admin.get("/peers/peer?name=pacs").text
+    only_tls = web(file.node, Role.ADMIN, **file.sources, receiver_ports=lambda: (0, 2762))
+    assert "port 2762. With TLS it is port 2762." in only_tls.get("/peers").text
+    assert "With TLS it is" not in file.browser().open("/peers"), "a node that listens nowhere yet"
 
+
+def test_without_a_file_the_peers_are_shown_and_nothing_else(file: PeerFile) -> None:
     admin = web(file.node, Role.ADMIN)
     assert "PACS" in admin.get("/peers").text
     assert "/peers/new" not in admin.get("/peers").text

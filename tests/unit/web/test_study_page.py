@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from dicom_node.core.errors import PeerRefused
 from dicom_node.core.job import JobState
 from dicom_node.core.study import StudyState
 from dicom_node.web.auth.browser import csrf_token
-from tests.unit.app.node import Node, not_applicable
+from tests.unit.app.node import Node, analysed, not_applicable
 from tests.unit.web.builders import app, leave_pictures, session, web
 
 
@@ -74,6 +75,40 @@ def test_the_page_has_the_curve_from_the_head_down_and_a_button_for_each_level_t
     assert page.count("data-level=") == 2
     assert 'data-first="C2"' in page
     assert "unsafe" not in web(node).get("/studies/1.2.3").headers["content-security-policy"]
+
+
+def test_the_level_of_the_highest_probability_is_opened_first_whatever_its_rounded_figure_says(node: Node) -> None:
+    result = analysed()
+    probabilities = {"C1": 0.9912, "C2": 0.9948}
+    findings = [replace(each, probability=probabilities.get(each.level, 0.1)) for each in result.findings]
+    node.analyzer.script = [replace(result, findings=tuple(findings))]
+    node.receive_study()
+    node.settle(turns=3)
+    leave_viewing(node)
+    page = web(node).get("/studies/1.2.3").text
+    assert page.count(">0.99<") >= 4, "both look alike on the page"
+    assert 'data-first="C2"' in page
+
+
+def test_a_result_without_slices_says_what_to_do_and_an_operator_has_the_button(node: Node) -> None:
+    node.receive_study()
+    node.settle(turns=3)
+    browser, form = operator(node)
+    page = browser.get("/studies/1.2.3").text
+    assert "There are no slices to look through" in page
+    assert "every receiver gets the new result in place of the earlier one" in page
+    assert "There are no slices" in web(node).get("/studies/1.2.3").text
+    assert "/analyse-again" not in web(node).get("/studies/1.2.3").text
+    assert browser.post("/studies/1.2.3/analyse-again", data=form).status_code == 303
+    waiting = browser.get("/studies/1.2.3").text
+    assert "There are no slices" not in waiting, "they are being made"
+    assert "analysed again for operator" in waiting
+    again = browser.post("/studies/1.2.3/analyse-again", data=form)
+    assert (again.status_code, "not DONE" in again.text) == (409, True)
+    node.settle(turns=3)
+    leave_viewing(node)
+    assert "There are no slices" not in browser.get("/studies/1.2.3").text
+    assert node.study().revision == 2
 
 
 def test_without_anything_for_the_viewer_the_pictures_stand_there_and_no_script_is_loaded(node: Node) -> None:
@@ -144,7 +179,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason_on_the_page(node: Node) 
     assert browser.post("/studies/1.2.3/deliveries/77/retry", data=fields).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["close", "cancel", "retry", "deliveries/1/retry"])
+@pytest.mark.parametrize("path", ["close", "cancel", "retry", "analyse-again", "deliveries/1/retry"])
 def test_a_viewer_sees_no_button_and_changes_nothing(node: Node, path: str) -> None:
     node.receive_study()
     browser, fields = operator(node, Role.VIEWER)
@@ -162,6 +197,10 @@ def test_scripts_do_the_same_by_the_api(node: Node) -> None:
     assert browser.post("/api/v1/studies/1.2.3/close", headers=headers).status_code == 409
     assert browser.post("/api/v1/studies/1.2.3/cancel", headers=headers).json()["state"] == "CANCELLED"
     assert browser.post("/api/v1/studies/1.2.3/retry", headers=headers).json()["job"]["state"] == "QUEUED"
+    node.settle(turns=3)
+    assert browser.post("/api/v1/studies/1.2.3/analyse-again", headers=headers).json()["revision"] == 2
+    assert browser.post("/api/v1/studies/1.2.3/analyse-again", headers=headers).status_code == 409
+    assert browser.post("/api/v1/studies/9.9/analyse-again", headers=headers).status_code == 404
     assert browser.post("/api/v1/studies/9.9/retry", headers=headers).status_code == 404
     assert browser.post("/api/v1/deliveries/7/retry", headers=headers).status_code == 404
     assert browser.post("/api/v1/deliveries/no/retry", headers=headers).status_code == 422
