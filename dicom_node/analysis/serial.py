@@ -49,6 +49,8 @@ def from_json(text: str) -> AnalysisResult:
         representative=None if raw["representative"] is None else _source(raw["representative"]),
         quality=tuple(raw["quality"]),
         timings_s=tuple((name, seconds) for name, seconds in raw["timings_s"]),
+        frames_decoded_ahead=raw.get("frames_decoded_ahead", 0),
+        frames_decoded_then=raw.get("frames_decoded_then", 0),
     )
 
 

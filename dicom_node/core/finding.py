@@ -108,6 +108,7 @@ class AnalysisResult:
     `viewer_path` is a folder with the CT for the study page's viewer (see `dicom_node.app.viewing`).
     `representative` is one readable instance of the study, from which a study that was not analysed takes its
     demographics; None where there is none.
+    Of the compressed frames that were read, `frames_decoded_ahead` lay decoded, `frames_decoded_then` did not.
     """
 
     study_instance_uid: str
@@ -127,6 +128,8 @@ class AnalysisResult:
     representative: SourceSlice | None = None
     quality: tuple[str, ...] = ()
     timings_s: tuple[tuple[str, float], ...] = ()
+    frames_decoded_ahead: int = 0
+    frames_decoded_then: int = 0
 
     @property
     def is_positive(self) -> bool:
