@@ -20,9 +20,9 @@ CHILD = (sys.executable, "-m", "dicom_node.analysis.decoder_child")
 TIMEOUT_S = 120.0
 """For one image; an Enhanced one of a thousand frames on a busy machine takes most of it."""
 IDLE_S = 30.0
+END_S = 5.0
 
 _POLL_S = 0.1
-_END_S = 5.0
 
 
 class ChildDecoder:
@@ -39,12 +39,16 @@ class ChildDecoder:
         command: Sequence[str] = CHILD,
         timeout_s: float = TIMEOUT_S,
         idle_s: float = IDLE_S,
+        end_s: float = END_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`timeout_s` is for one image; a child with nothing to do for `idle_s` may end; one that does not end within
+        `end_s` is killed."""
         self._log = log
         self._command = tuple(command)
         self._timeout_s = timeout_s
         self._idle_s = idle_s
+        self._end_s = end_s
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._used_at = 0.0
@@ -128,6 +132,9 @@ class ChildDecoder:
     def _ending(self) -> str:
         """The child has closed its ends: it is gone, or about to be. How it ended, in words."""
         child = self._child
+        if child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(self._end_s)  # by itself: the end of its input would be another reason to end
         self._end()
         status = None if child is None else child.returncode
         if status is None or status >= 0:
@@ -146,7 +153,7 @@ class ChildDecoder:
                 with suppress(OSError):
                     stream.close()
         try:
-            child.wait(_END_S)  # the end of its input ends it; a crash is writing down where it happened
+            child.wait(self._end_s)  # the end of its input ends it; a crash is writing down where it happened
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
