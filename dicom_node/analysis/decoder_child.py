@@ -16,7 +16,6 @@ import faulthandler
 import json
 import os
 import queue
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -89,4 +88,4 @@ def _listen(requests: queue.SimpleQueue[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
