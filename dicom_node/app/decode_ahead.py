@@ -11,16 +11,17 @@ suffers: receiving, the reserve of the disk, an analysis that runs.
   studies closed, so the oldest frames are those that are read next.
 - The disk's reserve is not ours: nothing is decoded close to it, the oldest frames go when others come close to it,
   and all of them before an image is refused for want of space (`give_room`).
+- While images come in fast nothing is decoded: their sender wants the processors, and the quiet period that follows
+  has time enough.
 - An image over which the decoder was lost twice is left alone; a decoder that is lost over one image after the other
   rests for a while.
 
 How to edit safely: `offer` and `give_room` are called by any thread, everything else by one. What they share is
-`_arrived` and `_held`, behind `_guard`.
+`_arrived`, whose appends and pops are whole, and `DecodedRoom`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,9 +32,9 @@ from pathlib import Path
 import structlog
 
 from dicom_node.app import counting
+from dicom_node.app.decoded_room import DecodedRoom
 from dicom_node.app.index_instance import UNFINISHED
 from dicom_node.core.decode_ahead import Decoded, DecoderLost, LeftAlone, NoRoom, is_worth_decoding
-from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.job import JobState
 from dicom_node.core.standing import WorklistFilter, current_job
@@ -49,10 +50,10 @@ _UNFINISHED = (WorklistState.RECEIVING, WorklistState.WAITING, WorklistState.ANA
 
 @dataclass(frozen=True, kw_only=True)
 class AheadPolicy:
-    """At most `limit_bytes` are held, and none while fewer than `min_free_bytes` and an eighth of that are free.
+    """`limit_bytes` and `min_free_bytes` are those of `DecodedRoom`.
 
-    Decoding goes on where a quarter of the limit is free beyond the reserve. A call works for `work_s` and looks at the
-    studies again after `look_s`. After `most_losses` lost decoders in a row none is started for `rest_s`.
+    A call works for `work_s` and looks at the studies again after `look_s`; it ends where more than `fast_images` came in
+    since the last look. After `most_losses` lost decoders in a row none is started for `rest_s`.
     """
 
     limit_bytes: int
@@ -60,6 +61,7 @@ class AheadPolicy:
     most_waiting: int = 20_000
     work_s: float = 10.0
     look_s: float = 1.0
+    fast_images: int = 30
     row_within_s: float = 600.0
     losses_of_one_image: int = 2
     most_losses: int = 6
@@ -103,9 +105,10 @@ class DecodeAhead:
         self._clock = clock
         self._counters = counters
         self._policy = policy
-        self._guard = threading.Lock()
+        self._room = DecodedRoom(
+            files=files, decoded=decoded, limit_bytes=policy.limit_bytes, min_free_bytes=policy.min_free_bytes
+        )
         self._arrived: deque[tuple[str, str, Path]] = deque()
-        self._held: dict[str, int] = {}
         self._studies: dict[str, _Study] = {}
         self._losses: Counter[str] = Counter()
         self._losses_in_a_row = 0
@@ -116,8 +119,7 @@ class DecodeAhead:
     @property
     def held_bytes(self) -> int:
         """What lies decoded now."""
-        with self._guard:
-            return sum(self._held.values())
+        return self._room.held_bytes
 
     @property
     def waiting(self) -> int:
@@ -131,14 +133,8 @@ class DecodeAhead:
             self._arrived.append((record.study_instance_uid, record.digest, record.file))
 
     def give_room(self) -> bool:
-        """Whether anything lay decoded: it is gone, because its room is needed. Never raises for that."""
-        with self._guard:
-            held = tuple(self._held)
-        try:
-            return self._give_up(held) > 0
-        except StorageUnavailable as error:
-            log.warning("decoded_frames_not_removed", why=str(error))
-            return False
+        """Whether anything lay decoded: it is gone, because its room is needed. For any thread."""
+        return self._room.give_room()
 
     def step(self, is_stopping: Callable[[], bool] = lambda: False) -> int:
         """Decode what waits for a while; returns how many images that were. Raises StorageUnavailable."""
@@ -146,8 +142,10 @@ class DecodeAhead:
         ends_at = self._clock.now() + timedelta(seconds=self._policy.work_s)
         decoded = 0
         while not is_stopping() and self._clock.now() < ends_at:
-            self._take_arrivals()
+            are_fast = self._take_arrivals() > self._policy.fast_images
             self._look()
+            if are_fast:
+                break
             just_decoded = self._decode(is_stopping)
             decoded += just_decoded
             if not just_decoded:
@@ -160,52 +158,55 @@ class DecodeAhead:
         """Once a life: what is held is of studies whose analysis is to come."""
         if self._has_begun:
             return
-        held = dict(self._decoded.begin())
+        held = self._decoded.begin()
+        self._room.took(held)
         with self._reading() as uow:
             for study in unfinished(uow):
                 self._track(study.study_instance_uid)
-                self._read_rows(uow, study.study_instance_uid, held)
+                self._read_rows(uow, study.study_instance_uid)
         wanted = {digest for study in self._studies.values() for digest in study.digests}
-        for digest in held.keys() - wanted:
-            self._decoded.remove(digest)
-        with self._guard:
-            self._held = {digest: size for digest, size in held.items() if digest in wanted}
+        self._room.give_up(held.keys() - wanted)
         self._has_begun = True
 
     def _track(self, study_instance_uid: str) -> _Study:
         return self._studies.setdefault(study_instance_uid, _Study(since=self._clock.now()))
 
-    def _take_arrivals(self) -> None:
-        for _ in range(len(self._arrived)):
+    def _take_arrivals(self) -> int:
+        """How many there were since the last look."""
+        count = len(self._arrived)
+        for _ in range(count):
             uid, digest, file = self._arrived.popleft()
-            self._want(self._track(uid), digest, file, self._held)
+            self._want(self._track(uid), digest, file)
+        return count
 
-    def _want(self, study: _Study, digest: str, file: Path, held: dict[str, int]) -> None:
+    def _want(self, study: _Study, digest: str, file: Path) -> None:
         study.digests.add(digest)
-        if digest not in held and self._losses[digest] < self._policy.losses_of_one_image:
+        if digest not in self._room and self._losses[digest] < self._policy.losses_of_one_image:
             study.waiting[digest] = file
 
-    def _read_rows(self, uow: UnitOfWork, study_instance_uid: str, held: dict[str, int]) -> None:
+    def _read_rows(self, uow: UnitOfWork, study_instance_uid: str) -> None:
         study = self._studies[study_instance_uid]
         study.is_read = True
         for record in uow.studies.instances(study_instance_uid):
             if is_worth_decoding(record):
-                self._want(study, record.digest, record.file, held)
+                self._want(study, record.digest, record.file)
 
     def _look(self) -> None:
         """What each study is at; and the disk's reserve is not touched."""
+        self._room.spare_the_reserve()
+        if not self._studies:
+            return
         with self._reading() as uow:
             uses = {uid: self._use(uow, uid, study) for uid, study in self._studies.items()}
             for uid, use in uses.items():
                 if use is _Use.AHEAD and not self._studies[uid].is_read:
-                    self._read_rows(uow, uid, self._held)
+                    self._read_rows(uow, uid)
         for uid, use in uses.items():
             if use is _Use.NOW:
                 self._studies[uid].waiting.clear()
                 self._studies[uid].is_read = False
             elif use is _Use.OVER:
                 self._forget(uid)
-        self._spare_the_reserve()
 
     def _use(self, uow: UnitOfWork, study_instance_uid: str, study: _Study) -> _Use:
         intake = uow.studies.get(study_instance_uid)
@@ -223,33 +224,7 @@ class DecodeAhead:
         study = self._studies.pop(study_instance_uid)
         for digest in study.digests:
             self._losses.pop(digest, None)
-        with self._guard:
-            held = study.digests & self._held.keys()
-        self._give_up(tuple(held))
-
-    def _give_up(self, digests: tuple[str, ...]) -> int:
-        """These are not held any more; how many of them were. Raises StorageUnavailable."""
-        given_up = 0
-        for digest in digests:
-            with self._guard:
-                given_up += self._held.pop(digest, None) is not None
-            self._decoded.remove(digest)
-        return given_up
-
-    def _spare_the_reserve(self) -> None:
-        short = self._policy.min_free_bytes + self._policy.limit_bytes // 8 - self._files.free_bytes()
-        with self._guard:
-            held = tuple(self._held.items())
-        for digest, size_bytes in held:
-            if short <= 0:
-                return
-            self._give_up((digest,))
-            short -= size_bytes
-
-    def _room(self) -> int:
-        """Bytes that the next image may take."""
-        beyond = self._files.free_bytes() - self._policy.min_free_bytes - self._policy.limit_bytes // 4
-        return max(0, min(self._policy.limit_bytes - self.held_bytes, beyond))
+        self._room.give_up(study.digests)
 
     def _next(self) -> tuple[str, str, Path] | None:
         """Study, digest and file of the image that waits longest."""
@@ -264,8 +239,8 @@ class DecodeAhead:
         if self._rests_until is not None and now < self._rests_until:
             return 0
         until, decoded = now + timedelta(seconds=self._policy.look_s), 0
-        while not is_stopping() and self._clock.now() <= until:
-            found, room = self._next(), self._room()
+        while not is_stopping() and self._clock.now() <= until and len(self._arrived) <= self._policy.fast_images:
+            found, room = self._next(), self._room.left()
             if found is None or not room:
                 break
             uid, digest, file = found
@@ -287,8 +262,7 @@ class DecodeAhead:
     def _settle(self, uid: str, digest: str, outcome: Decoded | NoRoom | LeftAlone | DecoderLost) -> int:
         match outcome:
             case Decoded(size_bytes=size_bytes):
-                with self._guard:
-                    self._held[digest] = size_bytes
+                self._room.took({digest: size_bytes})
                 self._losses_in_a_row = 0
                 self._done_with(uid, digest, "decoded")
                 return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from dicom_node.core.study import InstanceRecord
@@ -30,11 +31,16 @@ COMPRESSED_SYNTAXES = frozenset(
         "1.2.840.10008.1.2.5",  # RLE Lossless
     }
 )
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_worth_decoding(record: InstanceRecord) -> bool:
     """Whether an analysis may read the image and would have to decode it, by what its row knows."""
-    return record.sop_class_uid in CT_CLASSES and record.transfer_syntax_uid in COMPRESSED_SYNTAXES
+    return (
+        record.sop_class_uid in CT_CLASSES
+        and record.transfer_syntax_uid in COMPRESSED_SYNTAXES
+        and _SHA256.fullmatch(record.digest) is not None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,6 +127,19 @@ def test_what_no_analysis_would_have_to_decode_is_not_decoded(stand: Stand) -> N
     assert stand.decoder.is_resting
 
 
+@pytest.mark.parametrize("digest", ["", "no digest", "AB" * 32])
+def test_a_row_without_a_digest_that_could_name_a_file_is_passed_over(stand: Stand, digest: str) -> None:
+    stand.receive(1)
+    with stand.node.uow() as uow:
+        uow.studies.replace_instance(replace(uow.studies.instances(STUDY)[0], digest=digest))
+        uow.commit()
+    stand.node.analysis._decoded = stand.decoded
+    stand.node.close_now()
+    stand.node.turn()
+    assert stand.node.analyzer.requests[0].decoded == {}
+    assert stand.node.job().state is JobState.DONE
+
+
 def test_a_repeated_image_is_decoded_once(stand: Stand) -> None:
     stand.receive(1)
     stand.ahead.step()
@@ -364,6 +377,14 @@ def test_what_cannot_be_removed_makes_an_image_no_worse_than_refused(stand: Stan
     stand.decoded.remove = fails  # type: ignore[method-assign]
     with pytest.raises(RejectedInput):
         stand.receive(1, first=2)
+
+
+def test_while_images_come_in_fast_nothing_is_decoded(stand: Stand) -> None:
+    stand.receive(31)
+    assert (stand.ahead.step(), stand.decoder.asked) == (0, [])
+    stand.decoder.script = [lambda: None, lambda: stand.receive(31, first=32)]
+    assert stand.ahead.step() == 2, "and it ends when they do while it decodes"
+    assert stand.ahead.step() == 60
 
 
 def test_more_than_may_wait_is_left_to_the_analysis_until_there_is_time(tmp_path: Path) -> None:
