@@ -52,8 +52,8 @@ _UNFINISHED = (WorklistState.RECEIVING, WorklistState.WAITING, WorklistState.ANA
 class AheadPolicy:
     """`limit_bytes` and `min_free_bytes` are those of `DecodedRoom`.
 
-    A call works for `work_s` and looks at the studies again after `look_s`; it ends where more than `fast_images` came in
-    since the last look. After `most_losses` lost decoders in a row none is started for `rest_s`.
+    A call works for `work_s` and looks at the studies again after `look_s`; it ends where more than `fast_images` came
+    in since the last look. After `most_losses` lost decoders in a row none is started for `rest_s`.
     """
 
     limit_bytes: int
