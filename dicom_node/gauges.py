@@ -55,6 +55,8 @@ GAUGES: Mapping[str, Gauge] = {
     "disk_free_bytes": Gauge(help="Free space in data_dir, bytes."),
     "disk_size_bytes": Gauge(help="Size of the file system of data_dir, bytes."),
     "disk_reserve_bytes": Gauge(help="Below this much free space images are refused, bytes."),
+    "decoded_ahead_bytes": Gauge(help="Frames that lie decoded for analyses to come, bytes."),
+    "decode_ahead_waiting": Gauge(help="Images that wait to be decoded ahead."),
     "certificate_expiry_timestamp_seconds": Gauge(help="When it ends, by what it is for.", labels=("use",)),
     "gpu_memory_used_bytes": Gauge(help="Memory of the GPU that is in use, bytes.", labels=("gpu",)),
     "gpu_memory_size_bytes": Gauge(help="Memory of the GPU, bytes.", labels=("gpu",)),

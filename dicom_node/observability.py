@@ -169,6 +169,14 @@ METRICS: Mapping[str, Metric] = {
     "audit_messages": Metric(help="Audit messages recorded, by event.", labels=("event",)),
     "audit_failures": Metric(help="Audit messages that could not be written or sent at once.", labels=("sink",)),
     "audit_lost": Metric(help="Audit messages given up because too many wait.", labels=("sink",)),
+    "images_decoded_ahead": Metric(
+        help="Images that were to be decoded before their study is analysed, by what became of them.",
+        labels=("outcome",),
+    ),
+    "compressed_frames_read": Metric(
+        help="Compressed frames that analyses have read, by whether they were decoded ahead or only then.",
+        labels=("decoded",),
+    ),
     "studies_purged": Metric(help="Finished studies whose files were removed by [retention]."),
     "studies_closed": Metric(help="Studies closed, by what closed them.", labels=("event",)),
     "jobs_finished": Metric(help="Attempts at an analysis, by how they ended.", labels=("outcome",)),

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.app import counting
+from dicom_node.app.decode_ahead import DecodeAhead
 from dicom_node.app.index_behind import IndexBehind
 from dicom_node.app.index_instance import Indexed, index_instance
 from dicom_node.app.set_aside import About, Kept, QuarantineLimits, SetAside, about_conflict
@@ -86,9 +87,11 @@ class ReceiveInstance:
         min_free_bytes: int,
         quarantine: QuarantineLimits | None = None,
         behind: IndexBehind | None = None,
+        ahead: DecodeAhead | None = None,
     ) -> None:
         self._uow = uow_factory
         self._behind = behind
+        self._ahead = ahead
         if behind is not None:
             behind.on_unexpected = self._settle_unexpected
         self._files = files
@@ -161,11 +164,15 @@ class ReceiveInstance:
                 self._arriving_bytes -= size_bytes
 
     def _require_space(self, arriving_bytes: int) -> None:
+        wanted_bytes = self._min_free_bytes + arriving_bytes
         try:
             free_bytes = self._files.free_bytes()
+            # What lies decoded for analyses to come is only a cache: it goes before an image is refused.
+            if free_bytes < wanted_bytes and self._ahead is not None and self._ahead.give_room():
+                free_bytes = self._files.free_bytes()
         except StorageUnavailable as error:
             raise _out_of_resources("storage_unavailable", str(error)) from error
-        if free_bytes - arriving_bytes < self._min_free_bytes:
+        if free_bytes < wanted_bytes:
             raise _out_of_resources(
                 "low_space",
                 f"{free_bytes} bytes are free, {arriving_bytes} arrive and {self._min_free_bytes} are kept in reserve",
@@ -265,6 +272,8 @@ class ReceiveInstance:
             case Indexed.NEW:
                 self._counters.count(counting.INSTANCES_RECEIVED, calling_aet=record.calling_aet)
                 self._counters.observe(counting.BYTES_RECEIVED, float(record.size_bytes))
+                if self._ahead is not None:
+                    self._ahead.offer(record)
             case Indexed.IDENTICAL:
                 self._discard_copy(record.file)
                 self._counters.count(counting.INSTANCES_REPEATED, calling_aet=record.calling_aet)

@@ -38,6 +38,7 @@ from dicom_node.app.ticks import TickHealth, node_ticks
 from dicom_node.app.verdicts import Verdicts
 from dicom_node.bootstrap.accounts import accounts_of, check_tls_files
 from dicom_node.bootstrap.auditing import audit_trail
+from dicom_node.bootstrap.decoding import DecodingAhead
 from dicom_node.bootstrap.delivering import (
     commitment_duties,
     make_outbox,
@@ -194,8 +195,12 @@ class Node:
         self._sweep(store, requeue).run()
         indexing.start()
         starting.callback(indexing.stop, STOP_TIMEOUT_S)
-        scheduler, health = self._scheduler(store, requeue, duties)
-        self._server = self._receiver(store, duties, behind)
+        ahead = DecodingAhead(settings, store, self._counters)
+        ahead.start()
+        starting.callback(ahead.close)
+        self._counters.watch(ahead.samples)
+        scheduler, health = self._scheduler(store, requeue, duties, ahead)
+        self._server = self._receiver(store, duties, behind, ahead)
         self._listen(starting)
         scheduler.start()
         starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)
@@ -251,7 +256,9 @@ class Node:
             evidence_of=lambda job: last_stage(store.files.job_folder(job.id) / f"attempt-{job.attempt}"),
         )
 
-    def _receiver(self, store: Store, duties: CommitmentDuties, behind: IndexBehind) -> DicomServer:
+    def _receiver(
+        self, store: Store, duties: CommitmentDuties, behind: IndexBehind, ahead: DecodingAhead
+    ) -> DicomServer:
         node = self._settings.node
         receiver = AuditedReceiver(
             receive=ReceiveInstance(
@@ -262,6 +269,7 @@ class Node:
                 min_free_bytes=node.min_free_bytes,
                 quarantine=quarantine_limits(self._settings),
                 behind=behind,
+                ahead=ahead.use_case,
             ),
             associations=RecordAssociations(
                 uow_factory=store.unit_of_work, clock=self._clock, before_close=lambda: behind.drain(DRAIN_S)
@@ -297,7 +305,9 @@ class Node:
             tls=tls_port(node.tls),
         )
 
-    def _scheduler(self, store: Store, requeue: Requeue, duties: CommitmentDuties) -> tuple[TickScheduler, TickHealth]:
+    def _scheduler(
+        self, store: Store, requeue: Requeue, duties: CommitmentDuties, ahead: DecodingAhead
+    ) -> tuple[TickScheduler, TickHealth]:
         settings = self._settings
         stopping = _Stopping()
         ticks = node_ticks(
@@ -312,7 +322,7 @@ class Node:
                 ),
             ),
             requeue=requeue,
-            run_analysis=self._analysis(store),
+            run_analysis=self._analysis(store, ahead),
             deliver_results=object_worker(
                 settings, store, self._peers, counters=self._counters, audit=self._audit, owner=self._owner
             ),
@@ -335,13 +345,13 @@ class Node:
         drift = ScoreDrift(store)
         self._counters.watch(drift.samples)
         self._drift_samples = drift.samples
-        ticks += (upkeep_tick(settings, store, self._counters, self._audit), drift.tick())
+        ticks += (upkeep_tick(settings, store, self._counters, self._audit), drift.tick(), *ahead.ticks(stopping))
         health = TickHealth(ticks, clock=self._clock)
         scheduler = TickScheduler(ticks, health=health)
         stopping.ask = scheduler.is_stopping
         return scheduler, health
 
-    def _analysis(self, store: Store) -> RunAnalysis:
+    def _analysis(self, store: Store, ahead: DecodingAhead) -> RunAnalysis:
         settings = self._settings
         return RunAnalysis(
             uow_factory=store.unit_of_work,
@@ -361,6 +371,7 @@ class Node:
             policy=AnalysisPolicy(retry=_analysis_retry(settings.analysis), lease_s=settings.scheduler.lease_s),
             owner=self._owner,
             randomness=random.random,
+            decoded=ahead.files,
         )
 
     def _encoder(self) -> ResultEncoder:

@@ -77,8 +77,18 @@ class Sent:
 class Scanner:
     """One association of one peer that sends `count` instances of its study `study`."""
 
-    def __init__(self, port: int, peer: int, data_set: bytes, count: int, *, study: int, called: str) -> None:
-        self._port, self._peer, self._count, self._called = port, peer, count, called
+    def __init__(
+        self,
+        port: int,
+        peer: int,
+        data_set: bytes,
+        count: int,
+        *,
+        study: int,
+        called: str,
+        syntax: str = ExplicitVRLittleEndian,
+    ) -> None:
+        self._port, self._peer, self._count, self._called, self._syntax = port, peer, count, called, syntax
         of_series = data_set.replace(uid(0, 2).encode(), uid(peer, study, 2).encode())
         self._data_set = of_series.replace(uid(0, 1).encode(), uid(peer, study).encode())
         self._study = study
@@ -86,7 +96,8 @@ class Scanner:
 
     def send(self) -> None:
         """From the connection to the release."""
-        with associated(self._port, f"PEER{self._peer:02}", self._called) as (connection, longest):
+        calling = f"PEER{self._peer:02}"
+        with associated(self._port, calling, self._called, self._syntax) as (connection, longest):
             firsts, rest = self._prepared(longest)
             for first in firsts:
                 connection.sendall(first)
@@ -154,13 +165,13 @@ def _guarded(sender: Scanner | Bare, failures: list[Exception]) -> None:
 class associated:
     """An open association and the longest PDU to send on it; released at the end."""
 
-    def __init__(self, port: int, calling: str, called: str) -> None:
-        self._port, self._calling, self._called = port, calling, called
+    def __init__(self, port: int, calling: str, called: str, syntax: str = ExplicitVRLittleEndian) -> None:
+        self._port, self._calling, self._called, self._syntax = port, calling, called, syntax
 
     def __enter__(self) -> tuple[socket.socket, int]:
         self._connection = socket.create_connection(("127.0.0.1", self._port), timeout=120)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection.sendall(associate_request(self._calling, self._called))
+        self._connection.sendall(associate_request(self._calling, self._called, self._syntax))
         answer = receive_pdu(self._connection)
         if answer[0] != 0x02:
             self._connection.close()
@@ -198,12 +209,12 @@ def association_s(port: int, called: str, count: int) -> float:
     return statistics.median(times)
 
 
-def associate_request(calling: str, called: str) -> bytes:
-    """A-ASSOCIATE-RQ for CT images (context 1) and verification (3)."""
+def associate_request(calling: str, called: str, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """A-ASSOCIATE-RQ for CT images in this transfer syntax (context 1) and verification (3)."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
     primitive.calling_ae_title, primitive.called_ae_title = calling, called
-    contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian), build_context(_VERIFICATION)]
+    contexts = [build_context(CTImageStorage, syntax), build_context(_VERIFICATION)]
     for number, context in enumerate(contexts):
         context.context_id = 2 * number + 1
     primitive.presentation_context_definition_list = contexts
