@@ -19,6 +19,9 @@ One order must be kept: `ready/` may only be synced when every folder into which
 be gone from the one place before it is in the other. So each filling of the stock syncs those folders first. A disk
 that fails in between leaves a file under its old name, which the next start finds.
 
+So a process that writes beside the node has a folder of names of its own, which nobody else syncs: one in
+`ready-hands/` for each of its lives.
+
 How to edit safely: a file in `ready/` is empty, or being written by one thread, or waits for `recover`; `tests/crash`
 stops the node at every call.
 """

@@ -69,6 +69,9 @@ class IncomingInstance:
     called_aet: str
     association_id: str
     why_unreadable: str = ""
+    stored: StoredFile | None = None
+    """The durable file, where `KeepInstance` in another process has looked at the instance and written it; `head` and
+    `data_set` are empty then."""
 
 
 class ReceiveInstance:
@@ -107,6 +110,8 @@ class ReceiveInstance:
         """
         try:
             header = self._checked_header(incoming)
+            if incoming.stored is not None:
+                return self._store(incoming, header)
             with self._space_for(incoming):
                 return self._store(incoming, header)
         except RejectedInput as rejection:
@@ -203,6 +208,8 @@ class ReceiveInstance:
             log.warning("conflict_after_the_answer", sop_instance_uid=record.sop_instance_uid, why=str(rejection))
 
     def _write(self, incoming: IncomingInstance, header: InstanceHeader) -> InstanceRecord:
+        if incoming.stored is not None:
+            return self._record(incoming, header, incoming.stored)
         try:
             stored = self._files.write(study_key(header.study_instance_uid), incoming.head, incoming.data_set)
         except StorageUnavailable as error:
