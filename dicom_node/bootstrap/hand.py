@@ -8,6 +8,7 @@ terminal send theirs to every process, and this one still has requests to finish
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -52,8 +53,10 @@ def main(descriptor: int, settings: HandSettings) -> None:
         disk=UnsyncedDisk() if settings.durability == "os" else Disk(),
         life=uuid.uuid4().hex,
     )
+    keep = KeepInstance(files=files, needed_bytes=settings.needed_bytes)
     with files.stock_held():
-        serve_door(socket.socket(fileno=descriptor), KeepInstance(files=files, needed_bytes=settings.needed_bytes))
+        serve_door(socket.socket(fileno=descriptor), keep)
+        os._exit(0)  # with whatever a thread is writing: the stock must be held until nobody can
 
 
 if __name__ == "__main__":
