@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import structlog
+
 from dicom_node.app.receive_instance import IncomingInstance
 from dicom_node.core.errors import RejectedInput
 from dicom_node.dimse import statuses
@@ -58,6 +60,8 @@ from dicom_node.dimse.hot_path import (
     store_pdus,
 )
 from dicom_node.ports import StoredFile
+
+log = structlog.get_logger(__name__)
 
 Keep = Callable[[IncomingInstance], StoredFile | None]
 """The durable file of an instance; None where the main process has to look at it."""
@@ -242,8 +246,9 @@ class HandReader:
                 raise _GoesBack(Back(Why.OTHER), b"".join(map(_remade, rest)) + self._stream.unread())
 
     def _serve(self, store: Store) -> None:
-        kept = self._kept(store)
-        if kept is not None:
+        found: list[Kept | None] = []
+        contained(lambda: found.append(self._kept(store)), self._leave_to_the_main_process)
+        if found and (kept := found[0]) is not None:
             self._channel.send(kept)
         else:
             command = store.command
@@ -254,6 +259,10 @@ class HandReader:
         self._room.give_back(count)
         answer = self._answer()
         self._say(store_pdus(store, answer.status, answer.comment, self._terms.longest_answer))
+
+    def _leave_to_the_main_process(self, error: Exception) -> None:
+        """Whatever there is to say of it, it is said there."""
+        log.warning("not_kept", association=self._terms.association_id, why=f"{type(error).__name__}: {error}")
 
     def _kept(self, store: Store) -> Kept | None:
         """The request as it was kept; None where it is not plain."""

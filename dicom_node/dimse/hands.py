@@ -34,7 +34,6 @@ _ASK_EACH_S = 5.0
 _LOOK_EACH_S = 0.25
 _YOUNG_S = 60.0
 _LONGEST_PAUSE_S = 60.0
-_DOOR_TIMEOUT_S = 1.0
 _LONGEST_MESSAGE = 1 << 17
 _ALIVE = b"alive"
 
@@ -166,7 +165,7 @@ class Hands:
             raise
         finally:
             theirs.close()
-        ours.settimeout(_DOOR_TIMEOUT_S)
+        ours.setblocking(False)  # whoever cannot take a connection now is not given it
         now = self._monotonic()
         with self._guard:
             self._hands.append(_Hand(process=process, door=ours, since=now, heard=now, asked=now))
@@ -194,7 +193,7 @@ class Hands:
 
     def _look_at(self, hand: _Hand, now: float) -> None:
         with suppress(OSError):
-            while hand.door.recv(_LONGEST_MESSAGE, socket.MSG_DONTWAIT):
+            while hand.door.recv(_LONGEST_MESSAGE):
                 hand.heard, hand.is_up = now, True
         if now - hand.heard > SILENT_S:
             log.error("hand_hangs", pid=hand.process.pid, silent_s=round(now - hand.heard))
@@ -203,7 +202,7 @@ class Hands:
         elif now - hand.asked > _ASK_EACH_S:
             hand.asked = now
             with suppress(OSError):
-                hand.door.send(_ALIVE, socket.MSG_DONTWAIT)
+                hand.door.send(_ALIVE)
 
     def _bury(self, hand: _Hand, now: float) -> None:
         log.error("hand_died", pid=hand.process.pid, status=hand.process.poll(), connections=hand.lent)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dicom_node.app.keep_instance import KeepInstance
 from dicom_node.core.errors import RejectedInput
 from dicom_node.dimse import counted, statuses
 from dicom_node.dimse.hands import Hands
@@ -231,8 +232,7 @@ def test_a_hand_that_is_killed_ends_its_associations_and_is_replaced_and_nothing
         assert node.server.receiving_memory.held_bytes == 0
         with associated(node) as connection:  # the node reads by itself, or the next hand does
             assert store_one(connection, 3) == 0
-        wait_for(lambda: hands.up == 1, "another hand", 60.0)
-        assert hands.pids[0] != killed
+        wait_for(lambda: killed not in hands.pids and hands.up == 1, "another hand", 60.0)
         assert node.counts.counted[(counted.HANDS_LOST,)] == 1
         with associated(node) as connection:
             assert store_one(connection, 4) == 0
@@ -262,6 +262,17 @@ def test_associations_are_spread_over_the_hands_and_a_flood_of_images_of_all_is_
         assert [result for of_one in results for result in of_one] == [0] * 120
         assert len({kept.sop_instance_uid for kept in node.receiving.instances}) == 120
         assert node.associations.endings() == ["released"] * len(results)
+
+
+def test_what_nobody_foresaw_in_a_hand_is_left_to_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Any, incoming: Any) -> None:
+        raise RuntimeError("nobody foresaw it")
+
+    monkeypatch.setattr(KeepInstance, "__call__", fail)
+    with node_with_hands(tmp_path, in_a_thread(tmp_path)) as (node, hands), associated(node) as connection:
+        assert [store_one(connection, number) for number in (1, 2)] == [0, 0]
+        assert hands.lent == 1
+        assert [kept.stored for kept in node.receiving.instances] == [None, None]
 
 
 def test_echoes_that_a_hand_answers_are_counted(tmp_path: Path) -> None:
