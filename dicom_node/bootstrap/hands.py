@@ -9,6 +9,7 @@ import sys
 
 from config.settings import Settings
 from dicom_node.bootstrap.hand import HandSettings
+from dicom_node.bootstrap.receiver_tls import plain_port
 from dicom_node.bootstrap.store import Store
 from dicom_node.dimse.hands import Hands
 from dicom_node.ports import Counters
@@ -18,11 +19,11 @@ _MOST_BY_ITSELF = 4
 
 
 def receiving_processes(settings: Settings, store: Store, counters: Counters) -> Hands | None:
-    """As many as are set; None where that is none."""
+    """As many as are set; None where that is none, or where they would have nothing to do."""
     count = settings.node.receiving_processes
     if count == "auto":
         count = processes_for(len(os.sched_getaffinity(0)))
-    if not count:
+    if not count or plain_port(settings.node) is None:  # an encrypted association is not lent
         return None
     told = hand_settings(settings)
     return Hands(

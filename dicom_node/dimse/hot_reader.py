@@ -94,7 +94,10 @@ class HotReader:
             return None
         connection: Any = self._upper_layer.socket
         plain = connection.lendable if connection is not None else None
-        if plain is None or not self._is_quiet or not self._take(GRANTED_BYTES):
+        memory = association.host.receiving_memory
+        if plain is None or not self._is_quiet:
+            return None
+        if not memory.take_ahead(association, association.address, GRANTED_BYTES):
             return None
         loan = hands.lend(plain, terms_for(association, longest_pdu=self._longest_pdu, silence_s=limit_s))
         if loan is None:

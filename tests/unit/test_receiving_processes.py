@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from config.errors import ConfigError
 from config.load import load_settings
+from dicom_node.app.counting import NoCounters
 from dicom_node.bootstrap.hand import HandSettings
-from dicom_node.bootstrap.hands import hand_settings, processes_for
+from dicom_node.bootstrap.hands import hand_settings, processes_for, receiving_processes
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,20 @@ def test_a_process_keeps_clear_of_the_reserve_by_all_that_may_be_in_memory(tmp_p
     assert told.needed_bytes == 1000 + (64 << 20)
     assert Path(told.data_dir).is_absolute()
     assert HandSettings(**json.loads(told.as_text())) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("receiving_processes = 2", 2),
+        ("receiving_processes = 0", 0),
+        ('receiving_processes = 2\n[node.tls]\nmode = "instead"\ncertificate = "/c"\nkey = "/k"\nca_file = "/a"', 0),
+    ],
+)
+def test_a_node_has_as_many_as_are_set_and_none_where_every_association_is_encrypted(
+    tmp_path: Path, text: str, count: int
+) -> None:
+    settings = load_settings(written(tmp_path, text), environ={}).settings
+    store: Any = SimpleNamespace(files=SimpleNamespace(discard=None))
+    made = receiving_processes(settings, store, NoCounters())
+    assert (made._count if made else 0) == count
