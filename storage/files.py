@@ -80,10 +80,10 @@ class DiskFileStore:
         Only while nobody writes; the stock of a process that still lives, after its node was killed, is left to the
         next start. Raises StorageUnavailable.
         """
-        self._recover_in(self.absolute(_READY))
         left = sorted(self.absolute(_READY_OF_HANDS).glob("*"))
-        if left:
+        if left or self.absolute(_READY).exists():
             self._sync_newest()
+        self._recover_in(self.absolute(_READY))
         for folder in left:
             with held(folder) as is_ours:
                 if is_ours:
@@ -102,7 +102,9 @@ class DiskFileStore:
             yield
 
     def _sync_newest(self) -> None:
-        """What was renamed out of stocks that are about to go has its new name durably, also after a mere kill."""
+        """What an earlier life renamed out of a stock has its new name durably: after a mere kill nobody knows any more
+        which folders these were, and the stock is synced when it is filled again.
+        """
         for day in self._newest_days():
             for folder in day.glob("*"):
                 try:
