@@ -122,8 +122,11 @@ class Clerk:
     def _asked(self, asked: Asked, count: int) -> Answer:
         association = self._association
         context = association.accepted_context(asked.context_id)
-        if context is None or not self._take(count):
-            raise ConnectionError(_OUT_OF_MEMORY if context else f"presentation context {asked.context_id} is none")
+        if context is None:
+            raise ConnectionError(f"a hand asks about presentation context {asked.context_id}")
+        if not self._take(count):
+            self._upper_layer.note("out_of_memory", _OUT_OF_MEMORY)
+            raise ConnectionError(_OUT_OF_MEMORY)
         try:
             status, comment = association.host.store(
                 association,

@@ -281,3 +281,20 @@ def test_echoes_that_a_hand_answers_are_counted(tmp_path: Path) -> None:
         came = b"".join(receive_pdu(connection) for _ in range(3))
         assert [answer[0x0900] for answer in answers(came)] == [b"\0\0"] * 3
         wait_for(lambda: node.counts.counted[counted.ECHOES, "SCANNER"] == 3, "the echoes to be counted")
+
+
+def test_a_request_with_a_fault_for_which_the_node_has_no_memory_is_aborted_as_such(tmp_path: Path) -> None:
+    limits = ReceiverLimits(receiving_memory_bytes=8 << 20, network_timeout_s=5.0)
+    with node_with_hands(tmp_path, in_a_process(tmp_path, needed_bytes=1 << 60), limits=limits) as (node, hands):
+        with associated(node) as connection:
+            assert store_one(connection, 1) == 0
+            assert hands.lent == 1
+            whole = data_set_bytes(encode(instance(2, rows=1_100)))  # 2.4 MB there, and as much here
+            connection.sendall(pdata(3, 0x03, command(sop_instance=str(instance(2).SOPInstanceUID).encode())))
+            for at in range(0, len(whole), 65_536):
+                connection.sendall(pdata(3, 0x02 if at + 65_536 >= len(whole) else 0, whole[at : at + 65_536]))
+            assert receive_pdu(connection)[:1] in (b"\x07", b"")
+        node.wait_until_idle()
+        assert node.counts.counted[counted.PROTOCOL_ERRORS, "out_of_memory"] == 1
+        assert node.server.receiving_memory.held_bytes == 0
+        assert hands.up == 1
