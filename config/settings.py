@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from config.receivers import NotifySettings, PeerSettings, RouteSettings
 from config.upkeep import AuditSettings, QuarantineSettings, RetentionSettings
 from config.web import WebSettings
-from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Positive, Section, WrongTogether
+from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Positive, Processes, Section, WrongTogether
 
 
 class NodeTlsSettings(Section):
@@ -114,6 +114,11 @@ class NodeSettings(Section):
         ge=64,
         description="Memory for data sets that are being received, all together; of one address half of it. What would "
         "need more is aborted, so its sender keeps it.",
+    )
+    receiving_processes: Processes = Field(
+        default="auto",
+        description="Processes that read and store what associations without TLS send, beside the node's own: 0 to 16. "
+        "auto: none on a machine with fewer than 4 cores, else one for 4 cores, 4 at most.",
     )
     min_free_bytes: int = Field(
         default=2_000_000_000,

@@ -40,6 +40,8 @@ GAUGES: Mapping[str, Gauge] = {
     "tick_healthy": Gauge(help="1 while the tick succeeds often enough.", labels=("tick",)),
     "tick_last_success_timestamp_seconds": Gauge(help="When the tick last succeeded.", labels=("tick",)),
     "associations_open": Gauge(help="Associations that are open now."),
+    "receiving_processes_up": Gauge(help="Receiving processes beside the node's own that are up."),
+    "associations_lent": Gauge(help="Open associations that they read."),
     "studies": Gauge(help="Studies by state.", labels=("state",)),
     "receiving_longest_silence_seconds": Gauge(help="Since the last image of the study that waits longest for one."),
     "jobs": Gauge(help="Analyses of which something is still to come, by state.", labels=("state",)),

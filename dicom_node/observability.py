@@ -192,6 +192,7 @@ METRICS: Mapping[str, Metric] = {
     "associations_rejected": Metric(help="Associations rejected, by the rule that said no.", labels=("rule",)),
     "associations_ended": Metric(help="Accepted associations by how they ended.", labels=("how",)),
     "protocol_errors": Metric(help="Violations of the upper layer protocol.", labels=("rule",)),
+    "receiving_processes_lost": Metric(help="Receiving processes that died and were replaced."),
     "echoes": Metric(help="C-ECHO requests answered.", labels=("calling_aet",)),
 }
 # Who calls is in a label, and somebody could call under ever new names.

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 from storage.database import SQLITE_FILE
-from storage.files import READY, RECEIVED, SWEEP_DAYS, newest_days
+from storage.files import READY, READY_OF_HANDS, RECEIVED, SWEEP_DAYS, newest_days
 from storage.lock import no_removal
 from storage.ready_files import whole
 
@@ -213,9 +213,10 @@ def _named_by(database: Path, data_dir: Path) -> Iterator[tuple[str, bool]]:
 def _without_rows(data_dir: Path) -> Iterator[tuple[Path, str]]:
     """Whole received files that rows may not name yet, and what each is called in the archive.
 
-    `ready/` first: what is renamed while this looks is met again under its final name.
+    The stocks first: what is renamed while this looks is met again under its final name.
     """
-    for path in sorted((data_dir / READY).glob("*.part")):
+    stocks = (data_dir / READY, *sorted((data_dir / READY_OF_HANDS).glob("*")))
+    for path in (path for stock in stocks for path in sorted(stock.glob("*.part"))):
         with suppress(FileNotFoundError):
             found = whole(path)
             if found is not None:

@@ -1,6 +1,7 @@
 """Received bytes on disk, durable when `write` returns, as far as the `Disk` waits for that.
 
     ready/<name>.part                             empty, or being written: the stock of `ready_files`
+    ready-hands/<life>/<name>.part                the same, of one life of a process that writes beside the node
     incoming/<name>.part                          being written without a durable name
     received/YYYY-MM-DD/<study key>/<name>.dcm    complete and durable; the day is that of arrival, UTC
     quarantine/YYYY-MM-DD/<name>.dcm and .json    set aside, with the reason
@@ -20,8 +21,8 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from typing import Any
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import Clock, StoredFile
 from storage.disk import Bytes, Disk
+from storage.lock import held
 from storage.ready_files import ReadyFiles, sealed, whole
 
-READY, RECEIVED = "ready", "received"
+READY, READY_OF_HANDS, RECEIVED = "ready", "ready-hands", "received"
 _READY, _INCOMING, _RECEIVED, _QUARANTINE, _JOBS = (
     Path(READY),
     Path("incoming"),
@@ -39,6 +41,9 @@ _READY, _INCOMING, _RECEIVED, _QUARANTINE, _JOBS = (
     Path("quarantine"),
     Path("jobs"),
 )
+_READY_OF_HANDS = Path(READY_OF_HANDS)
+"""Beside `ready/`: whoever syncs a folder with names in it must have synced where its own files were renamed to, and
+nobody knows that of another process."""
 SWEEP_DAYS = 3
 
 
@@ -56,7 +61,9 @@ class DiskFileStore:
         disk: Disk | None = None,
         new_name: Callable[[], str] = lambda: uuid.uuid4().hex,
         sweep_days: int = SWEEP_DAYS,
+        life: str = "",
     ) -> None:
+        """`life` names a process that writes beside the node, and never repeats: it has a stock of its own."""
         self._root = root.absolute()
         self._clock = clock
         self._disk = disk or Disk()
@@ -65,16 +72,54 @@ class DiskFileStore:
         # Folders whose own name is known to be durable. Others of the process may add to it at any time.
         self._durable: set[Path] = set()
         self._guard = threading.Lock()
-        self._ready = ReadyFiles(self._root / _READY, self._disk, new_name)
+        self._stock = _READY_OF_HANDS / life if life else _READY
+        self._ready = ReadyFiles(self._root / self._stock, self._disk, new_name)
 
     def recover(self) -> None:
         """Give what a power cut left in `ready/` its final name where it is whole, and remove the rest.
 
-        Only while nobody writes. Raises StorageUnavailable.
+        Only while nobody writes; the stock of a process that still lives, after its node was killed, is left to the
+        next start. Raises StorageUnavailable.
         """
-        path = _READY
+        left = sorted(self.absolute(_READY_OF_HANDS).glob("*"))
+        if left or self.absolute(_READY).exists():
+            self._sync_newest()
+        self._recover_in(self.absolute(_READY))
+        for folder in left:
+            with held(folder) as is_ours:
+                if is_ours:
+                    self._recover_in(folder)
+                    with suppress(OSError):
+                        folder.rmdir()
+
+    @contextmanager
+    def stock_held(self) -> Iterator[None]:
+        """While the block runs, no `recover` touches the stock of this process. Raises StorageUnavailable."""
         try:
-            for path in sorted(self.absolute(_READY).glob("*.part")):
+            self._ensure_folder(self._stock)
+        except OSError as error:
+            raise self._unavailable("made", self._stock, error) from error
+        with held(self.absolute(self._stock)):
+            yield
+
+    def _sync_newest(self) -> None:
+        """What an earlier life renamed out of a stock has its new name durably: after a mere kill nobody knows any more
+        which folders these were, and the stock is synced when it is filled again.
+        """
+        for day in self._newest_days():
+            for folder in day.glob("*"):
+                try:
+                    self._disk.sync_folder(folder)
+                except OSError as error:
+                    raise self._unavailable("synced", folder.relative_to(self._root), error) from error
+
+    def _newest_days(self) -> list[Path]:
+        return newest_days(self.absolute(_RECEIVED), self._sweep_days)
+
+    def _recover_in(self, folder: Path) -> None:
+        path = folder
+        try:
+            for path in sorted(folder.glob("*.part")):
                 found = whole(path)
                 final = _RECEIVED / found.final if found else None
                 if final is None or self.absolute(final).exists():
@@ -174,9 +219,8 @@ class DiskFileStore:
         return tuple(sorted(path.relative_to(self._root) for path in found))
 
     def unfinished(self) -> tuple[Path, ...]:
-        received = self.absolute(_RECEIVED)
         found = [*self.absolute(_INCOMING).glob("*")]
-        for day in newest_days(received, self._sweep_days):
+        for day in self._newest_days():
             found += day.glob("*/*.dcm")
         return tuple(sorted(path.relative_to(self._root) for path in found))
 
@@ -213,7 +257,7 @@ class DiskFileStore:
 
         False, and nothing done, where there are no such names any more. Raises OSError; then no file is left.
         """
-        self._ensure_folder(_READY)
+        self._ensure_folder(self._stock)
         taken = self._open_ready()
         if taken is None:
             return False
@@ -239,7 +283,7 @@ class DiskFileStore:
             try:
                 ready = self._ready.take()
             except FileNotFoundError:
-                self._make_again(_READY)
+                self._make_again(self._stock)
                 ready = self._ready.take()
             if ready is None:
                 return None

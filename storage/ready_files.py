@@ -17,7 +17,11 @@ the rest, which nobody was told about.
 
 One order must be kept: `ready/` may only be synced when every folder into which files were renamed is, or a name would
 be gone from the one place before it is in the other. So each filling of the stock syncs those folders first. A disk
-that fails in between leaves a file under its old name, which the next start finds.
+that fails in between leaves a file under its old name, which the next start finds. A start syncs them all, because the
+life before may have been killed without a power cut, and nobody knows where its files went.
+
+So a process that writes beside the node has a folder of names of its own, which nobody else syncs: one in
+`ready-hands/` for each of its lives.
 
 How to edit safely: a file in `ready/` is empty, or being written by one thread, or waits for `recover`; `tests/crash`
 stops the node at every call.

@@ -72,6 +72,9 @@ class IncomingInstance:
     association_id: str
     why_unreadable: str = ""
     sha256: bytes | None = None
+    stored: StoredFile | None = None
+    """The durable file, where `KeepInstance` in another process has looked at the instance and written it; `head` and
+    `data_set` are empty then."""
 
 
 class ReceiveInstance:
@@ -112,6 +115,8 @@ class ReceiveInstance:
         """
         try:
             header = self._checked_header(incoming)
+            if incoming.stored is not None:
+                return self._store(incoming, header)
             with self._space_for(incoming):
                 return self._store(incoming, header)
         except RejectedInput as rejection:
@@ -212,6 +217,8 @@ class ReceiveInstance:
             log.warning("conflict_after_the_answer", sop_instance_uid=record.sop_instance_uid, why=str(rejection))
 
     def _write(self, incoming: IncomingInstance, header: InstanceHeader) -> InstanceRecord:
+        if incoming.stored is not None:
+            return self._record(incoming, header, incoming.stored)
         try:
             key = study_key(header.study_instance_uid)
             stored = self._files.write(key, incoming.head, incoming.data_set, sha256=incoming.sha256)

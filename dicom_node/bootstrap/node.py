@@ -49,6 +49,7 @@ from dicom_node.bootstrap.delivering import (
 )
 from dicom_node.bootstrap.drift import ScoreDrift
 from dicom_node.bootstrap.gpus import Gpus
+from dicom_node.bootstrap.hands import receiving_processes
 from dicom_node.bootstrap.indexing import DRAIN_S, DutiesBehind, IndexingThread
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
@@ -201,6 +202,9 @@ class Node:
         self._counters.watch(ahead.samples)
         scheduler, health = self._scheduler(store, requeue, duties, ahead)
         self._server = self._receiver(store, duties, behind, ahead)
+        if self._server.hands is not None:
+            starting.callback(self._server.hands.stop, STOP_TIMEOUT_S)
+            self._server.hands.start()
         self._listen(starting)
         scheduler.start()
         starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)
@@ -303,6 +307,7 @@ class Node:
                 receiving_memory_bytes=node.receiving_memory_mb << 20,
             ),
             tls=tls_port(node.tls),
+            hands=receiving_processes(self._settings, store, self._counters),
         )
 
     def _scheduler(

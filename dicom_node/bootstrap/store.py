@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import cast
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from config.receivers import PeerSettings, RouteSettings
 from config.settings import NodeTlsSettings, Settings
 from config.watch import LivePeers
+from dicom_node.bootstrap.clock import SystemClock
 from dicom_node.core.delivery_terms import OwnTerms
 from dicom_node.core.hours import parse_hours
 from dicom_node.core.identifiers import AETitle
@@ -22,14 +22,6 @@ from storage.database import Database, open_database
 from storage.direct_disk import DirectDisk
 from storage.disk import UnsyncedDisk
 from storage.files import DiskFileStore
-
-
-class SystemClock:
-    """The machine's clock, in UTC."""
-
-    def now(self) -> datetime:
-        """Now, aware."""
-        return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,9 @@ from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.dimse.contexts import PUSH_MODEL
+from dicom_node.dimse.hand_messages import Kept
 from dicom_node.dimse.handlers import data_set_of
+from dicom_node.dimse.hands import Hands
 from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.tls import Secured
 from dicom_node.dimse.upper_layer import AWAITING_REQUEST, NodeDimse, NodeUpperLayer
@@ -37,7 +39,14 @@ class AssociationHost(Protocol):
     def maximum_instance_bytes(self) -> int: ...
 
     @property
+    def maximum_inflated_bytes(self) -> int: ...
+
+    @property
     def receiving_memory(self) -> ReceivingMemory: ...
+
+    @property
+    def hands(self) -> Hands | None:
+        """The processes that may read for this one; None where there are none."""
 
     def store(
         self,
@@ -48,10 +57,12 @@ class AssociationHost(Protocol):
         data_set: bytes | memoryview,
         context: PresentationContext,
         sha256: bytes | None = None,
+        kept: Kept | None = None,
     ) -> tuple[int, str]:
         """The status and the Error Comment to answer a C-STORE-RQ with; the UIDs are the Affected ones of its command.
 
-        `sha256` is the digest of the data set where it is known. Never raises.
+        `sha256` is the digest of the data set where it is known. There is no data set where a hand has `kept` the
+        instance. Never raises.
         """
 
     def echoed(self, association: NodeAssociation) -> int:
@@ -118,6 +129,7 @@ class NodeAssociation(Association):
         """Make the association abort itself soon, from its own thread; a request under way is finished."""
         self.must_end.set()
         self.something_came.set()
+        self.dul.bell.ring()
         if self.dul.state_machine.current_state in AWAITING_REQUEST:
             self.cut()
 

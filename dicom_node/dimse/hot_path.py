@@ -30,6 +30,11 @@ end of a message in one PDU begin the next message, where pynetdicom drops them;
 
 A PDU has its effect when it is whole: of one that turns out to be broken at its end nothing is stored or answered.
 
+Another process can read on where this one stops, and the other way round (hand_reader). `is_between_messages` says when
+a new stream may take over, and a stream that `stops_at_others` stops behind a PDU with `Fragments` as behind a `Unit`:
+`unread` then gives back what follows, a piece of the next command included, and `fragment_pdus` makes PDUs of the
+fragments again, so that whoever goes on reads what the other side has sent.
+
 Limits come before allocation. A PDU may be `longest_pdu` long, a data set `longest_instance`; a buffer is no larger
 than twice what has come plus the fragment that is coming; `take` is asked for each fragment before there is room for
 it. Between two messages one buffer of at most `KEPT_BYTES` is kept.
@@ -43,7 +48,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dicom_node.dimse.command_set import EchoCommand, StoreCommand, echo_response, read_command, store_response
@@ -53,6 +58,7 @@ LONGEST_COMMAND_BYTES = 65_536
 
 _CONTROL_BYTES = 16_384
 _HASHED_AT_ONCE = 1 << 18
+_REMADE_BYTES = 65_536
 _PDU_HEAD, _PDV_HEAD = 6, 6
 _AHEAD = _PDU_HEAD + _PDV_HEAD
 _P_DATA = 0x04
@@ -150,11 +156,13 @@ class StoreStream:
         may_take: Callable[[int, StoreCommand | EchoCommand], bool],
         take: Callable[[int], bool],
         give_back: Callable[[int], None],
+        stops_at_others: bool = False,
     ) -> None:
         """`may_take(context_id, command)`: whether this request is hot. `take(count)`: whether so many bytes more of
         a data set may be held in memory. `give_back(count)`: they are not held any more; of a `Store` they are until
         whoever got it says so.
         """
+        self._stops_at_others = stops_at_others
         self._longest_pdu = longest_pdu
         self._longest_instance = longest_instance
         self._may_take = may_take
@@ -187,6 +195,12 @@ class StoreStream:
         """Whether nothing of a PDU is here: the next byte begins one."""
         return self._start == self._end and not self._pdu_left and self._unit is None
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether nothing of a message is here, nor of a PDU, and all that came was plain."""
+        is_inside = self._message is not None or self._awaits_data or bool(self._command)
+        return self.is_between_pdus and not is_inside and not self._is_given_up
+
     def space(self) -> memoryview:
         """Where the next bytes belong; at least one."""
         self._is_direct = self._takes_directly()
@@ -212,9 +226,15 @@ class StoreStream:
         return events
 
     def unread(self) -> bytes:
-        """What came behind a `Unit` and is not looked at; forgotten here."""
+        """What came behind a `Unit` and is not looked at; forgotten here.
+
+        Where the stream stops at others, with the pieces of a command in front of it that came before.
+        """
         left = bytes(memoryview(self._control)[self._start : self._end])
         self._start = self._end = 0
+        if self._stops_at_others and self._command:
+            left = fragment_pdus(((self._context_id, bytes((_IS_COMMAND,)) + self._command),)) + left
+            self._command.clear()
         self._is_over = False
         return left
 
@@ -398,6 +418,7 @@ class StoreStream:
         self._hand_on()
         self.pdus += 1
         self._events += self._of_this_pdu
+        self._is_over = self._stops_at_others and any(isinstance(event, Fragments) for event in self._of_this_pdu)
         self._of_this_pdu.clear()
 
     def _hand_on(self) -> None:
@@ -432,6 +453,20 @@ def store_pdus(store: Store, status: int, comment: str, longest_pdu: int) -> byt
 def echo_pdus(echo: Echo, status: int, longest_pdu: int) -> bytes:
     """The answer to `echo`, as `store_pdus`."""
     return _pdus(echo.context_id, echo_response(echo.command, status), longest_pdu)
+
+
+def fragment_pdus(values: Iterable[tuple[int, bytes]]) -> bytes:
+    """P-DATA-TF PDUs of a sensible length that carry these presentation data values (as in `Fragments`)."""
+    pdus = bytearray()
+    for context_id, value in values:
+        flags, fragment = value[0], memoryview(value)[1:]
+        for at in range(0, max(1, len(fragment)), _REMADE_BYTES):
+            piece = fragment[at : at + _REMADE_BYTES]
+            is_end = at + _REMADE_BYTES >= len(fragment)
+            pdus += _pdu_head.pack(_P_DATA, len(piece) + _PDV_HEAD)
+            pdus += _pdv_head.pack(len(piece) + 2, context_id, flags if is_end else flags & ~_IS_LAST)
+            pdus += piece
+    return bytes(pdus)
 
 
 def _pdus(context_id: int, command: bytes, longest_pdu: int) -> bytes:

@@ -88,6 +88,12 @@ class NodeSocket(AssociationSocket):
                 return self.socket.recv_into(view)
         return self.receive_into(view, until)
 
+    @property
+    def lendable(self) -> socket.socket | None:
+        """The connection, where another process may read on from here: plain, and nothing was read ahead."""
+        is_plain = self.socket is not None and not isinstance(self.socket, ssl.SSLSocket)
+        return self.socket if is_plain and not self._first else None
+
     def put_back(self, data: bytes) -> None:
         """`data` was read and is to be read again."""
         self._first = memoryview(data + bytes(self._first))

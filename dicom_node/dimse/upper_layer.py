@@ -165,7 +165,12 @@ class NodeUpperLayer(DULServiceProvider):
     def idle_timer_expired(self) -> bool:
         """Asked by the association's thread between two requests: whether it is to abort."""
         association: Any = self.assoc
-        return not self._hot.is_serving and (association.must_end.is_set() or super().idle_timer_expired())
+        return not self._hot.is_occupied and (association.must_end.is_set() or super().idle_timer_expired())
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether the reactor is to end."""
+        return self._kill_thread
 
     def is_alive_again(self) -> None:
         """The other side has said something, or was made to wait by us: its silence counts from now."""

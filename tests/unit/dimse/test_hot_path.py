@@ -26,6 +26,7 @@ from dicom_node.dimse.hot_path import (
     StoreStream,
     Unit,
     echo_pdus,
+    fragment_pdus,
     store_pdus,
 )
 
@@ -76,7 +77,9 @@ def store(number: int = 1, data: bytes = b"a data set", fragment: int = 4) -> li
 class Reader:
     """Feeds a stream and keeps what came out of it in a form that can be compared."""
 
-    def __init__(self, *, hot: bool = True, memory: int = 1 << 20, longest_instance: int = 1 << 20) -> None:
+    def __init__(
+        self, *, hot: bool = True, memory: int = 1 << 20, longest_instance: int = 1 << 20, stops_at_others: bool = False
+    ) -> None:
         self.memory = memory
         self.seen: list[object] = []
         self.stream = StoreStream(
@@ -85,6 +88,7 @@ class Reader:
             may_take=lambda context_id, command: hot,
             take=self._take,
             give_back=self._give_back,
+            stops_at_others=stops_at_others,
         )
 
     def _take(self, count: int) -> bool:
@@ -309,3 +313,72 @@ def test_a_plain_request_is_understood_and_everything_else_is_not() -> None:
         assert read_command(strange) == OtherCommand(True)
     for broken in (command_set()[:-1], command_set()[:5], command_set() + command_set(), b"", b"\1" + command_set()):
         assert read_command(broken) is None
+
+
+def read_by_two(data: bytes, cuts: Iterable[int] = ()) -> list[object]:
+    """What two streams see that take over from each other: the second one reads what the first one gives back."""
+    first, second = Reader(stops_at_others=True), Reader()
+    left = bytearray()
+    for start, end in pairwise([0, *cuts, len(data)]):
+        left += data[start:end]
+        while left:
+            space = first.stream.space()
+            count = min(len(space), len(left))
+            space[:count] = left[:count]
+            del left[:count]
+            events = first.stream.took(count)
+            others = [event for event in events if isinstance(event, Fragments | Unit)]
+            for event in events[: len(events) - len(others)]:
+                first._see(event)
+            if others:
+                assert all(isinstance(event, Fragments | Unit) for event in events[len(events) - len(others) :])
+                again = b"".join(map(remade, others)) + first.stream.unread() + left + data[end:]
+                return first.seen + second.feed(again)
+            if any(isinstance(event, Broken) for event in first.seen):
+                return first.seen
+    return first.seen
+
+
+def remade(event: Fragments | Unit) -> bytes:
+    return event.pdu if isinstance(event, Unit) else fragment_pdus(event.values)
+
+
+def values_of(seen: list[object]) -> list[object]:
+    """Without the bounds of PDUs between the fragments of others."""
+    found: list[object] = []
+    for event in seen:
+        found += [*event.values] if isinstance(event, Fragments) else [event]
+    return found
+
+
+@pytest.mark.parametrize("name", [*CONVERSATIONS, "others in a row"])
+def test_a_stream_that_takes_over_sees_what_the_first_one_gives_back(name: str) -> None:
+    in_a_row = pdu(pdv(3, OTHER, 1), pdv(3, OTHER, 1), pdv(1, command_set()[:9])) + pdu(pdv(3, command_set()[9:]))
+    data = CONVERSATIONS.get(name) or b"".join(store(1)) + in_a_row + b"".join(store(1)[1:])
+    whole = values_of(read(data))
+    for at in range(1, len(data)):
+        assert values_of(read_by_two(data, [at])) == whole, f"cut at {at}"
+
+
+def test_fragments_are_made_anew_in_pdus_that_may_be_read() -> None:
+    long, last = b"\x00" + b"x" * 200_000, b"\x02" + b"y" * 70_000
+    again = fragment_pdus(((3, long), (3, last)))
+    assert b"".join(value[1:] for value in values_as_read(again)) == long[1:] + last[1:]
+    assert [value[0] for value in values_as_read(again)] == [0, 0, 0, 0, 0, 2]
+
+
+def values_as_read(pdus: bytes) -> list[bytes]:
+    found: list[bytes] = []
+    for event in read(pdus):
+        assert isinstance(event, Fragments)
+        found += [value for _, value in event.values]
+    return found
+
+
+def test_a_stream_is_between_messages_at_their_bounds_alone() -> None:
+    reader = Reader()
+    bounds = []
+    for piece in [*store(1), pdu(pdv(3, OTHER, 1)), pdu(pdv(1, command_set(2)[:9])), pdu(pdv(3, command_set(2)[9:]))]:
+        reader.feed(piece)
+        bounds.append(reader.stream.is_between_messages)
+    assert bounds == [False, False, False, True, True, False, False]

@@ -186,3 +186,39 @@ def test_a_study_folder_that_was_removed_meanwhile_is_made_again(tmp_path: Path)
     files.absolute(path).parent.rmdir()
     for _ in range(STOCK + 1):
         assert files.absolute(files.write("key", HEAD, DATA_SET).path).exists()
+
+
+def beside(root: Path, life: str, disk: Disk | None = None) -> DiskFileStore:
+    return DiskFileStore(root, clock=Clock(), disk=disk, life=life)
+
+
+def test_a_process_beside_the_node_has_a_stock_that_nobody_else_syncs(tmp_path: Path) -> None:
+    synced: list[str] = []
+    node, other = store(tmp_path), beside(tmp_path, "life", HookedDisk(lambda step, path: synced.append(path.name)))
+    one, two = node.write("key", HEAD, DATA_SET), other.write("key", HEAD, DATA_SET)
+    assert node.received() == tuple(sorted((one.path, two.path)))
+    assert len(list((tmp_path / "ready-hands" / "life").iterdir())) == STOCK - 1
+    assert "ready" not in synced
+
+
+def test_a_start_recovers_what_every_life_left_and_syncs_where_its_files_went_first(tmp_path: Path) -> None:
+    for life in ("one", "two"):
+        beside(tmp_path, life).write("key", HEAD, DATA_SET)
+    (tmp_path / "ready-hands" / "one" / "whole.part").write_bytes(seal())
+    steps: list[tuple[str, str]] = []
+    files = store(tmp_path, HookedDisk(lambda step, path: steps.append((step, path.name))))
+    files.recover()
+    assert steps[0] == ("sync_folder", "key")
+    assert Path("received") / DAY / "key" / "name.dcm" in files.received()
+    assert len(files.received()) == 3
+    assert not list((tmp_path / "ready-hands").iterdir())
+
+
+def test_the_stock_of_a_process_that_outlives_its_node_is_left_alone(tmp_path: Path) -> None:
+    other = beside(tmp_path, "life")
+    with other.stock_held():
+        (tmp_path / "ready-hands" / "life" / "whole.part").write_bytes(seal())
+        store(tmp_path).recover()
+        assert store(tmp_path).received() == ()
+    store(tmp_path).recover()
+    assert len(store(tmp_path).received()) == 1
