@@ -30,7 +30,7 @@ soak: $(VENV)/.installed-test
 	@NODE_MACHINE_EXAMPLES=$(or $(NODE_MACHINE_EXAMPLES),5000) $(BIN)/python -m pytest -q tests/property/test_node_machine.py
 	@SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) $(BIN)/python -m pytest -q tests/soak/run_soak.py
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-test peers
 	@$(BIN)/python tests/benchmarks/run.py
 
 # Without the tools of the tests: it says what runs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -59,8 +59,8 @@ def _row(name: str, field: FieldInfo) -> str:
 
 def _type(field: FieldInfo) -> str:
     if get_origin(field.annotation) is UnionType or get_origin(field.annotation) is Union:
-        (inner, *_none) = get_args(field.annotation)
-        return _type(FieldInfo.from_annotation(inner))
+        kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+        return " or ".join(_type(FieldInfo.from_annotation(kind)) for kind in kinds)
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     if get_origin(field.annotation) is tuple:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from config.receivers import NotifySettings, PeerSettings, RouteSettings
 from config.upkeep import AuditSettings, QuarantineSettings, RetentionSettings
 from config.web import WebSettings
-from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Positive, Section, WrongTogether
+from config.words import AbsolutePath, AETitleText, HostText, ListeningPort, Positive, Processes, Section, WrongTogether
 
 
 class NodeTlsSettings(Section):
@@ -115,6 +115,11 @@ class NodeSettings(Section):
         description="Memory for data sets that are being received, all together; of one address half of it. What would "
         "need more is aborted, so its sender keeps it.",
     )
+    receiving_processes: Processes = Field(
+        default="auto",
+        description="Processes that read and store what associations without TLS send, beside the node's own: 0 to 16. "
+        "auto: none on a machine with fewer than 4 cores, else one for 4 cores, 4 at most.",
+    )
     min_free_bytes: int = Field(
         default=2_000_000_000,
         ge=0,
@@ -130,6 +135,17 @@ class DatabaseSettings(Section):
         default="sqlite",
         min_length=1,
         description='"sqlite" for a file in data_dir, or a SQLAlchemy URL for PostgreSQL.',
+    )
+
+
+class StorageSettings(Section):
+    """How received files are kept in data_dir."""
+
+    durability: Literal["fsync", "os"] = Field(
+        default="fsync",
+        description="What Success to a sender means: fsync, the image would survive a power cut; os, it would survive "
+        "the end of this process, and the operating system writes it in its own time. os is for disks behind a "
+        "battery, or a second copy; after a power cut `doctor --deep` finds what is lost.",
     )
 
 
@@ -182,6 +198,14 @@ class InferenceSettings(Section):
         default=8192, ge=0, description="Address space one analysis may take beyond its start (Linux); 0 is no limit."
     )
     workers: int = Field(default=1, ge=1, le=64, description="Analyses that run at once, each in its own process.")
+    decode_ahead_mb: int = Field(
+        default=2048,
+        ge=0,
+        le=1_048_576,
+        description="Compressed CT images are decoded while their study is still coming in, by a process of low "
+        "priority, into data_dir/decoded, of which this is the most; 0 leaves decoding to the analysis. 300 slices of "
+        "512 x 512 take 150. Nothing is decoded where less than a quarter of this is free beyond node.min_free_bytes.",
+    )
 
 
 class AnalysisSettings(Section):
@@ -280,6 +304,7 @@ class Settings(BaseModel):
 
     node: NodeSettings = NodeSettings()
     database: DatabaseSettings = DatabaseSettings()
+    storage: StorageSettings = StorageSettings()
     study: StudySettings = StudySettings()
     inference: InferenceSettings = InferenceSettings()
     analysis: AnalysisSettings = AnalysisSettings()

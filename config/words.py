@@ -99,6 +99,14 @@ def _kinds(values: tuple[str, ...]) -> tuple[str, ...]:
     return _distinct(values)
 
 
+def _processes(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not str(value).isdecimal() or int(value) > 16:
+        raise ValueError('a whole number from 0 to 16, or "auto"')
+    return int(value)
+
+
 def _url(value: str) -> str:
     """`value` if it is empty or an http(s) URL that tells no secret."""
     if not value:
@@ -166,6 +174,7 @@ class WrongTogether(ValueError):
         self.key = key
 
 
+Processes = Annotated[int | Literal["auto"], BeforeValidator(_processes)]
 ResultWord = Literal["positive", "negative", "not_analysed"]
 LevelWord = Literal["C1", "C2", "C3", "C4", "C5", "C6", "C7"]
 ObjectWord = Literal[

@@ -169,6 +169,14 @@ METRICS: Mapping[str, Metric] = {
     "audit_messages": Metric(help="Audit messages recorded, by event.", labels=("event",)),
     "audit_failures": Metric(help="Audit messages that could not be written or sent at once.", labels=("sink",)),
     "audit_lost": Metric(help="Audit messages given up because too many wait.", labels=("sink",)),
+    "images_decoded_ahead": Metric(
+        help="Images that were to be decoded before their study is analysed, by what became of them.",
+        labels=("outcome",),
+    ),
+    "compressed_frames_read": Metric(
+        help="Compressed frames that analyses have read, by whether they were decoded ahead or only then.",
+        labels=("decoded",),
+    ),
     "studies_purged": Metric(help="Finished studies whose files were removed by [retention]."),
     "studies_closed": Metric(help="Studies closed, by what closed them.", labels=("event",)),
     "jobs_finished": Metric(help="Attempts at an analysis, by how they ended.", labels=("outcome",)),
@@ -184,6 +192,7 @@ METRICS: Mapping[str, Metric] = {
     "associations_rejected": Metric(help="Associations rejected, by the rule that said no.", labels=("rule",)),
     "associations_ended": Metric(help="Accepted associations by how they ended.", labels=("how",)),
     "protocol_errors": Metric(help="Violations of the upper layer protocol.", labels=("rule",)),
+    "receiving_processes_lost": Metric(help="Receiving processes that died and were replaced."),
     "echoes": Metric(help="C-ECHO requests answered.", labels=("calling_aet",)),
 }
 # Who calls is in a label, and somebody could call under ever new names.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from dicom_node.core.account import Account, ApiToken, Session
 from dicom_node.core.audit import AuditEvent
 from dicom_node.core.circuit import Circuit
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, CommitmentRequest, Reference
+from dicom_node.core.decode_ahead import DecodeOutcome
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState, ObjectStatus
 from dicom_node.core.finding import AnalysisResult, ResultObject
 from dicom_node.core.history import HistoryEntry
@@ -67,6 +68,9 @@ class StudyRepository(Protocol):
     def find_instance(self, sop_instance_uid: str) -> InstanceRecord | None: ...
     def add_instance(self, record: InstanceRecord) -> None:
         """Insert. The SOP Instance UID is unique; a second one raises `StorageConflict`."""
+
+    def add_instances(self, records: Sequence[InstanceRecord]) -> None:
+        """As `add_instance` for each; they are of one study."""
 
     def replace_instance(self, record: InstanceRecord) -> None:
         """The row of this SOP Instance UID says what `record` says; its study stays the same."""
@@ -378,10 +382,14 @@ class UnitOfWork(Protocol):
     worklist: WorklistRepository
 
     def commit(self) -> None: ...
+    def commit_unsynced(self) -> None:
+        """As `commit`, but a power cut may undo it, whole: for what no start believes."""
 
 
 UnitOfWorkFactory = Callable[[], AbstractContextManager[UnitOfWork]]
 """Opens a transaction; writers are serialised where the database needs it (SQLite: BEGIN IMMEDIATE)."""
+HoldsInstance = Callable[[str], bool]
+"""Whether the row of this SOP Instance UID is committed; asked for each image. Raises `StorageUnavailable`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,8 +404,16 @@ class StoredFile:
 class FileStore(Protocol):
     """Received bytes, durable when `write` returns. Raises `StorageUnavailable` with the cause (ENOSPC, EIO)."""
 
-    def write(self, study_key: str, head: bytes, data_set: bytes | memoryview) -> StoredFile:
-        """Preamble + file meta (`head`) and the data set as sent, in a new file under a name of ours, fsynced."""
+    def recover(self) -> None:
+        """What was durable before a power cut has its final name: to be called before anything is looked for."""
+
+    def write(
+        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, sha256: bytes | None = None
+    ) -> StoredFile:
+        """Preamble + file meta (`head`) and the data set as sent, in a new file under a name of ours, fsynced.
+
+        What stands in the preamble is the store's to choose. `sha256` is the data set's digest where it is known.
+        """
 
     def absolute(self, path: Path) -> Path: ...
     def discard(self, path: Path) -> None:
@@ -437,14 +453,47 @@ class FileStore(Protocol):
         """Gone with all in it, also where it never was."""
 
 
+class DecodedFrames(Protocol):
+    """Frames that were decoded ahead, one file an image: a cache. Raises `StorageUnavailable`."""
+
+    def begin(self) -> Mapping[str, int]:
+        """Files can be made, and none is half made. Returns as `held`."""
+
+    def held(self) -> Mapping[str, int]:
+        """The digests of the images of which there is a file, the oldest file first, and its size in bytes."""
+
+    def file(self, digest: str) -> Path:
+        """The absolute file of the image whose data set has this digest, whether it is there or not."""
+
+    def remove(self, digest: str) -> None:
+        """Gone, also where it never was, and what was being written as well."""
+
+
+class FrameDecoder(Protocol):
+    """Decodes images away from this process, one after the other, at low priority. For one thread."""
+
+    def decode(self, source: Path, target: Path, *, most_bytes: int, is_cancelled: Callable[[], bool]) -> DecodeOutcome:
+        """`target` holds the frames of `source` where the outcome is Decoded, and is not there otherwise.
+
+        `is_cancelled` is polled; True ends the decoder (DecoderLost).
+        """
+
+    def rest(self) -> None:
+        """There is nothing to decode now."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnalysisRequest:
-    """`files` are absolute; `work_dir` exists and belongs to this attempt."""
+    """`files` are absolute; `work_dir` exists and belongs to this attempt.
+
+    `decoded` says for some of the files where their frames may lie decoded; what is not there is decoded again.
+    """
 
     study_instance_uid: str
     revision: int
     files: tuple[Path, ...]
     work_dir: Path
+    decoded: Mapping[Path, Path] = field(default_factory=dict)
 
 
 class Analyzer(Protocol):

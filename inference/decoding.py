@@ -16,6 +16,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class FrameSource:
         self._inflated: bytes | None = None
         if header.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
             self._inflated = _inflated(header, self._frame_bytes * header.number_of_frames)
-        elif _is_encapsulated(header):
+        elif is_encapsulated(header):
             self._encoded = _encoded_frames(header, self._pixels)
         else:
             self._check_length()
@@ -152,8 +153,14 @@ def _described(header: InstanceHeader) -> PixelDescription:
     return pixels
 
 
-def _is_encapsulated(header: InstanceHeader) -> bool:
-    uid = UID(header.transfer_syntax_uid)
+def is_encapsulated(header: InstanceHeader) -> bool:
+    """Whether the pixels have to be decoded (PS3.5 A.4)."""
+    return _is_encapsulated(header.transfer_syntax_uid)
+
+
+@lru_cache(maxsize=64)
+def _is_encapsulated(transfer_syntax_uid: str) -> bool:
+    uid = UID(transfer_syntax_uid)
     return uid.is_transfer_syntax and uid.is_encapsulated
 
 

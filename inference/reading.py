@@ -1,8 +1,9 @@
 """A series of DICOM files becomes one volume of Hounsfield units whose affine is true everywhere.
 
 1. Headers, unless the caller has them; from them the stack (`inference.stack`), or the reason why there is none.
-2. The pixels, in parallel, straight into the int16 result: no second copy of the series exists. An uncompressed slice
-   is read to where it stays and turned into Hounsfield units there.
+2. The pixels, in parallel, straight into the int16 result: no second copy of the series exists. A slice that is not
+   compressed, or was decoded before (`inference.decoded`), is read to where it stays and turned into Hounsfield units
+   there.
 3. Duplicates are compared with the slice that was preferred to them.
 4. Where spacing is uneven or slices are missing, a regular grid is filled by linear interpolation along z.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.decoding import FrameSource
+from inference.decoded import InstanceFrames
+from inference.decoding import is_encapsulated
 from inference.errors import PixelDataUnreadable
 from inference.geometry import GridPlan, StackGeometry, plan_grid
 from inference.headers import InstanceHeader, PixelDescription, read_header
@@ -58,12 +60,15 @@ class SeriesVolume:
     """The volume, the source frame of each of its planes, and what had to be assumed or repaired.
 
     `slices[k]` is the frame at `volume.hu[k]`, or the nearest one where that plane was interpolated: in a series
-    that was resampled a frame may stand at several planes, or at none.
+    that was resampled a frame may stand at several planes, or at none. Of the compressed frames that were read
+    `decoded_before` lay decoded already and `decoded_now` did not.
     """
 
     volume: Volume
     slices: tuple[SliceRef, ...]
     notes: tuple[str, ...]
+    decoded_before: int = 0
+    decoded_now: int = 0
 
 
 def read_series(
@@ -71,12 +76,14 @@ def read_series(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
+    decoded: Mapping[Path, Path] | None = None,
 ) -> SeriesVolume:
     """Read the instances of one series, given in any order, into a volume.
 
     z runs along the slice normal as `inference.geometry` defines it: for an axial series index 0 is the most
     inferior slice. `threads` defaults to the processors there are, at most eight. `progress` is called in the
-    calling thread with ("read", frames done, frames in all).
+    calling thread with ("read", frames done, frames in all). `decoded` says for an instance's file where its frames
+    may lie decoded; what is not there or not right is decoded here, and the volume is the same.
 
     Raises UnreadableInstance for a file without a usable header, GeometryUnsupported where the instances are no
     stack of parallel slices of one size, PixelDataUnreadable where pixels are missing or cannot be decoded.
@@ -84,7 +91,8 @@ def read_series(
     headers = [item if isinstance(item, InstanceHeader) else read_header(item) for item in files_or_headers]
     stack = build_stack(headers)
     workers = max(1, threads or min(os.cpu_count() or 1, _MAXIMUM_THREADS))
-    hu, pixel_notes = _Pixels(stack, workers, progress).read()
+    pixels = _Pixels(stack, workers, progress, decoded or {})
+    hu, pixel_notes = pixels.read()
     plan = plan_grid(stack.geometry.offsets_mm, stack.spacing_mm)
     notes = (*stack.notes, *pixel_notes, *_grid_notes(stack.geometry, plan))
     if not plan.is_identity:
@@ -95,7 +103,13 @@ def read_series(
         frame_of_reference_uid=stack.frames[0].instance.frame_of_reference_uid,
         notes=notes,
     )
-    return SeriesVolume(volume=volume, slices=tuple(_reference(stack.frames[k]) for k in plan.nearest), notes=notes)
+    return SeriesVolume(
+        volume=volume,
+        slices=tuple(_reference(stack.frames[k]) for k in plan.nearest),
+        notes=notes,
+        decoded_before=pixels.were_decoded.count(True),
+        decoded_now=pixels.were_decoded.count(False),
+    )
 
 
 def _each(work: _Work, tasks: Sequence[_Task]) -> list[set[str]]:
@@ -103,14 +117,19 @@ def _each(work: _Work, tasks: Sequence[_Task]) -> list[set[str]]:
 
 
 class _Pixels:
-    """Reads the frames of a stack in parallel, and counts what was odd about them."""
+    """Reads the frames of a stack in parallel, and counts what was odd about them.
 
-    def __init__(self, stack: Stack, workers: int, progress: Progress | None) -> None:
+    `were_decoded` has for each compressed frame that was read whether it lay decoded already.
+    """
+
+    def __init__(self, stack: Stack, workers: int, progress: Progress | None, decoded: Mapping[Path, Path]) -> None:
         self._stack = stack
         self._workers = workers
         self._progress = progress
-        self._shared: dict[str, FrameSource] = {}
+        self._decoded = decoded
+        self._shared: dict[str, InstanceFrames] = {}
         self._oddities: Counter[str] = Counter()
+        self.were_decoded: list[bool] = []
 
     def read(self) -> tuple[NDArray[np.int16], tuple[str, ...]]:
         """HU [slice, row, column] in the order of the stack's frames, and the notes."""
@@ -127,7 +146,10 @@ class _Pixels:
         for frame in self._stack.frames:
             uid = frame.instance.sop_instance_uid
             if frame.instance.number_of_frames > 1 and uid not in self._shared:
-                self._shared[uid] = FrameSource(frame.instance)
+                self._shared[uid] = self._opened(frame.instance)
+
+    def _opened(self, instance: InstanceHeader) -> InstanceFrames:
+        return InstanceFrames(instance, self._decoded.get(instance.file))
 
     def _finish(self, pool: ThreadPoolExecutor, work: _Work, tasks: Sequence[_Task], before: int = 0) -> None:
         """Do the work for each task, a few at a time: handing a thread one slice takes as long as reading it."""
@@ -148,8 +170,10 @@ class _Pixels:
 
     def _fill(self, frame: SourceFrame, out: NDArray[np.int16]) -> set[str]:
         instance = frame.instance
-        source = self._shared.get(instance.sop_instance_uid) or FrameSource(instance)
-        patterns = source.frame(frame.index, room=out.view(np.uint16))
+        source = self._shared.get(instance.sop_instance_uid) or self._opened(instance)
+        patterns, was_decoded = source.frame(frame.index, room=out.view(np.uint16))
+        if is_encapsulated(instance):
+            self.were_decoded.append(was_decoded)
         meaning, oddities = _meaning(frame, patterns)
         to_hounsfield(patterns, meaning, out)
         return oddities
@@ -168,7 +192,7 @@ class _Pixels:
 def _meaning(frame: SourceFrame, patterns: NDArray[np.unsignedinteger]) -> tuple[StoredValues, set[str]]:
     """What the frame's bit patterns stand for, and what is odd about it."""
     header, pixels = frame.header, frame.instance.pixels
-    assert pixels is not None  # FrameSource refuses an instance without
+    assert pixels is not None  # InstanceFrames refuses an instance without
     oddities = set()
     if header.rescale_slope is None or header.rescale_intercept is None:
         oddities.add("{count} slices without Rescale Slope or Intercept: 1 and 0 taken")

@@ -1,8 +1,10 @@
 """One file that a node can be restored from: a tar of the database, what its rows name, and a manifest of digests.
 
 The database is copied first, as of one moment (SQLite's backup API, while the node runs); then the files its rows name.
-Files never change once they have a row, and retention waits (`lock.no_removal`), so database and files agree. The
-manifest comes last: an archive without one was not finished. `restore` reads it.
+Files never change once they have a row, and retention waits (`lock.no_removal`), so database and files agree. Then
+what was acknowledged and has no row yet: rows follow behind the answer, and after a power cut a whole file may still
+lie in `ready/` (`ready_files`). A node that is started on a restored copy finds it as it would have found it here.
+The manifest comes last: an archive without one was not finished. `restore` reads it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from typing import IO, Any
 
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 from storage.database import SQLITE_FILE
+from storage.files import READY, READY_OF_HANDS, RECEIVED, SWEEP_DAYS, newest_days
 from storage.lock import no_removal
+from storage.ready_files import whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -103,6 +107,10 @@ class _Writer:
             self._add_file(tar, copy, SQLITE_FILE)
             for name, is_needed in _named_by(copy, self.data_dir):
                 self._add(tar, name, is_needed=is_needed)
+            for path, name in _without_rows(self.data_dir):
+                if name not in self.digests:
+                    with suppress(FileNotFoundError):  # set aside meanwhile, or called by its final name
+                        self._add_file(tar, path, name)
             for path in sorted((self.data_dir / HISTORY).glob("*")):
                 self._add(tar, f"{HISTORY}/{path.name}", is_needed=False)
             if configuration is not None and configuration.is_file():
@@ -200,6 +208,22 @@ def _named_by(database: Path, data_dir: Path) -> Iterator[tuple[str, bool]]:
     for (file,) in delivered:
         if Path(file).is_relative_to(data_dir.absolute()):
             yield Path(file).relative_to(data_dir.absolute()).as_posix(), (file,) in needed
+
+
+def _without_rows(data_dir: Path) -> Iterator[tuple[Path, str]]:
+    """Whole received files that rows may not name yet, and what each is called in the archive.
+
+    The stocks first: what is renamed while this looks is met again under its final name.
+    """
+    stocks = (data_dir / READY, *sorted((data_dir / READY_OF_HANDS).glob("*")))
+    for path in (path for stock in stocks for path in sorted(stock.glob("*.part"))):
+        with suppress(FileNotFoundError):
+            found = whole(path)
+            if found is not None:
+                yield path, f"{RECEIVED}/{found.final.as_posix()}"
+    for day in newest_days(data_dir / RECEIVED, SWEEP_DAYS):
+        for path in sorted(day.glob("*/*.dcm")):
+            yield path, path.relative_to(data_dir).as_posix()
 
 
 def _schema(database: Path) -> str:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable
 from storage.group_commit import GroupSync, sync_log_of
+from storage.lookup import InstanceLookup
 from storage.schema import bring_up_to_date
 from storage.transaction import Transaction, translated
 from storage.unit_of_work import SqlUnitOfWork
@@ -72,8 +73,10 @@ class Database:
         self._dialect = engine.dialect.name
         self._queue: WriterQueue | None = None
         self._group: GroupSync | None = None
+        self._lookup: InstanceLookup | None = None
         if self._dialect == "sqlite":
             self._queue = WriterQueue(_WAIT_S)
+            self._lookup = InstanceLookup(engine)
             self._group = GroupSync(partial(sync_log_of, Path(str(engine.url.database)), set()))
 
     def unit_of_work(self) -> SqlUnitOfWork:
@@ -85,12 +88,23 @@ class Database:
                 is_writing=True,
                 turnstile=self._queue,
                 make_durable=self._group.wait if self._group else None,
+                check=self._group.check if self._group else None,
             )
         )
 
     def reading(self) -> SqlUnitOfWork:
         """A snapshot of the last commit; never waits for a writer, and writing through it is a RuntimeError."""
         return SqlUnitOfWork(self._snapshot())
+
+    def holds_instance(self, sop_instance_uid: str) -> bool:
+        """Whether the row of this instance is committed. Raises StorageUnavailable.
+
+        Asked for each image that is received, so on SQLite without a transaction and what belongs to one.
+        """
+        if self._lookup is not None:
+            return self._lookup.holds(sop_instance_uid)
+        with self.reading() as uow:
+            return uow.studies.find_instance(sop_instance_uid) is not None
 
     def ping(self) -> None:
         """The database answers and can be written. Raises StorageUnavailable where it does not."""
@@ -157,6 +171,8 @@ class Database:
         return f"{len(orphans)} rows point at rows that are not there" if orphans else ""
 
     def close(self) -> None:
+        if self._lookup is not None:
+            self._lookup.close()
         self.engine.dispose()
 
     def _snapshot(self) -> Transaction:

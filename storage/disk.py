@@ -36,6 +36,10 @@ class Disk:
         """A descriptor for writing; FileExistsError where the name is taken."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
+    def open_ready(self, path: Path) -> int:
+        """A descriptor for writing into a file that is there."""
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
     def write(self, descriptor: int, parts: Sequence[Bytes]) -> None:
         """All bytes of all parts, in order, however many calls that takes."""
         views = [memoryview(part).cast("B") for part in parts if len(part)]
@@ -74,6 +78,20 @@ class Disk:
         return figures.f_bavail * figures.f_frsize
 
 
+class UnsyncedDisk(Disk):
+    """Waits for no sync, nor for the disk at all: what it wrote survives this process, no power cut."""
+
+    def make_root(self, root: Path) -> None:
+        """Exists afterwards."""
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def sync_file(self, descriptor: int) -> None:
+        """Nothing."""
+
+    def sync_folder(self, folder: Path) -> None:
+        """Nothing."""
+
+
 class HookedDisk(Disk):
     """Calls `before(step, path)` ahead of each step that changes the disk; `step` is the method's name.
 
@@ -91,6 +109,12 @@ class HookedDisk(Disk):
     def open_new(self, path: Path) -> int:
         self._before("open_new", path)
         descriptor = super().open_new(path)
+        self._open[descriptor] = path
+        return descriptor
+
+    def open_ready(self, path: Path) -> int:
+        self._before("open_ready", path)
+        descriptor = super().open_ready(path)
         self._open[descriptor] = path
         return descriptor
 

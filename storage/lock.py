@@ -69,6 +69,20 @@ def no_removal(data_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Yields whether `folder`, which exists, is held by this process while the block runs, and by no other."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def _removal_lock(data_dir: Path) -> Iterator[int]:
     descriptor = os.open(data_dir / REMOVAL_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

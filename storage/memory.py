@@ -41,6 +41,9 @@ class MemoryDatabase:
     def reading(self) -> MemoryUnitOfWork:
         return MemoryUnitOfWork(MemoryTransaction(self._state, is_writing=False))
 
+    def holds_instance(self, sop_instance_uid: str) -> bool:
+        return sop_instance_uid in self._state.tables.instances
+
     def ping(self) -> None:
         """Always there."""
 
@@ -66,6 +69,9 @@ class MemoryUnitOfWork:
         self.worklist = MemoryWorklist(transaction, studies.with_derived)
 
     def commit(self) -> None:
+        self._transaction.commit()
+
+    def commit_unsynced(self) -> None:
         self._transaction.commit()
 
     def __enter__(self) -> MemoryUnitOfWork:
@@ -134,6 +140,13 @@ class _Studies:
         tables.files[record.file] = record.sop_instance_uid
         tables.of_study[study] = (*tables.of_study.get(study, ()), record.sop_instance_uid)
         self._transaction.studies_needed.add(study)
+
+    def add_instances(self, records: Sequence[InstanceRecord]) -> None:
+        uids = {record.study_instance_uid for record in records}
+        if len(uids) != 1:
+            raise ValueError(f"instances of one study are added together, not of {len(uids)}")
+        for record in records:
+            self.add_instance(record)
 
     def replace_instance(self, record: InstanceRecord) -> None:
         tables = self._transaction.write(record.received_at)

@@ -59,7 +59,7 @@ _RECOUNT = (
         instance_count=select(func.count()).where(_instance.c.study_instance_uid == bindparam("uid")).scalar_subquery()
     )
 )
-_COUNT_ONE_MORE = update(_study).where(_OF_STUDY).values(instance_count=_study.c.instance_count + 1)
+_COUNT_MORE = update(_study).where(_OF_STUDY).values(instance_count=_study.c.instance_count + bindparam("more"))
 _FIND_INSTANCE = select(_instance).where(_instance.c.sop_instance_uid == bindparam("uid"))
 _ADD_INSTANCE = insert(_instance)
 _INSTANCES = select(_instance).where(_instance.c.study_instance_uid == bindparam("uid")).order_by(_instance.c.id)
@@ -146,9 +146,16 @@ class Studies:
         return None if row is None else instance_from(row)
 
     def add_instance(self, record: InstanceRecord) -> None:
-        self._transaction.write(_ADD_INSTANCE, instance_values(record))
-        if self._transaction.write(_COUNT_ONE_MORE, {"uid": record.study_instance_uid}).rowcount == 0:
-            self._uncounted.add(record.study_instance_uid)
+        self.add_instances((record,))
+
+    def add_instances(self, records: Sequence[InstanceRecord]) -> None:
+        uids = {record.study_instance_uid for record in records}
+        if len(uids) != 1:
+            raise ValueError(f"instances of one study are added together, not of {len(uids)}")
+        (uid,) = uids
+        self._transaction.write(_ADD_INSTANCE, [instance_values(record) for record in records])
+        if self._transaction.write(_COUNT_MORE, {"uid": uid, "more": len(records)}).rowcount == 0:
+            self._uncounted.add(uid)
 
     def replace_instance(self, record: InstanceRecord) -> None:
         values = {name: value for name, value in instance_values(record).items() if name not in _IDENTITY}

@@ -37,7 +37,8 @@ class Transaction:
 
     `turnstile` is entered before a write transaction begins and left when it ends; None where the database lets
     writers run beside each other. `make_durable` runs after each commit, when the next writer is in already; None
-    where the database's own commit is durable. `is_writing` False gives a snapshot that cannot be written to.
+    where the database's own commit is durable. `check` runs before each commit and raises StorageUnavailable where no
+    commit can be trusted any more. `is_writing` False gives a snapshot that cannot be written to.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Transaction:
         is_writing: bool,
         turnstile: Turnstile | None = None,
         make_durable: Callable[[], None] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self.dialect = dialect
         self._turnstile = turnstile
         self._make_durable = make_durable
+        self._check = check
         self.is_writing = is_writing
         self._connection: Connection | None = None
         self._failure: Exception | None = None
@@ -83,18 +86,10 @@ class Transaction:
 
     def commit(self) -> None:
         """What was written is durable. Another statement begins a new transaction."""
-        self._refuse_after_failure()
         if self._connection is None:
+            self._refuse_after_failure()
             return
-        for act in self._before_commit:
-            act()
-        try:
-            self._connection.commit()
-        except SQLAlchemyError as error:
-            # Whether the driver still is in the transaction nobody knows; the pool must not lend it again.
-            self._connection.invalidate()
-            raise self._failed(error) from error
-        self.close()
+        self.commit_unsynced()
         if self._make_durable is None:
             return
         try:
@@ -102,6 +97,30 @@ class Transaction:
         except StorageUnavailable as error:
             self._failure = error
             raise
+
+    def commit_unsynced(self) -> None:
+        """What was written is seen by all, and durable with the next `commit` of anybody where that is ours to see to.
+
+        Another statement begins a new transaction.
+        """
+        self._refuse_after_failure()
+        if self._connection is None:
+            return
+        for act in self._before_commit:
+            act()
+        try:
+            if self._check is not None:
+                self._check()
+            self._connection.commit()
+        except StorageUnavailable as error:
+            self._failure = error
+            self.close()
+            raise
+        except SQLAlchemyError as error:
+            # Whether the driver still is in the transaction nobody knows; the pool must not lend it again.
+            self._connection.invalidate()
+            raise self._failed(error) from error
+        self.close()
 
     def close(self) -> None:
         """Nothing that was not committed remains."""

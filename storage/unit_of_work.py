@@ -37,6 +37,9 @@ class SqlUnitOfWork:
     def commit(self) -> None:
         self._transaction.commit()
 
+    def commit_unsynced(self) -> None:
+        self._transaction.commit_unsynced()
+
     def __enter__(self) -> SqlUnitOfWork:
         return self
 

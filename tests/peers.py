@@ -69,6 +69,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_listening(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_for(what: str, probe: Callable[[], Found | None], *, timeout_s: float = 60.0, every_s: float = 0.1) -> Found:
     """The first truthy answer of `probe`. Fails the test after `timeout_s`."""
     ends_at = time.monotonic() + timeout_s
@@ -184,6 +190,10 @@ class Orthanc:
         """Main tags of every instance the PACS holds."""
         found = get_json(f"{self.url}/instances?expand") or []
         return [instance["MainDicomTags"] | {"ID": instance["ID"]} for instance in found]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def file(self, orthanc_id: str) -> bytes:
         return get_bytes(f"{self.url}/instances/{orthanc_id}/file")

@@ -131,6 +131,7 @@ class ChildAnalyzer:
                     "study_instance_uid": request.study_instance_uid,
                     "revision": request.revision,
                     "files": [str(file) for file in request.files],
+                    "decoded": {str(file): str(frames) for file, frames in request.decoded.items()},
                     "work_dir": str(request.work_dir),
                     "bundle": self._bundle,
                     "device": device,

@@ -40,6 +40,7 @@ def main(request_file: Path) -> int:
 def _analyse(request: dict[str, Any], work_dir: Path) -> str:
     # Imported here so that the watch on the parent runs before torch loads.
     from dicom_node.analysis.evidence import StageLog
+    from dicom_node.analysis.limits import limit_memory
     from dicom_node.analysis.localiser import configured_localiser
     from dicom_node.analysis.serial import to_json
     from dicom_node.analysis.study import analyse_study, open_study
@@ -48,13 +49,17 @@ def _analyse(request: dict[str, Any], work_dir: Path) -> str:
     from inference.pipeline import Pipeline, overall_device
 
     stage = StageLog(work_dir)
-    _limit_memory(request["memory_limit_mb"])
+    limit_memory(request["memory_limit_mb"])
     stage("loading the bundle")
     device = overall_device(request["device"])
     localiser = configured_localiser(request["localiser"], work_dir)
     pipeline = Pipeline(load_bundle(request["bundle"], device), device, request["threads"], localiser)
     stage("reading headers")
-    study = open_study(request["study_instance_uid"], [Path(file) for file in request["files"]])
+    study = open_study(
+        request["study_instance_uid"],
+        [Path(file) for file in request["files"]],
+        {Path(file): Path(frames) for file, frames in request["decoded"].items()},
+    )
     result = analyse_study(
         study,
         pipeline=pipeline,
@@ -65,20 +70,6 @@ def _analyse(request: dict[str, Any], work_dir: Path) -> str:
         localiser=localiser,
     )
     return to_json(result)
-
-
-def _limit_memory(limit_mb: int) -> None:
-    """Let the address space grow by this much from here on (Linux); 0 is no limit.
-
-    Torch maps more than it uses, so the limit counts from what the interpreter and its libraries take.
-    """
-    status = Path("/proc/self/statm")
-    if limit_mb and status.exists():
-        import resource
-
-        used = int(status.read_text().split()[0]) * resource.getpagesize()
-        limit = used + limit_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _described(error: Exception) -> dict[str, str]:

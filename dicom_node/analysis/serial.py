@@ -50,6 +50,8 @@ def from_json(text: str) -> AnalysisResult:
         quality=tuple(raw["quality"]),
         timings_s=tuple((name, seconds) for name, seconds in raw["timings_s"]),
         inputs=tuple((name, value) for name, value in raw["inputs"]),
+        frames_decoded_ahead=raw.get("frames_decoded_ahead", 0),
+        frames_decoded_then=raw.get("frames_decoded_then", 0),
     )
 
 

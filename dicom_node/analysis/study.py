@@ -7,14 +7,15 @@ whether a cervical spine is there. "Not applicable" is a result; an exception me
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.analysis.facts import facts_of
 from dicom_node.analysis.localiser import NamedLocaliser
 from dicom_node.analysis.viewer_volume import write_viewer_volume
 from dicom_node.analysis.views import write_views
@@ -30,28 +31,32 @@ from dicom_node.core.finding import (
     SourceSlice,
 )
 from dicom_node.core.selection import SelectionRules, rank_series, ranked_lower
-from dicom_node.core.series import SeriesFacts
 from inference import headers as dicom_headers
 from inference.bundle import Bundle
 from inference.errors import ReadingError
 from inference.evaluation.drift_record import input_facts
 from inference.pipeline import LevelPrediction, Pipeline, Prediction
 from inference.reading import SeriesVolume, read_series
-from inference.series_facts import series_facts
 
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyFiles:
-    """The headers of one study's readable files, by series, and what could not be read."""
+    """The headers of one study's readable files, by series, and what could not be read.
+
+    `decoded` says for some files where their frames may lie decoded (`inference.decoded`).
+    """
 
     study_instance_uid: str
     series: dict[str, tuple[dicom_headers.InstanceHeader, ...]]
     unreadable: tuple[tuple[Path, str], ...] = ()
+    decoded: Mapping[Path, Path] = field(default_factory=dict)
 
 
-def open_study(study_instance_uid: str, files: Sequence[Path]) -> StudyFiles:
+def open_study(
+    study_instance_uid: str, files: Sequence[Path], decoded: Mapping[Path, Path] | None = None
+) -> StudyFiles:
     """Read the headers of a study's files. A file that cannot be read is listed, not fatal."""
     headers, unreadable = [], []
     for file in files:
@@ -59,7 +64,8 @@ def open_study(study_instance_uid: str, files: Sequence[Path]) -> StudyFiles:
             headers.append(dicom_headers.read_header(file))
         except ReadingError as error:
             unreadable.append((file, str(error)))
-    return group_by_series(study_instance_uid, headers, tuple(unreadable))
+    study = group_by_series(study_instance_uid, headers, tuple(unreadable))
+    return replace(study, decoded=decoded or {})
 
 
 def group_by_series(
@@ -97,21 +103,24 @@ def analyse_study(
     """
     started = time.perf_counter()
     report = progress or _silent
-    facts = tuple(_facts(members) for members in study.series.values())
+    facts = tuple(facts_of(members) for members in study.series.values())
     selection = rank_series(facts, rules)
     rejected = list(selection.rejected)
     read_errors: list[str] = []
     read_s = 0.0
+    decoded_ahead = decoded_then = 0
     for position, uid in enumerate(selection.candidates):
         clock = time.perf_counter()
         try:
-            volume = read_series(study.series[uid], progress=_fractions(report))
+            volume = read_series(study.series[uid], progress=_fractions(report), decoded=study.decoded)
         except ReadingError as error:
             read_errors.append(str(error))
             rejected.append(SeriesRejection(series_instance_uid=uid, rule="unreadable", detail=str(error)))
             continue
         finally:
             read_s += time.perf_counter() - clock
+        decoded_ahead += volume.decoded_before
+        decoded_then += volume.decoded_now
         prediction = pipeline.predict(volume.volume, progress=report)
         if not prediction.cervical_spine_found:
             detail = prediction.reason or "the model found no cervical vertebra in the pixels"
@@ -121,7 +130,8 @@ def analyse_study(
         rejected += [ranked_lower(by_uid[other], by_uid[uid]) for other in selection.candidates[position + 1 :]]
         timings = {"read": read_s, **prediction.timings_s}
         bundle = bundle_identity(pipeline.bundle, localiser)
-        return _analysed(study, uid, rejected, volume, prediction, bundle, device, work_dir, timings)
+        result = _analysed(study, uid, rejected, volume, prediction, bundle, device, work_dir, timings)
+        return replace(result, frames_decoded_ahead=decoded_ahead, frames_decoded_then=decoded_then)
     if read_errors and len(read_errors) == len(selection.candidates):
         raise GeometryUnsupported("; ".join(read_errors))
     return AnalysisResult(
@@ -134,6 +144,8 @@ def analyse_study(
         overall_threshold=pipeline.bundle.overall_threshold,
         quality=_unreadable_notes(study),
         timings_s=(("read", read_s), ("total", time.perf_counter() - started)),
+        frames_decoded_ahead=decoded_ahead,
+        frames_decoded_then=decoded_then,
     )
 
 
@@ -215,11 +227,6 @@ def _save_suspicion(levels: Sequence[LevelPrediction], file: Path) -> Path | Non
         return None
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file
-
-
-def _facts(members: tuple[dicom_headers.InstanceHeader, ...]) -> SeriesFacts:
-    found = series_facts(members)
-    return SeriesFacts(**{name: getattr(found, name) for name in SeriesFacts.__dataclass_fields__})
 
 
 def _why_not_applicable(rejected: Sequence[SeriesRejection]) -> str:

@@ -7,8 +7,11 @@ association first repeats what we hold, and the study must stay open while it do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
+from functools import reduce
 
 from dicom_node.app.moves import NODE, move_job, move_study, note
 from dicom_node.core.job import JobState
@@ -46,6 +49,23 @@ def index_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str = NODE
     return Indexed.NEW
 
 
+def index_new_instances(uow: UnitOfWork, records: Sequence[InstanceRecord]) -> None:
+    """Write the rows of instances none of which the node holds; a study's own row is written once for all.
+
+    The caller commits. Raises StorageConflict where one is there after all: roll back and index each by itself.
+    """
+    of_study: dict[str, list[InstanceRecord]] = {}
+    for record in records:
+        of_study.setdefault(record.study_instance_uid, []).append(record)
+    for arrived in of_study.values():
+        patient = reduce(_filled_up, (record.patient for record in arrived))
+        latest = max(record.received_at for record in arrived)
+        _receive_into_study(uow, replace(arrived[0], patient=patient), arrived[0].calling_aet, latest=latest)
+        uow.studies.add_instances(arrived)
+        for record in {record.association_id: record for record in arrived}.values():
+            _carry(uow, record)
+
+
 def replace_held_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str) -> None:
     """`record` stands in the place of the instance of its UID, in a new revision of its study. The caller commits."""
     _receive_into_study(uow, record, actor, why=f"another content of instance {record.sop_instance_uid}")
@@ -61,10 +81,14 @@ def _carry(uow: UnitOfWork, record: InstanceRecord) -> None:
         uow.studies.carry(record.association_id, record.study_instance_uid)
 
 
-def _receive_into_study(uow: UnitOfWork, record: InstanceRecord, actor: str, *, why: str = "") -> None:
+def _receive_into_study(
+    uow: UnitOfWork, record: InstanceRecord, actor: str, *, why: str = "", latest: datetime | None = None
+) -> None:
+    """`latest` is when the last of several was received of which `record` was the first."""
+    latest = latest or record.received_at
     intake = uow.studies.get(record.study_instance_uid)
     if intake is None:
-        _open_study(uow, record, actor)
+        _open_study(uow, record, actor, latest)
         return
     reopened = intake.state is not StudyState.RECEIVING
     why = why or f"a late image of modality {record.modality or 'unknown'}"
@@ -76,7 +100,7 @@ def _receive_into_study(uow: UnitOfWork, record: InstanceRecord, actor: str, *, 
         at=record.received_at,
         reason=f"{why} opens revision {intake.revision + 1}",
         actor=actor,
-        last_received_at=max(record.received_at, intake.last_received_at),
+        last_received_at=max(latest, intake.last_received_at),
         patient=_filled_up(intake.patient, record.patient),
         **changes,
     )
@@ -84,14 +108,14 @@ def _receive_into_study(uow: UnitOfWork, record: InstanceRecord, actor: str, *, 
         _supersede_unfinished(uow, intake, record, actor)
 
 
-def _open_study(uow: UnitOfWork, record: InstanceRecord, actor: str) -> None:
+def _open_study(uow: UnitOfWork, record: InstanceRecord, actor: str, latest: datetime) -> None:
     uow.studies.save(
         StudyIntake(
             study_instance_uid=record.study_instance_uid,
             state=StudyState.RECEIVING,
             revision=0,
             first_received_at=record.received_at,
-            last_received_at=record.received_at,
+            last_received_at=latest,
             instance_count=0,
             patient=record.patient,
             calling_aet=record.calling_aet,

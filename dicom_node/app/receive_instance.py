@@ -1,8 +1,8 @@
 """Take one SOP Instance from the network and answer for it.
 
-Success means that the instance would survive a power cut: the file is durable before its row, and the row is
-committed before the answer. Everything else is a RejectedInput with the DIMSE status for the sender, who then keeps
-its copy. The order is the architecture's: UIDs, free space, file, row, answer.
+Success means that the instance would survive a power cut: its file is durable before the answer. The row of an
+instance that is new follows behind the answer where an `IndexBehind` is given, and is committed before it otherwise.
+Everything else is a RejectedInput with the DIMSE status for the sender, who then keeps its copy.
 
 A file without a row (a kill between the two) is found by the sweep at start-up. A row without a file cannot be.
 """
@@ -18,6 +18,8 @@ from pathlib import Path
 import structlog
 
 from dicom_node.app import counting
+from dicom_node.app.decode_ahead import DecodeAhead
+from dicom_node.app.index_behind import IndexBehind
 from dicom_node.app.index_instance import Indexed, index_instance
 from dicom_node.app.set_aside import About, Kept, QuarantineLimits, SetAside, about_conflict
 from dicom_node.core.errors import RejectedInput, StorageConflict, StorageUnavailable
@@ -55,7 +57,8 @@ class IncomingInstance:
     """One C-STORE request. `head` is preamble and file meta, `data_set` the bytes as sent.
 
     `sop_instance_uid` and `sop_class_uid` are the Affected ones of the command set (PS3.7 9.3.1); `header` was read
-    from the data set and is None where it could not be read; then `why_unreadable` says why.
+    from the data set and is None where it could not be read; then `why_unreadable` says why. `sha256` is the digest of
+    the data set where whoever received it knows it already.
     """
 
     head: bytes
@@ -68,6 +71,10 @@ class IncomingInstance:
     called_aet: str
     association_id: str
     why_unreadable: str = ""
+    sha256: bytes | None = None
+    stored: StoredFile | None = None
+    """The durable file, where `KeepInstance` in another process has looked at the instance and written it; `head` and
+    `data_set` are empty then."""
 
 
 class ReceiveInstance:
@@ -82,8 +89,14 @@ class ReceiveInstance:
         counters: Counters,
         min_free_bytes: int,
         quarantine: QuarantineLimits | None = None,
+        behind: IndexBehind | None = None,
+        ahead: DecodeAhead | None = None,
     ) -> None:
         self._uow = uow_factory
+        self._behind = behind
+        self._ahead = ahead
+        if behind is not None:
+            behind.on_unexpected = self._settle_unexpected
         self._files = files
         self._clock = clock
         self._counters = counters
@@ -95,13 +108,15 @@ class ReceiveInstance:
         )
 
     def __call__(self, incoming: IncomingInstance) -> Indexed:
-        """Store the instance; on return it is durable and indexed, or was held already.
+        """Store the instance; on return it is durable and indexed, or about to be, or was held already.
 
         Raises RejectedInput with the status to answer; then the node has kept nothing, or has put the instance into
         quarantine: one that cannot be read, contradicts its command, or has other content than the one held.
         """
         try:
             header = self._checked_header(incoming)
+            if incoming.stored is not None:
+                return self._store(incoming, header)
             with self._space_for(incoming):
                 return self._store(incoming, header)
         except RejectedInput as rejection:
@@ -154,22 +169,24 @@ class ReceiveInstance:
                 self._arriving_bytes -= size_bytes
 
     def _require_space(self, arriving_bytes: int) -> None:
+        wanted_bytes = self._min_free_bytes + arriving_bytes
         try:
             free_bytes = self._files.free_bytes()
+            # What lies decoded for analyses to come is only a cache: it goes before an image is refused.
+            if free_bytes < wanted_bytes and self._ahead is not None and self._ahead.give_room():
+                free_bytes = self._files.free_bytes()
         except StorageUnavailable as error:
             raise _out_of_resources("storage_unavailable", str(error)) from error
-        if free_bytes - arriving_bytes < self._min_free_bytes:
+        if free_bytes < wanted_bytes:
             raise _out_of_resources(
                 "low_space",
                 f"{free_bytes} bytes are free, {arriving_bytes} arrive and {self._min_free_bytes} are kept in reserve",
             )
 
     def _store(self, incoming: IncomingInstance, header: InstanceHeader) -> Indexed:
-        try:
-            stored = self._files.write(study_key(header.study_instance_uid), incoming.head, incoming.data_set)
-        except StorageUnavailable as error:
-            raise _out_of_resources("storage_unavailable", str(error)) from error
-        record = self._record(incoming, header, stored)
+        if self._behind is not None and self._behind.claim(header.sop_instance_uid, header.study_instance_uid):
+            return self._store_claimed(incoming, header, self._behind)
+        record = self._write(incoming, header)
         answered = False
         try:
             indexed = self._index(record)
@@ -178,8 +195,36 @@ class ReceiveInstance:
             raise _out_of_resources("storage_unavailable", str(error)) from error
         finally:
             if not answered:
-                self._discard_unless_indexed(stored.path)
+                self._discard_unless_indexed(record.file)
         return self._settle(record, indexed)
+
+    def _store_claimed(self, incoming: IncomingInstance, header: InstanceHeader, behind: IndexBehind) -> Indexed:
+        is_put = False
+        try:
+            record = self._write(incoming, header)
+            behind.put(record)
+            is_put = True
+        finally:
+            if not is_put:
+                behind.forget(header.sop_instance_uid)
+        return self._settle(record, Indexed.NEW)
+
+    def _settle_unexpected(self, record: InstanceRecord, indexed: Indexed) -> None:
+        """Another process took in the same UID between our look and our row; the sender has had its answer."""
+        try:
+            self._settle(record, indexed)
+        except RejectedInput as rejection:
+            log.warning("conflict_after_the_answer", sop_instance_uid=record.sop_instance_uid, why=str(rejection))
+
+    def _write(self, incoming: IncomingInstance, header: InstanceHeader) -> InstanceRecord:
+        if incoming.stored is not None:
+            return self._record(incoming, header, incoming.stored)
+        try:
+            key = study_key(header.study_instance_uid)
+            stored = self._files.write(key, incoming.head, incoming.data_set, sha256=incoming.sha256)
+        except StorageUnavailable as error:
+            raise _out_of_resources("storage_unavailable", str(error)) from error
+        return self._record(incoming, header, stored)
 
     def _record(self, incoming: IncomingInstance, header: InstanceHeader, stored: StoredFile) -> InstanceRecord:
         return InstanceRecord(
@@ -234,6 +279,8 @@ class ReceiveInstance:
             case Indexed.NEW:
                 self._counters.count(counting.INSTANCES_RECEIVED, calling_aet=record.calling_aet)
                 self._counters.observe(counting.BYTES_RECEIVED, float(record.size_bytes))
+                if self._ahead is not None:
+                    self._ahead.offer(record)
             case Indexed.IDENTICAL:
                 self._discard_copy(record.file)
                 self._counters.count(counting.INSTANCES_REPEATED, calling_aet=record.calling_aet)

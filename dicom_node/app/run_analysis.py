@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,18 +21,21 @@ from dicom_node.app.leases import Heartbeat, failures_so_far
 from dicom_node.app.moves import move_job, note
 from dicom_node.app.outbox import Outbox, predecessor_of
 from dicom_node.app.result_json import ResultJson, failed_json, result_json
+from dicom_node.core.decode_ahead import is_worth_decoding
 from dicom_node.core.errors import NodeError, PermanentError, StorageUnavailable, TransientError
 from dicom_node.core.finding import AnalysisResult, Outcome, ResultObject
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.retry import GiveUp, RetryAt, RetryPolicy, next_attempt
 from dicom_node.core.routing import facts_of
+from dicom_node.core.study import InstanceRecord
 from dicom_node.core.transitions import JobEvent
 from dicom_node.ports import (
     AnalysisRequest,
     Analyzer,
     Clock,
     Counters,
+    DecodedFrames,
     FileStore,
     ResultEncoder,
     UnitOfWork,
@@ -88,8 +91,10 @@ class RunAnalysis:
         policy: AnalysisPolicy,
         owner: str,
         randomness: Callable[[], float],
+        decoded: DecodedFrames | None = None,
     ) -> None:
-        """`owner` names this life of the node in leases; `randomness` gives numbers in [0, 1)."""
+        """`owner` names this life of the node in leases; `randomness` gives numbers in [0, 1). `decoded`: where frames
+        may lie that were decoded ahead."""
         self._uow = uow_factory
         self._files = files
         self._analyzer = analyzer
@@ -100,6 +105,7 @@ class RunAnalysis:
         self._policy = policy
         self._owner = owner
         self._randomness = randomness
+        self._decoded = decoded
 
     def step(self, is_stopping: Callable[[], bool] = lambda: False) -> bool:
         """Run one attempt of the oldest queued job; False where none is queued.
@@ -192,6 +198,7 @@ class RunAnalysis:
             revision=job.revision,
             files=tuple(self._files.absolute(instance.file) for instance in instances),
             work_dir=work_dir,
+            decoded=self._decoded_ahead(instances),
         )
         result = self._analyzer.analyse(request, is_cancelled=is_cancelled)
         if result.outcome is Outcome.FAILED:
@@ -210,6 +217,15 @@ class RunAnalysis:
             total_s=(ended_at - started_at).total_seconds(),
         )
         return _Answer(result=result, objects=objects, report=report)
+
+    def _decoded_ahead(self, instances: Sequence[InstanceRecord]) -> dict[Path, Path]:
+        if self._decoded is None:
+            return {}
+        return {
+            self._files.absolute(instance.file): self._decoded.file(instance.digest)
+            for instance in instances
+            if is_worth_decoding(instance)
+        }
 
     def _encode(
         self,
@@ -249,9 +265,15 @@ class RunAnalysis:
                     uow, job, answer.result, answer.objects, to=destinations, now=now, actor=self._owner
                 )
             uow.commit()
+        self._count_frames(answer.result)
         if is_analysed:
             self._observe(answer)
         self._count(job, "done" if is_analysed else "skipped", why=destinations.why if is_analysed else "")
+
+    def _count_frames(self, result: AnalysisResult) -> None:
+        for decoded, frames in (("ahead", result.frames_decoded_ahead), ("then", result.frames_decoded_then)):
+            for _ in range(frames):
+                self._counters.count(counting.FRAMES_READ, decoded=decoded)
 
     def _observe(self, answer: _Answer) -> None:
         """Each stage's time and each score, once the result is kept."""

@@ -63,6 +63,7 @@ class Sweep:
         Raises StorageUnavailable: the node must not start then.
         """
         report = SweepReport()
+        self._files.recover()
         with self._uow() as uow:
             report.forgotten_associations = uow.studies.forget_open_associations(at=self._clock.now())
             uow.commit()

@@ -12,6 +12,7 @@ from typing import Any
 
 from config.settings import Settings
 from dicom_node.app.doctor import Doctor, Examined, Finding
+from dicom_node.bootstrap.decoding import stale_frames
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.store import Store, open_store
 from dicom_node.core.errors import ConfigurationError, NodeError
@@ -60,6 +61,8 @@ def diagnose(settings: Settings, *, deep: bool, repair: bool) -> Diagnosis:
         is_stopped = _hold(held, settings, must=repair)
         store = open_store(settings)
         held.callback(store.close)
+        if is_stopped:
+            store.files.recover()
         doctor = Doctor(
             uow_factory=store.unit_of_work if repair else store.reading,
             files=store.files,
@@ -71,6 +74,8 @@ def diagnose(settings: Settings, *, deep: bool, repair: bool) -> Diagnosis:
         # What a damaged database says of the files is not to be acted upon.
         examined = Examined() if broken else doctor.examine(deep=deep, is_stopped=is_stopped)
         findings = [*broken, *examined.findings, *_space(settings, store), *_permissions(settings)]
+        if is_stopped and not broken:
+            findings += stale_frames(settings, store)
         return Diagnosis(
             schema=HEAD,
             studies=examined.studies,

@@ -27,6 +27,7 @@ from dicom_node.app.audit_events import NoAudit
 from dicom_node.app.audited import AuditedReceiver
 from dicom_node.app.close_studies import CloseStudies
 from dicom_node.app.commitment_duties import CommitmentDuties
+from dicom_node.app.index_behind import IndexBehind
 from dicom_node.app.operator_actions import OperatorActions
 from dicom_node.app.receive_instance import ReceiveInstance
 from dicom_node.app.report_status import ReportStatus
@@ -37,6 +38,7 @@ from dicom_node.app.ticks import TickHealth, node_ticks
 from dicom_node.app.verdicts import Verdicts
 from dicom_node.bootstrap.accounts import accounts_of, check_tls_files
 from dicom_node.bootstrap.auditing import audit_trail
+from dicom_node.bootstrap.decoding import DecodingAhead
 from dicom_node.bootstrap.delivering import (
     commitment_duties,
     make_outbox,
@@ -47,6 +49,8 @@ from dicom_node.bootstrap.delivering import (
 )
 from dicom_node.bootstrap.drift import ScoreDrift
 from dicom_node.bootstrap.gpus import Gpus
+from dicom_node.bootstrap.hands import receiving_processes
+from dicom_node.bootstrap.indexing import DRAIN_S, DutiesBehind, IndexingThread
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
@@ -186,10 +190,21 @@ class Node:
         requeue = self._requeue(store)
         duties = commitment_duties(settings, store, self._peers)
         store.database.empty_log()
-        self._why_broken = lambda: store.database.failure
+        behind = IndexBehind(uow_factory=store.unit_of_work, reading=store.reading, holds=store.database.holds_instance)
+        indexing = IndexingThread(behind)
+        self._why_broken = lambda: store.database.failure or indexing.failure
         self._sweep(store, requeue).run()
-        scheduler, health = self._scheduler(store, requeue, duties)
-        self._server = self._receiver(store, duties)
+        indexing.start()
+        starting.callback(indexing.stop, STOP_TIMEOUT_S)
+        ahead = DecodingAhead(settings, store, self._counters)
+        ahead.start()
+        starting.callback(ahead.close)
+        self._counters.watch(ahead.samples)
+        scheduler, health = self._scheduler(store, requeue, duties, ahead)
+        self._server = self._receiver(store, duties, behind, ahead)
+        if self._server.hands is not None:
+            starting.callback(self._server.hands.stop, STOP_TIMEOUT_S)
+            self._server.hands.start()
         self._listen(starting)
         scheduler.start()
         starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)
@@ -245,7 +260,9 @@ class Node:
             evidence_of=lambda job: last_stage(store.files.job_folder(job.id) / f"attempt-{job.attempt}"),
         )
 
-    def _receiver(self, store: Store, duties: CommitmentDuties) -> DicomServer:
+    def _receiver(
+        self, store: Store, duties: CommitmentDuties, behind: IndexBehind, ahead: DecodingAhead
+    ) -> DicomServer:
         node = self._settings.node
         receiver = AuditedReceiver(
             receive=ReceiveInstance(
@@ -255,8 +272,12 @@ class Node:
                 counters=self._counters,
                 min_free_bytes=node.min_free_bytes,
                 quarantine=quarantine_limits(self._settings),
+                behind=behind,
+                ahead=ahead.use_case,
             ),
-            associations=RecordAssociations(uow_factory=store.unit_of_work, clock=self._clock),
+            associations=RecordAssociations(
+                uow_factory=store.unit_of_work, clock=self._clock, before_close=lambda: behind.drain(DRAIN_S)
+            ),
             audit=self._audit,
             clock=self._clock,
             ae_title=node.ae_title,
@@ -269,7 +290,9 @@ class Node:
             receive=receiver.receive,
             associations=receiver,
             on_refused=receiver.refused,
-            commitment=CommitmentService(duties=duties, take_report=take_reports(self._settings, store, self._peers)),
+            commitment=CommitmentService(
+                duties=DutiesBehind(duties, behind), take_report=take_reports(self._settings, store, self._peers)
+            ),
             counters=self._counters,
             clock=self._clock,
             limits=ReceiverLimits(
@@ -284,9 +307,12 @@ class Node:
                 receiving_memory_bytes=node.receiving_memory_mb << 20,
             ),
             tls=tls_port(node.tls),
+            hands=receiving_processes(self._settings, store, self._counters),
         )
 
-    def _scheduler(self, store: Store, requeue: Requeue, duties: CommitmentDuties) -> tuple[TickScheduler, TickHealth]:
+    def _scheduler(
+        self, store: Store, requeue: Requeue, duties: CommitmentDuties, ahead: DecodingAhead
+    ) -> tuple[TickScheduler, TickHealth]:
         settings = self._settings
         stopping = _Stopping()
         ticks = node_ticks(
@@ -301,7 +327,7 @@ class Node:
                 ),
             ),
             requeue=requeue,
-            run_analysis=self._analysis(store),
+            run_analysis=self._analysis(store, ahead),
             deliver_results=object_worker(
                 settings, store, self._peers, counters=self._counters, audit=self._audit, owner=self._owner
             ),
@@ -324,13 +350,13 @@ class Node:
         drift = ScoreDrift(store)
         self._counters.watch(drift.samples)
         self._drift_samples = drift.samples
-        ticks += (upkeep_tick(settings, store, self._counters, self._audit), drift.tick())
+        ticks += (upkeep_tick(settings, store, self._counters, self._audit), drift.tick(), *ahead.ticks(stopping))
         health = TickHealth(ticks, clock=self._clock)
         scheduler = TickScheduler(ticks, health=health)
         stopping.ask = scheduler.is_stopping
         return scheduler, health
 
-    def _analysis(self, store: Store) -> RunAnalysis:
+    def _analysis(self, store: Store, ahead: DecodingAhead) -> RunAnalysis:
         settings = self._settings
         return RunAnalysis(
             uow_factory=store.unit_of_work,
@@ -350,6 +376,7 @@ class Node:
             policy=AnalysisPolicy(retry=_analysis_retry(settings.analysis), lease_s=settings.scheduler.lease_s),
             owner=self._owner,
             randomness=random.random,
+            decoded=ahead.files,
         )
 
     def _encoder(self) -> ResultEncoder:

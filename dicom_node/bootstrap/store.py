@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import cast
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from config.receivers import PeerSettings, RouteSettings
 from config.settings import NodeTlsSettings, Settings
 from config.watch import LivePeers
+from dicom_node.bootstrap.clock import SystemClock
 from dicom_node.core.delivery_terms import OwnTerms
 from dicom_node.core.hours import parse_hours
 from dicom_node.core.identifiers import AETitle
@@ -19,15 +19,9 @@ from dicom_node.core.peer import Peer, PeerTls, StowEndpoint, UserIdentity, obje
 from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.ports import Clock, UnitOfWorkFactory
 from storage.database import Database, open_database
+from storage.direct_disk import DirectDisk
+from storage.disk import UnsyncedDisk
 from storage.files import DiskFileStore
-
-
-class SystemClock:
-    """The machine's clock, in UTC."""
-
-    def now(self) -> datetime:
-        """Now, aware."""
-        return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +53,9 @@ def open_store(settings: Settings, clock: Clock | None = None) -> Store:
     data_dir = settings.node.data_dir
     return Store(
         database=open_database(settings.database.url, data_dir=data_dir),
-        files=DiskFileStore(data_dir, clock=clock),
+        files=DiskFileStore(
+            data_dir, clock=clock, disk=UnsyncedDisk() if settings.storage.durability == "os" else DirectDisk()
+        ),
         clock=clock,
     )
 
@@ -158,6 +154,7 @@ class ConfiguredPeers:
     def __init__(self, source: Callable[[], tuple[PeerSettings, ...]], tls: NodeTlsSettings) -> None:
         self._source = source
         self._tls = tls
+        self._last: tuple[tuple[PeerSettings, ...], tuple[Peer, ...]] = ((), ())
 
     @classmethod
     def following(cls, live: LivePeers, tls: NodeTlsSettings) -> ConfiguredPeers:
@@ -170,8 +167,11 @@ class ConfiguredPeers:
         return cls(lambda: peers, tls)
 
     def peers(self) -> tuple[Peer, ...]:
-        """All peers, disabled ones too."""
-        return tuple(to_peer(peer, self._tls) for peer in self._source())
+        """All peers, disabled ones too; asked for each image, so the same objects while the source has the same."""
+        source, known = self._source(), self._last
+        if known[0] is not source:
+            known = self._last = (source, tuple(to_peer(peer, self._tls) for peer in source))
+        return known[1]
 
     def by_name(self, name: str) -> Peer | None:
         """The peer of that name; None where there is none."""

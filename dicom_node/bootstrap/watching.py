@@ -61,6 +61,9 @@ def sources(
         yield "node_info", (version, settings.node.ae_title), 1.0
         yield "receiver_up", (), float(receiver.is_listening)
         yield "associations_open", (), float(receiver.open_associations)
+        hands = receiver.hands
+        yield "receiving_processes_up", (), float(hands.up if hands else 0)
+        yield "associations_lent", (), float(hands.lent if hands else 0)
         yield "configuration_refused", (), float(bool(peers_problem()))
 
     def rows() -> Iterable[Sample]:

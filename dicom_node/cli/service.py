@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from config.web import WebSettings
 
 RED = 1
+SWITCH_INTERVAL_S = 0.0005
+"""A thread that receives waits for bytes or the disk a dozen times an image, and after each for the interpreter, which
+another gives up when it waits itself or after this long; Python's own 5 ms are longer than an image takes."""
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +44,7 @@ def serve(
         check_port_free(settings.web.host, settings.web.port, key="web.port", source=origin["web.port"])
     from dicom_node import bootstrap
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     node = bootstrap.build_node(loaded)
     node.start()
     if node.dicom_port != node.dicom_tls_port:

@@ -110,6 +110,7 @@ class AnalysisResult:
     demographics; None where there is none.
     `inputs` are numbers about the analysed volume (slices, spacings, medians of HU, noise), for drift; None where there
     is too little of what a number is about.
+    Of the compressed frames that were read, `frames_decoded_ahead` lay decoded, `frames_decoded_then` did not.
     """
 
     study_instance_uid: str
@@ -130,6 +131,8 @@ class AnalysisResult:
     quality: tuple[str, ...] = ()
     timings_s: tuple[tuple[str, float], ...] = ()
     inputs: tuple[tuple[str, float | None], ...] = ()
+    frames_decoded_ahead: int = 0
+    frames_decoded_then: int = 0
 
     @property
     def is_positive(self) -> bool:

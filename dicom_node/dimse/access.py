@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from dicom_node.core.peer import Peer, UserIdentity
@@ -180,6 +181,7 @@ def congestion(why: str) -> Refused:
     )
 
 
+@lru_cache(maxsize=1024)
 def normalise_address(address: str) -> str:
     """The address in its shortest form; IPv4-mapped IPv6 (::ffff:a.b.c.d) becomes IPv4, a zone is dropped."""
     parsed = ip_address(address.partition("%")[0])

@@ -16,6 +16,9 @@ from pynetdicom.pdu_primitives import A_ABORT
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.dimse.contexts import PUSH_MODEL
+from dicom_node.dimse.hand_messages import Kept
+from dicom_node.dimse.handlers import data_set_of
+from dicom_node.dimse.hands import Hands
 from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.tls import Secured
 from dicom_node.dimse.upper_layer import AWAITING_REQUEST, NodeDimse, NodeUpperLayer
@@ -36,10 +39,34 @@ class AssociationHost(Protocol):
     def maximum_instance_bytes(self) -> int: ...
 
     @property
+    def maximum_inflated_bytes(self) -> int: ...
+
+    @property
     def receiving_memory(self) -> ReceivingMemory: ...
 
-    def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
-        """The status and the Error Comment to answer a C-STORE-RQ with. Never raises."""
+    @property
+    def hands(self) -> Hands | None:
+        """The processes that may read for this one; None where there are none."""
+
+    def store(
+        self,
+        association: NodeAssociation,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        data_set: bytes | memoryview,
+        context: PresentationContext,
+        sha256: bytes | None = None,
+        kept: Kept | None = None,
+    ) -> tuple[int, str]:
+        """The status and the Error Comment to answer a C-STORE-RQ with; the UIDs are the Affected ones of its command.
+
+        `sha256` is the digest of the data set where it is known. There is no data set where a hand has `kept` the
+        instance. Never raises.
+        """
+
+    def echoed(self, association: NodeAssociation) -> int:
+        """The status to answer a C-ECHO-RQ with. Never raises."""
 
     def commitment(
         self, association: NodeAssociation, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext
@@ -61,6 +88,7 @@ class NodeAssociation(Association):
     """
 
     dul: NodeUpperLayer
+    dimse: NodeDimse
 
     def __init__(self, ae: ApplicationEntity, host: AssociationHost) -> None:
         self.something_came = threading.Event()
@@ -84,6 +112,10 @@ class NodeAssociation(Association):
         """Where the connection comes from."""
         return self.requestor.address
 
+    def accepted_context(self, context_id: int) -> PresentationContext | None:
+        """The presentation context of that id; None where none was accepted."""
+        return self._accepted_cx.get(context_id)
+
     @property
     def ending(self) -> Ending:
         """How it ended; meaningful once it has."""
@@ -97,6 +129,7 @@ class NodeAssociation(Association):
         """Make the association abort itself soon, from its own thread; a request under way is finished."""
         self.must_end.set()
         self.something_came.set()
+        self.dul.bell.ring()
         if self.dul.state_machine.current_state in AWAITING_REQUEST:
             self.cut()
 
@@ -107,10 +140,18 @@ class NodeAssociation(Association):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
+    def kill(self) -> None:
+        if threading.current_thread() is self:
+            self.dul.go_on()
+        super().kill()
+
     def run_reactor(self) -> None:
+        self._started_dul = True  # by the upper layer itself, when it is needed
         try:
+            self.dul.take_request()
             super().run_reactor()
         finally:
+            self.dul.go_on()  # whatever happened: it closes the connection
             self.host.ended(self)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
@@ -121,6 +162,7 @@ class NodeAssociation(Association):
         try:
             self._serve(msg, context_id)
         finally:
+            self.dimse.settle()
             self.host.receiving_memory.give_back(self, self.address, _data_set_bytes(msg))
 
     def _serve(self, msg: Any, context_id: int) -> None:
@@ -143,7 +185,7 @@ class NodeAssociation(Association):
         return self._message_id
 
     def _serve_commitment(self, request: N_ACTION | N_EVENT_REPORT, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
+        context = self.accepted_context(context_id)
         if context is None or context.abstract_syntax != PUSH_MODEL or not request.is_valid_request:
             self.dul.note("invalid_message", f"{type(request).__name__}-RQ under presentation context {context_id}")
             self.abort()
@@ -151,7 +193,7 @@ class NodeAssociation(Association):
         self.host.commitment(self, request, context)
 
     def _serve_store(self, request: C_STORE, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
+        context = self.accepted_context(context_id)
         if context is None or request.MessageID is None:
             self.dul.note("invalid_message", f"C-STORE-RQ under presentation context {context_id}")
             self.abort()
@@ -160,7 +202,13 @@ class NodeAssociation(Association):
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
         response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        response.Status, comment = self.host.store(self, request, context)
+        response.Status, comment = self.host.store(
+            self,
+            sop_class_uid=str(request.AffectedSOPClassUID or ""),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
+            data_set=data_set_of(request),
+            context=context,
+        )
         if comment:
             response.ErrorComment = comment  # type: ignore[assignment]
         self.dimse.send_msg(response, context_id)

@@ -19,6 +19,8 @@ class Bell:
         # The lock keeps a late ring from writing into whatever got the file descriptor next.
         self._lock = threading.Lock()
         self._is_closed = False
+        self._both = select.poll()
+        self._beside = -1  # of the connection that `_both` asks for as well
 
     def ring(self) -> None:
         """End the present wait, or the next one at once."""
@@ -32,13 +34,19 @@ class Bell:
 
         Raises OSError or ValueError where it is closed on our side.
         """
-        poller = select.poll()
-        poller.register(connection, select.POLLIN)
-        poller.register(self._ear, select.POLLIN)
-        found = {descriptor for descriptor, _ in poller.poll(timeout_s * 1000.0)}
-        if self._ear in found:
-            os.read(self._ear, 4096)
-        return bool(found - {self._ear})
+        descriptor = connection.fileno()
+        if descriptor != self._beside:
+            self._both = select.poll()
+            self._both.register(self._ear, select.POLLIN)
+            self._both.register(descriptor, select.POLLIN)
+            self._beside = descriptor
+        is_readable = False
+        for found, _ in self._both.poll(timeout_s * 1000.0):
+            if found == self._ear:
+                os.read(self._ear, 4096)
+            else:
+                is_readable = True
+        return is_readable
 
     def wait(self, timeout_s: float) -> None:
         """Returns when the bell rings, or the time is over."""

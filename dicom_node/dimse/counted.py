@@ -7,4 +7,5 @@ ASSOCIATIONS_ACCEPTED = "associations_accepted"  # label: calling_aet (a configu
 ASSOCIATIONS_REJECTED = "associations_rejected"  # label: rule
 ASSOCIATIONS_ENDED = "associations_ended"  # label: how (released, aborted, lost)
 PROTOCOL_ERRORS = "protocol_errors"  # label: rule
+HANDS_LOST = "receiving_processes_lost"  # died, and were replaced
 ECHOES = "echoes"  # label: calling_aet

@@ -57,6 +57,7 @@ WANTED = frozenset(
     }
 )
 
+_LAST_WANTED_GROUP = max(WANTED) >> 16
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
@@ -67,6 +68,7 @@ _SHORT_VRS = frozenset({
     b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
 })  # PS3.5 7.1.2: a length of 16 bits
 # fmt: on
+_PLAIN_LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"SQ", b"UC", b"UN", b"UR", b"UT"})
 _TEXT_DELIMITERS = {ord("\\"), ord("^"), ord("=")}  # where a code extension ends (PS3.5 6.1.2.5.3)
 _MAXIMUM_DEPTH = 64
 _MAXIMUM_ELEMENTS = 4_000_000  # looked at; those inside of what has a length are not
@@ -130,6 +132,8 @@ class _Walk:
         # A whole data set has one element in eight bytes at most; twice that is for what is read in two ways.
         self._left_to_look_at = min(self._end // 4 + 64, _MAXIMUM_ELEMENTS)
         self._is_implicit = encoding.is_implicit_vr
+        self._explicit = struct.Struct(order + "HH2sH").unpack_from
+        self._implicit = struct.Struct(order + "HHL").unpack_from
         self._tag = struct.Struct(order + "HH").unpack_from
         self._short = struct.Struct(order + "H").unpack_from
         self._long = struct.Struct(order + "L").unpack_from
@@ -138,15 +142,58 @@ class _Walk:
         """The wanted values and the number of elements."""
         found: dict[int, bytes] = {}
         position = count = 0
+        plain = self._plain_implicit if self._is_implicit else self._plain_explicit
         while position < self._end:
-            if self._is_padding(position):
+            position, count = plain(position, count, found)
+            if position >= self._end or self._is_padding(position):
                 break
             tag, start, length, vr = self._element(position, self._is_implicit)
             position = self._after(tag, start, length, vr, self._is_implicit, 0)
-            if tag in WANTED and length <= _MAXIMUM_VALUE and tag not in found:
-                found[tag] = bytes(self._view[start : start + length])
+            self._keep(tag, start, length, found)
             count += 1
         return found, count
+
+    def _keep(self, tag: int, start: int, length: int, found: dict[int, bytes]) -> None:
+        if tag in WANTED and length <= _MAXIMUM_VALUE and tag not in found:
+            found[tag] = bytes(self._view[start : start + length])
+
+    # Most elements are plain: of a known form, not empty of meaning, and their value is there. What is not is left to
+    # `_element`, which judges it, so these two may give up wherever they like, but must read no element otherwise.
+
+    def _plain_explicit(self, position: int, count: int, found: dict[int, bytes]) -> tuple[int, int]:
+        view, end, unpack = self._view, self._end, self._explicit
+        before = count
+        while position + 12 <= end and count - before < self._left_to_look_at:
+            group, element, vr, length = unpack(view, position)
+            start = position + 8
+            if vr in _PLAIN_LONG_VRS:
+                (length,) = self._long(view, start)
+                start += 4
+            elif vr not in _SHORT_VRS:
+                break
+            if group == 0xFFFE or not (group or element) or length > end - start:
+                break
+            position = start + length
+            count += 1
+            if group <= _LAST_WANTED_GROUP:
+                self._keep(group << 16 | element, start, length, found)
+        self._left_to_look_at -= count - before
+        return position, count
+
+    def _plain_implicit(self, position: int, count: int, found: dict[int, bytes]) -> tuple[int, int]:
+        view, end, unpack = self._view, self._end, self._implicit
+        before = count
+        while position + 8 <= end and count - before < self._left_to_look_at:
+            group, element, length = unpack(view, position)
+            start = position + 8
+            if group == 0xFFFE or not (group or element) or length > end - start:
+                break
+            position = start + length
+            count += 1
+            if group <= _LAST_WANTED_GROUP:
+                self._keep(group << 16 | element, start, length, found)
+        self._left_to_look_at -= count - before
+        return position, count
 
     def _is_padding(self, position: int) -> bool:
         """Zeros to the end, after the last element (observed in the field)."""

@@ -21,7 +21,7 @@ from dicom_node.dimse import data_set as ds
 from dicom_node.dimse import statuses
 from dicom_node.dimse.contexts import encoding_of
 from dicom_node.dimse.file_meta import encode_file_meta
-from dicom_node.ports import Counters
+from dicom_node.ports import Counters, StoredFile
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ Receive = Callable[[IncomingInstance], object]
 
 @dataclass(frozen=True, kw_only=True)
 class StoreRequest:
-    """One C-STORE-RQ (PS3.7 9.3.1) under an accepted presentation context."""
+    """One C-STORE-RQ (PS3.7 9.3.1) under an accepted presentation context; `sha256` of its data set where known."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -41,6 +41,10 @@ class StoreRequest:
     calling_aet: str
     called_aet: str
     association_id: str
+    sha256: bytes | None = None
+    header: InstanceHeader | None = None
+    stored: StoredFile | None = None
+    """Where another process of ours has read the header, and made the file durable; then there is no `data_set`."""
 
 
 class StoreHandler:
@@ -67,62 +71,87 @@ class StoreHandler:
         return statuses.SUCCESS, ""
 
     def _take(self, request: StoreRequest) -> None:
-        self._check_command(request)
-        header, why_unreadable = self._header(request)
-        incoming = IncomingInstance(
-            head=encode_file_meta(
-                sop_class_uid=request.sop_class_uid,
-                sop_instance_uid=request.sop_instance_uid,
-                transfer_syntax_uid=request.transfer_syntax_uid,
-                calling_aet=request.calling_aet,
-                called_aet=request.called_aet,
-            ),
-            data_set=request.data_set,
-            header=header,
-            why_unreadable=why_unreadable,
-            sop_instance_uid=request.sop_instance_uid,
-            sop_class_uid=request.sop_class_uid,
-            transfer_syntax_uid=request.transfer_syntax_uid,
-            calling_aet=request.calling_aet,
-            called_aet=request.called_aet,
-            association_id=request.association_id,
-        )
+        if not self._may_store(request.calling_aet):
+            self._refuse(RejectedInput(statuses.NOT_AUTHORISED, "not_authorised", "this AE title may no longer send"))
+        if request.stored is not None and request.header is not None:
+            incoming = _incoming(request, b"", request.header, "")
+        else:
+            try:
+                check_command(request)
+            except RejectedInput as rejection:
+                self._refuse(rejection)
+            incoming = incoming_of(request, self._maximum_inflated_bytes)
         self._receive(incoming)
 
-    def _check_command(self, request: StoreRequest) -> None:
-        """What can be refused before the data set is looked at."""
-        if not self._may_store(request.calling_aet):
-            self._refuse(statuses.NOT_AUTHORISED, "not_authorised", "this AE title may no longer send")
-        if request.sop_class_uid != request.abstract_syntax:
-            self._refuse(
-                statuses.SOP_CLASS_NOT_SUPPORTED,
-                "context_mismatch",
-                f"SOP Class {request.sop_class_uid or 'missing'} in a context for {request.abstract_syntax}",
-            )
-        if not is_uid(request.sop_instance_uid):
-            self._refuse(statuses.INVALID_SOP_INSTANCE, "missing_uid", "Affected SOP Instance UID is missing or no UID")
-        if not len(request.data_set):
-            self._refuse(statuses.CANNOT_UNDERSTAND, "empty", "the data set is empty")
-
-    def _header(self, request: StoreRequest) -> tuple[InstanceHeader | None, str]:
-        """What the data set says of itself, or why it cannot be read: the application refuses it and keeps a copy."""
-        try:
-            head = ds.read_head(
-                request.data_set,
-                encoding_of(request.transfer_syntax_uid),
-                maximum_inflated_bytes=self._maximum_inflated_bytes,
-            )
-        except ds.DataSetUnreadable as error:
-            return None, str(error)
-        return header_of(head), ""
-
-    def _refuse(self, status: int, reason: str, message: str) -> None:
-        self._counters.count(counting.INSTANCES_REJECTED, reason=reason)
-        raise RejectedInput(status, reason, message)
+    def _refuse(self, rejection: RejectedInput) -> None:
+        self._counters.count(counting.INSTANCES_REJECTED, reason=rejection.reason)
+        raise rejection
 
     def _rejected(self, request: StoreRequest, status: int, reason: str, message: str) -> tuple[int, str]:
         log.warning("instance_rejected", status=f"0x{status:04X}", reason=reason, why=message, **_names(request))
         return status, statuses.comment(message)
+
+
+def check_command(request: StoreRequest) -> None:
+    """What can be refused before the data set is looked at. Raises RejectedInput."""
+    if request.sop_class_uid != request.abstract_syntax:
+        raise RejectedInput(
+            statuses.SOP_CLASS_NOT_SUPPORTED,
+            "context_mismatch",
+            f"SOP Class {request.sop_class_uid or 'missing'} in a context for {request.abstract_syntax}",
+        )
+    if not is_uid(request.sop_instance_uid):
+        why = "Affected SOP Instance UID is missing or no UID"
+        raise RejectedInput(statuses.INVALID_SOP_INSTANCE, "missing_uid", why)
+    if not len(request.data_set):
+        raise RejectedInput(statuses.CANNOT_UNDERSTAND, "empty", "the data set is empty")
+
+
+def incoming_of(request: StoreRequest, maximum_inflated_bytes: int) -> IncomingInstance:
+    """The request as the application takes it, with what the data set says of itself, or why it cannot be read: the
+    application refuses it then and keeps a copy.
+    """
+    header, why_unreadable = _header(request, maximum_inflated_bytes)
+    head = encode_file_meta(
+        sop_class_uid=request.sop_class_uid,
+        sop_instance_uid=request.sop_instance_uid,
+        transfer_syntax_uid=request.transfer_syntax_uid,
+        calling_aet=request.calling_aet,
+        called_aet=request.called_aet,
+        data_set_bytes=len(request.data_set),
+    )
+    return _incoming(request, head, header, why_unreadable)
+
+
+def _incoming(
+    request: StoreRequest, head: bytes, header: InstanceHeader | None, why_unreadable: str
+) -> IncomingInstance:
+    return IncomingInstance(
+        head=head,
+        data_set=request.data_set,
+        header=header,
+        why_unreadable=why_unreadable,
+        sop_instance_uid=request.sop_instance_uid,
+        sop_class_uid=request.sop_class_uid,
+        transfer_syntax_uid=request.transfer_syntax_uid,
+        calling_aet=request.calling_aet,
+        called_aet=request.called_aet,
+        association_id=request.association_id,
+        sha256=request.sha256,
+        stored=request.stored,
+    )
+
+
+def _header(request: StoreRequest, maximum_inflated_bytes: int) -> tuple[InstanceHeader | None, str]:
+    try:
+        head = ds.read_head(
+            request.data_set,
+            encoding_of(request.transfer_syntax_uid),
+            maximum_inflated_bytes=maximum_inflated_bytes,
+        )
+    except ds.DataSetUnreadable as error:
+        return None, str(error)
+    return header_of(head), ""
 
 
 def header_of(head: ds.Head) -> InstanceHeader:

@@ -79,9 +79,34 @@ class NodeSocket(AssociationSocket):
         self.socket.settimeout(left_s)
         return self.socket.recv_into(view)
 
+    def receive_before(self, view: memoryview, until: float, limit_s: float) -> int:
+        """As `receive_into`, where `until` is `limit_s` away at first; sets the time anew only when it runs out."""
+        if not self._first and self.socket is not None:
+            left_s = until - time.monotonic()
+            given_s = self.socket.gettimeout()
+            if given_s is not None and given_s <= limit_s < 2.0 * left_s:
+                return self.socket.recv_into(view)
+        return self.receive_into(view, until)
+
+    @property
+    def lendable(self) -> socket.socket | None:
+        """The connection, where another process may read on from here: plain, and nothing was read ahead."""
+        is_plain = self.socket is not None and not isinstance(self.socket, ssl.SSLSocket)
+        return self.socket if is_plain and not self._first else None
+
+    def put_back(self, data: bytes) -> None:
+        """`data` was read and is to be read again."""
+        self._first = memoryview(data + bytes(self._first))
+
+    def send_all(self, data: bytes) -> None:
+        """`data` is on its way. Raises OSError. Only for the reactor's thread."""
+        if self.socket is None:
+            raise ConnectionError("the connection is closed")
+        self.socket.sendall(data)
+
     def restore_timeout(self, timeout_s: float | None) -> None:
         """Give what is sent its own time again."""
-        if self.socket is not None:
+        if self.socket is not None and self.socket.gettimeout() != timeout_s:
             with contextlib.suppress(OSError):
                 self.socket.settimeout(timeout_s)
 

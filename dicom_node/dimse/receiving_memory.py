@@ -33,6 +33,16 @@ class ReceivingMemory:
             self._add(origin, holder, count)
         return True
 
+    def take_ahead(self, holder: object, address: str, count: int) -> bool:
+        """As `take`, of half of the memory only: what is taken before it is needed leaves the others room."""
+        origin = normalise_address(address)
+        with self._lock:
+            is_over = self._total + count > self._maximum_bytes // 2
+            if is_over or self._of_address[origin] + count > self._maximum_bytes // 4:
+                return False
+            self._add(origin, holder, count)
+        return True
+
     def give_back(self, holder: object, address: str, count: int | None = None) -> None:
         """`holder` keeps `count` bytes less; all of its bytes where no count is given."""
         origin = normalise_address(address)

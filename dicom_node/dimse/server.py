@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 from pynetdicom import build_context, evt
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.dimse_primitives import C_STORE, N_ACTION, N_EVENT_REPORT
+from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.core.identifiers import AETitle
-from dicom_node.dimse import counted
+from dicom_node.dimse import counted, statuses
 from dicom_node.dimse.addresses import HostAddresses
 from dicom_node.dimse.admission import Admission, AssociationLog
 from dicom_node.dimse.association import Ending, NodeAssociation
@@ -23,7 +23,9 @@ from dicom_node.dimse.commitment_service import CommitmentService
 from dicom_node.dimse.contexts import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
 from dicom_node.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.dimse.guests import RoomLimits
-from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained, data_set_of
+from dicom_node.dimse.hand_messages import Kept
+from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained
+from dicom_node.dimse.hands import Hands
 from dicom_node.dimse.listener import Listener
 from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
 from dicom_node.dimse.receiving_memory import ReceivingMemory
@@ -57,14 +59,17 @@ class DicomServer:
         environ: Mapping[str, str] | None = None,
         commitment: CommitmentService | None = None,
         on_refused: OnRefused = nobody,
+        hands: Hands | None = None,
     ) -> None:
         """`port` None: no plain port, `tls` None: no TLS port. `environ` (the process's) holds passcodes of users.
-        Without `commitment` a request about storage commitment ends its association.
+        Without `commitment` a request about storage commitment ends its association. `hands` are started and stopped by
+        whoever made them.
 
         Raises ConfigurationError where a file of `tls` cannot be used.
         """
         self._ae_title = AETitle(ae_title)
         self._commitment = commitment
+        self._hands = hands
         self._host = host
         self._plain_port = port
         self._tls_port = tls
@@ -204,6 +209,14 @@ class DicomServer:
         return self.limits.maximum_instance_bytes
 
     @property
+    def maximum_inflated_bytes(self) -> int:
+        return self.limits.maximum_inflated_bytes
+
+    @property
+    def hands(self) -> Hands | None:
+        return self._hands
+
+    @property
     def waiting_room(self) -> WaitingRoom:
         return self._room
 
@@ -219,19 +232,36 @@ class DicomServer:
     def connected(self, association: NodeAssociation) -> None:
         self._open.add_connection(association)
 
-    def store(self, association: NodeAssociation, request: C_STORE, context: PresentationContext) -> tuple[int, str]:
-        return self._handler(
+    def store(
+        self,
+        association: NodeAssociation,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        data_set: bytes | memoryview,
+        context: PresentationContext,
+        sha256: bytes | None = None,
+        kept: Kept | None = None,
+    ) -> tuple[int, str]:
+        status, comment = self._handler(
             StoreRequest(
-                sop_class_uid=str(request.AffectedSOPClassUID or ""),
-                sop_instance_uid=str(request.AffectedSOPInstanceUID or ""),
-                data_set=data_set_of(request),
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                data_set=data_set,
                 abstract_syntax=str(context.abstract_syntax),
                 transfer_syntax_uid=str(context.transfer_syntax[0]),
                 calling_aet=association.calling_aet,
                 called_aet=association.called_aet,
                 association_id=association.association_id,
+                sha256=sha256,
+                header=kept.header if kept else None,
+                stored=kept.stored if kept else None,
             )
         )
+        if kept is not None and self._hands is not None and status == statuses.NOT_AUTHORISED:
+            discard, path = self._hands.discard, kept.stored.path
+            contained(lambda: discard(path), lambda error: log.warning("file_left_for_the_sweep", why=str(error)))
+        return status, comment
 
     def commitment(
         self, association: NodeAssociation, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext
@@ -257,6 +287,9 @@ class DicomServer:
 
     def _echoed(self, event: evt.Event) -> int:
         association: Any = event.assoc
+        return self.echoed(association)
+
+    def echoed(self, association: NodeAssociation) -> int:
         self._counters.count(counted.ECHOES, calling_aet=association.calling_aet)
         return 0x0000
 

@@ -11,7 +11,7 @@ BENCHMARKS = (
     "bench_phantom",
     "bench_study",
     "bench_reading",
-    "bench_receive",
+    "receive",
     "bench_localise",
     "bench_analysis",
     "bench_encode",

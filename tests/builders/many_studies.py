@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert
 
 from dicom_node.core.finding import LEVELS
 from dicom_node.core.standing import search_text, time_rank
-from dicom_node.core.study import PatientSummary, StudyIntake, StudyState
+from dicom_node.core.study import InstanceRecord, PatientSummary, StudyIntake, StudyState
 from storage.database import Database
-from storage.rows import DeliveryObjectRow, DeliveryRow, JobRow, StudyRow, table_of
+from storage.mapping import instance_values
+from storage.rows import DeliveryObjectRow, DeliveryRow, InstanceRow, JobRow, StudyRow, table_of
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 STEP = timedelta(minutes=4)
@@ -31,8 +34,13 @@ def uid_of(number: int) -> str:
     return f"1.2.826.0.1.3680043.8.498.77.{number}"
 
 
-def seed_studies(database: Database, count: int, *, until: datetime = NOON, with_deliveries: bool = True) -> None:
-    """`count` analysed and delivered studies, one every four minutes up to `until`; one in `ONE_IN` is positive."""
+def seed_studies(
+    database: Database, count: int, *, until: datetime = NOON, with_deliveries: bool = True, instances: int = 0
+) -> None:
+    """`count` analysed and delivered studies, one every four minutes up to `until`; one in `ONE_IN` is positive.
+
+    Each has rows of `instances` instances, without files.
+    """
     for first in range(0, count, _AT_ONCE):
         numbers = range(first, min(count, first + _AT_ONCE))
         with database.engine.begin() as connection:
@@ -42,6 +50,9 @@ def seed_studies(database: Database, count: int, *, until: datetime = NOON, with
                 rows = [_delivery(n, until - (count - n) * STEP) for n in numbers]
                 connection.execute(insert(table_of(DeliveryRow)), rows)
                 connection.execute(insert(table_of(DeliveryObjectRow)), [row for n in numbers for row in _objects(n)])
+            if instances:
+                rows = [_instance(n, each, until) for n in numbers for each in range(instances)]
+                connection.execute(insert(table_of(InstanceRow)), rows)
 
 
 def _is_positive(number: int) -> bool:
@@ -85,6 +96,29 @@ def _study(number: int, at: datetime) -> dict[str, Any]:
         "time_rank": time_rank(at, is_finished=True),
         "search_text": search_text(intake),
     }
+
+
+def _instance(number: int, position: int, at: datetime) -> dict[str, Any]:
+    # Files have random names, UIDs end in what changes: the indexes are met as they would be.
+    name = hashlib.md5(f"{number}.{position}".encode(), usedforsecurity=False).hexdigest()
+    return instance_values(
+        InstanceRecord(
+            sop_instance_uid=f"{uid_of(number)}.{position}",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            series_instance_uid=f"{uid_of(number)}.9",
+            study_instance_uid=uid_of(number),
+            calling_aet=SCANNERS[number % len(SCANNERS)],
+            called_aet="CSPINE_AI",
+            association_id="",
+            received_at=at,
+            file=Path(f"received/2026-01-02/{name[:16]}/{name}.dcm"),
+            digest=2 * name,
+            size_bytes=526_000,
+            modality="CT",
+            patient=PatientSummary(patient_id=f"P{number:07}"),
+        )
+    )
 
 
 def _job(number: int, at: datetime) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from dicom_node.analysis import child
 from dicom_node.analysis.evidence import StageLog
+from dicom_node.analysis.limits import limit_memory
 from dicom_node.analysis.serial import to_json
 from tests.unit.app.node import analysed
 
@@ -82,7 +83,7 @@ DOES: dict[str, Callable[[dict[str, Any]], None]] = {
 
 def misbehave(request: dict[str, Any], work_dir: Path) -> str:
     """In the place of the child's own analysis. A study without a vice is analysed."""
-    child._limit_memory(request["memory_limit_mb"])
+    limit_memory(request["memory_limit_mb"])
     stage = StageLog(work_dir)
     stage("reading headers")
     stage("localise")

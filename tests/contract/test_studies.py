@@ -333,3 +333,47 @@ def test_open_associations_are_counted(database: Any) -> None:
         uow.studies.close_association("a", at=at(1), how="released")
         assert uow.studies.open_association_count() == 1
         uow.commit()
+
+
+def test_instances_that_are_added_together_are_there_in_their_order_and_counted(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.studies.add_instances((instance(2), instance(1)))
+        uow.studies.save(intake())
+        uow.studies.add_instances((instance(3),))
+        uow.commit()
+    with database.reading() as uow:
+        assert uow.studies.instances(STUDY) == (instance(2), instance(1), instance(3))
+        assert uow.studies.get(STUDY) == intake(instance_count=3)
+
+
+def test_of_instances_that_are_added_together_one_that_is_there_keeps_all_out(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.studies.save(intake())
+        uow.studies.add_instance(instance(2))
+        uow.commit()
+    with database.unit_of_work() as uow, pytest.raises(StorageConflict):
+        uow.studies.add_instances((instance(1), instance(2)))
+    with database.reading() as uow:
+        assert uow.studies.instances(STUDY) == (instance(2),)
+
+
+@pytest.mark.parametrize("uids", [(), ("1.2.3", "1.2.4")])
+def test_only_instances_of_one_study_are_added_together(database: Any, uids: tuple[str, ...]) -> None:
+    records = [instance(number, uid) for number, uid in enumerate(uids)]
+    with database.unit_of_work() as uow, pytest.raises(ValueError, match="one study"):
+        uow.studies.add_instances(records)
+
+
+def test_an_instance_is_held_from_its_commit_on(database: Any) -> None:
+    uid = instance(1).sop_instance_uid
+    assert not database.holds_instance(uid)
+    with database.unit_of_work() as uow:
+        uow.studies.save(intake())
+        uow.studies.add_instance(instance(1))
+        assert not database.holds_instance(uid)
+        uow.commit()
+    assert database.holds_instance(uid)
+    with database.unit_of_work() as uow:
+        uow.studies.remove_instance(uid)
+        uow.commit()
+    assert not database.holds_instance(uid)

@@ -134,3 +134,11 @@ def test_senders_in_parallel_lose_no_instance_of_a_study_nobody_knew(database: A
     with database.reading() as uow:
         assert len(uow.studies.instances(STUDY)) == 40
         assert uow.studies.get(STUDY).instance_count == 40
+
+
+def test_what_is_committed_without_a_sync_is_seen_by_all(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.studies.open_association("a", calling_aet="SCANNER", address="192.0.2.1", at=at(0))
+        uow.commit_unsynced()
+    with database.reading() as uow:
+        assert uow.studies.open_association_count() == 1

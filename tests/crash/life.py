@@ -24,8 +24,9 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import Engine
 
+from dicom_node.app.index_behind import IndexBehind
 from dicom_node.app.index_instance import Indexed
-from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance
+from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance, ReceiveInstance
 from dicom_node.app.sweep import SweepReport
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.core.delivery import ObjectStatus
@@ -183,7 +184,17 @@ class DiskNode(Node):
         self.pacs = Pacs(self._world, self.clock)  # type: ignore[assignment]
         self.analyzer = StandInAnalyzer()  # type: ignore[assignment]
         self.encoder = SmallEncoder()  # type: ignore[assignment]
-        return super().restart()
+        report = super().restart()
+        self.behind = IndexBehind(uow_factory=self.uow, reading=self.database.reading)
+        self.receive = ReceiveInstance(
+            uow_factory=self.uow,
+            files=self.files,
+            clock=self.clock,
+            counters=self.counters,
+            min_free_bytes=1000,
+            behind=self.behind,
+        )
+        return report
 
 
 _ENGINES: dict[Path, Engine] = {}
@@ -240,8 +251,13 @@ class Life:
         self._close_associations()
 
     def _close_associations(self) -> None:
-        """As the receiver: an end that could not be recorded is recorded a little later."""
+        """As the receiver: rows behind the answer first; an end that could not be recorded is recorded a little later.
+
+        In the node another thread writes the rows; here they are written between the answer and the end.
+        """
         with suppress(StorageUnavailable):
+            while self.node.behind.step():
+                pass
             while self._unclosed:
                 self.node.close_association(self._unclosed[0])
                 self._unclosed.pop(0)

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_receive
+from tests.benchmarks.receive import OURS, send_to
+from tests.benchmarks.receivers import Expected, node
+from tests.benchmarks.sending import template
 
-PEERS = 20
-INSTANCES = 300
+EXPECTED = Expected(peers=20, instances=300)
 
 
 @pytest.mark.slow
 def test_twenty_associations_of_three_hundred_instances_are_all_received(tmp_path: Path):
-    data_set = bench_receive.template(rows=64)
     # The context manager compares what was sent with what the node counted and raises where they differ.
-    with bench_receive.our_node(tmp_path / "node", PEERS, PEERS * INSTANCES) as (port, pid):
-        outcome = bench_receive.run(port, pid, PEERS, INSTANCES, data_set)
-    assert outcome.refused == 0
+    with node(tmp_path / "node", EXPECTED) as running:
+        sent, _ = send_to(OURS, running, EXPECTED, template(rows=64))
+    assert sent.refused == 0
     stored = sum(1 for _ in (tmp_path / "node" / "var" / "received").rglob("*.dcm"))
-    assert stored == PEERS * INSTANCES
+    assert stored == EXPECTED.files

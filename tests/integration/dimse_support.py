@@ -91,6 +91,7 @@ class Receiving:
         self.instances: list[IncomingInstance] = []
         self.refused: list[str] = []
         self.hook: Callable[[IncomingInstance], None] = lambda incoming: None
+        self.data_set_of: Callable[[IncomingInstance], bytes] = lambda incoming: bytes(incoming.data_set)
 
     def __call__(self, incoming: IncomingInstance) -> None:
         try:
@@ -100,7 +101,7 @@ class Receiving:
             raise
         self.hook(incoming)
         # The buffer belongs to the association: keep a copy.
-        kept = IncomingInstance(**{**vars(incoming), "data_set": bytes(incoming.data_set)})
+        kept = IncomingInstance(**{**vars(incoming), "data_set": self.data_set_of(incoming)})
         self.instances.append(kept)
 
     def file_bytes(self) -> list[bytes]:
@@ -129,11 +130,12 @@ def running_node(
     limits: ReceiverLimits | None = None,
     *,
     host: str = "127.0.0.1",
+    counts: Counts | None = None,
     **more: Any,
 ) -> Iterator[Node]:
     """`more` goes to DicomServer: `tls`, `environ`, `port`."""
     directory = Directory(peers) if peers is not None else Directory()
-    receiving, associations, counts = Receiving(), Associations(), Counts()
+    receiving, associations, counts = Receiving(), Associations(), counts or Counts()
     server = DicomServer(
         ae_title=OWN_AET,
         host=host,

@@ -211,3 +211,21 @@ def _waiting_result(node: Node, data_dir: Path) -> Path:
         )
         rows.execute("UPDATE delivery SET finished_at = NULL, state = 'PENDING'")
     return file
+
+
+def test_what_was_acknowledged_before_its_row_was_written_is_in_the_backup(
+    node: Node, data_dir: Path, tmp_path: Path
+) -> None:
+    files = disk(data_dir, node.clock)
+    head = b"\0" * 128 + b"DICM"
+    behind = files.write("key", head, b"its row follows the answer").path
+    cut = files.write("key", head, b"its name did not survive the power cut").path
+    (data_dir / cut).rename(data_dir / "ready" / "1.part")
+    (data_dir / "ready" / "2.part").write_bytes((data_dir / "ready" / "1.part").read_bytes()[:-1])
+    report = back_up(data_dir / SQLITE_FILE, data_dir, tmp_path / "backup.tar")
+    restored = restore(tmp_path / "backup.tar", tmp_path / "new").data_dir
+    assert report.missing == ()
+    assert (restored / behind).read_bytes() == (data_dir / behind).read_bytes()
+    assert (restored / cut).read_bytes() == (data_dir / "ready" / "1.part").read_bytes()
+    assert not (restored / "ready").exists(), "what was never acknowledged is not in it"
+    assert set(disk(restored, node.clock).unfinished()) >= {behind, cut}, "the next start looks at both"

@@ -112,6 +112,7 @@ def test_a_file_without_a_row_that_cannot_be_read_goes_to_quarantine(node: Node,
 
 def test_what_was_being_written_is_removed(node: Node, data_dir: Path) -> None:
     part = data_dir / "incoming" / "x.part"
+    part.parent.mkdir(mode=0o700)
     part.write_bytes(b"half")
     part.chmod(0o600)
     assert the_one(data_dir, "no row").done == "removed"

@@ -160,7 +160,7 @@ class NodeMachine(RuleBasedStateMachine):
                 if left[0] == 0:
                     raise Killed
 
-            uow.commit = dying_commit
+            uow.commit = uow.commit_unsynced = dying_commit
             return uow
 
         self.node.database.unit_of_work = unit_of_work

@@ -71,7 +71,7 @@ class _KillingCommits:
                 if self.left == 0:
                     raise Killed
 
-            uow.commit = dying_commit
+            uow.commit = uow.commit_unsynced = dying_commit
             return uow
 
         node.database.unit_of_work = unit_of_work

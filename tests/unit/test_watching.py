@@ -48,8 +48,8 @@ def store(*, free_bytes: int | None = 5000, failure: str = "") -> Any:
     )
 
 
-LISTENS: Any = SimpleNamespace(is_listening=True, open_associations=2)
-DEAF: Any = SimpleNamespace(is_listening=False, open_associations=0)
+LISTENS: Any = SimpleNamespace(is_listening=True, open_associations=2, hands=None)
+DEAF: Any = SimpleNamespace(is_listening=False, open_associations=0, hands=None)
 
 
 def test_nothing_speaks_against_an_association(settings: Settings) -> None:
@@ -84,6 +84,8 @@ def test_the_receiver_and_a_refused_configuration_are_on_the_page(settings: Sett
         ("node_info", ("1.2", "CSPINE_AI"), 1.0),
         ("receiver_up", (), 1.0),
         ("associations_open", (), 2.0),
+        ("receiving_processes_up", (), 0.0),
+        ("associations_lent", (), 0.0),
         ("configuration_refused", (), 1.0),
     ]
 

@@ -97,6 +97,7 @@ def test_a_relative_folder_counts_from_the_file_that_names_it(tmp_path: Path, mo
             3,
             "not shorter than inference.timeout_s",
         ),
+        ("[inference]\ndecode_ahead_mb = -1", "inference.decode_ahead_mb", -1, 2, "greater than or equal to 0"),
         ("[study]\nquiet_period_s = nan", "study.quiet_period_s", None, 2, ""),
         ("peers = 3", "peers", None, 1, "[[peers]]"),
         ("[[peers]]\nname = 'a'\nae_title = 'A'\nhost = 'h'\n", "peers[0].port", None, 1, "required"),

@@ -121,3 +121,21 @@ def test_the_file_meta_reads_back(calling):
 
 def test_an_error_comment_fits_its_vr():
     assert statuses.comment("no\\space für " + "x" * 100) == "no?space f?r " + "x" * 51
+
+
+@pytest.mark.parametrize("data_set_bytes", [65_536, 65_538, 526_040, *range(70_000, 74_096, 314)])
+def test_a_file_with_a_long_data_set_ends_where_a_block_of_the_disk_does(data_set_bytes: int) -> None:
+    values = {"sop_class_uid": "1.2", "sop_instance_uid": "1.2.3", "transfer_syntax_uid": EXPLICIT_LITTLE}
+    plain = encode_file_meta(**values, calling_aet="A", called_aet="B")
+    meta = encode_file_meta(**values, calling_aet="A", called_aet="B", data_set_bytes=data_set_bytes)
+    assert (len(meta) + data_set_bytes) % 4096 == 0
+    read = dcmread(io.BytesIO(meta)).file_meta
+    assert read.FileMetaInformationGroupLength == len(meta) - 144
+    del read[0x00020100], read[0x00020102]
+    assert list(read)[1:] == list(dcmread(io.BytesIO(plain)).file_meta)[1:]
+
+
+def test_a_short_data_set_gets_no_filling() -> None:
+    values = {"sop_class_uid": "1.2", "sop_instance_uid": "1.2.3", "transfer_syntax_uid": EXPLICIT_LITTLE}
+    plain = encode_file_meta(**values, calling_aet="A", called_aet="B")
+    assert encode_file_meta(**values, calling_aet="A", called_aet="B", data_set_bytes=60_000) == plain

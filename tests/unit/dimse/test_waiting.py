@@ -113,3 +113,12 @@ def test_one_address_gets_half_of_the_memory_and_all_of_them_no_more_than_there_
         memory.give_back(holder, address)
         memory.give_back(holder, address)
     assert memory.held_bytes == 0
+
+
+def test_what_is_taken_before_it_is_needed_leaves_half_of_the_memory_to_the_others():
+    memory = ReceivingMemory(100)
+    assert memory.take_ahead("one", "192.0.2.1", 25)
+    assert not memory.take_ahead("two", "192.0.2.1", 1)
+    assert memory.take("two", "192.0.2.1", 25)
+    assert not memory.take_ahead("three", "192.0.2.2", 1)
+    assert memory.take("three", "192.0.2.2", 50)
