@@ -24,6 +24,8 @@ class ScoreDrift:
     """`look` now and then; `samples` are what the last look found."""
 
     def __init__(self, store: Store) -> None:
+        import inference.evaluation.drift  # noqa: F401  SciPy takes half a second: now, not beside the first sender
+
         self._store = store
         self._found: tuple[Sample, ...] = ()
 

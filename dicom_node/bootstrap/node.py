@@ -205,20 +205,22 @@ class Node:
         if self._server.hands is not None:
             starting.callback(self._server.hands.stop, STOP_TIMEOUT_S)
             self._server.hands.start()
+        # Before senders come: loading all that pages need would take the processor from the first of them.
+        web = self._web_server(store, health) if settings.web.enabled else None
         self._listen(starting)
         scheduler.start()
         starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)
-        if settings.web.enabled:
-            self._web = self._web_server(store, health)
+        if web is not None:
+            self._web = web
             try:
-                self._web.start()
+                web.start()
             except OSError as error:
                 raise ConfigurationError(
                     f"cannot listen on {settings.web.host}:{settings.web.port}: {error.strerror}",
                     key="web.port",
                     value=settings.web.port,
                 ) from error
-            starting.callback(self._web.stop)
+            starting.callback(web.stop)
 
     def _listen(self, starting: contextlib.ExitStack) -> None:
         assert self._server is not None
