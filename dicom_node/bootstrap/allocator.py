@@ -3,7 +3,7 @@
 By itself glibc gives threads up to eight arenas a processor core. Each keeps what its busiest moment needed, and the
 largest block that was ever freed becomes the size up to which blocks are kept. A node whose threads take turns at
 encoding and sending results grew from 190 to 560 MiB within three minutes by that, with nothing alive in it. With two
-arenas and fixed bounds it stays below 380.
+arenas and fixed bounds it stayed between 370 and 400.
 """
 
 from __future__ import annotations
