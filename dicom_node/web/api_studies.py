@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
@@ -36,30 +38,24 @@ DeliveryId = Annotated[int, Path(ge=1, le=2**62, description="As `/deliveries` s
 @needs(Action.WORK_ON_STUDIES)
 def close(request: Request, study_instance_uid: str) -> dict[str, Any]:
     """Its analysis is queued, open associations or not. Answers with the job."""
-    try:
+    with _refusals_told():
         return job_json(_operator(request).close_study(study_instance_uid, actor=_actor(request)))
-    except ActionRefused as refused:
-        raise _told(refused) from refused
 
 
 @router.post("/studies/{study_instance_uid}/cancel", summary="Stop the analysis that waits or runs")
 @needs(Action.WORK_ON_STUDIES)
 def cancel(request: Request, study_instance_uid: str) -> dict[str, Any]:
     """Answers with the job."""
-    try:
+    with _refusals_told():
         return job_json(_operator(request).cancel_study(study_instance_uid, actor=_actor(request)))
-    except ActionRefused as refused:
-        raise _told(refused) from refused
 
 
 @router.post("/studies/{study_instance_uid}/retry", summary="Start again what stands still")
 @needs(Action.WORK_ON_STUDIES)
 def retry(request: Request, study_instance_uid: str) -> dict[str, Any]:
     """The analysis that ended without a result, or the failed deliveries of one. Answers with job and deliveries."""
-    try:
+    with _refusals_told():
         job, deliveries = _operator(request).retry_study(study_instance_uid, actor=_actor(request))
-    except ActionRefused as refused:
-        raise _told(refused) from refused
     return {"job": job_json(job), "deliveries": [delivery_json(delivery) for delivery in deliveries]}
 
 
@@ -67,24 +63,26 @@ def retry(request: Request, study_instance_uid: str) -> dict[str, Any]:
 @needs(Action.WORK_ON_STUDIES)
 def analyse_again(request: Request, study_instance_uid: str) -> dict[str, Any]:
     """As a new revision; receivers get the new result in place of the earlier one. Answers with the job."""
-    try:
+    with _refusals_told():
         return job_json(_operator(request).analyse_again(study_instance_uid, actor=_actor(request)))
-    except ActionRefused as refused:
-        raise _told(refused) from refused
 
 
 @router.post("/deliveries/{delivery_id}/retry", summary="Send a delivery again")
 @needs(Action.WORK_ON_STUDIES)
 def retry_delivery(request: Request, delivery_id: DeliveryId) -> dict[str, Any]:
     """One that failed, or that waits for its next attempt or a commitment. Answers with the delivery."""
-    try:
+    with _refusals_told():
         return delivery_json(_operator(request).retry_delivery(delivery_id, actor=_actor(request)))
+
+
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """An ActionRefused becomes 404 where there is no such study or delivery, else 409, with its reason."""
+    try:
+        yield
     except ActionRefused as refused:
-        raise _told(refused) from refused
-
-
-def _told(refused: ActionRefused) -> HTTPException:
-    return HTTPException(404 if isinstance(refused, UnknownStudy | UnknownDelivery) else 409, str(refused))
+        unknown = isinstance(refused, UnknownStudy | UnknownDelivery)
+        raise HTTPException(404 if unknown else 409, str(refused)) from refused
 
 
 def _operator(request: Request) -> OperatorActions:
