@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ class LivePeers:
         `on_accepted` is called whenever another text was taken up, before anybody is given its peers.
         """
         self.file = file
+        self._path = os.fspath(file)
         self._on_accepted = on_accepted
         self._lock = threading.Lock()
         self._stamp: _Stamp | None = self._look()
@@ -81,7 +83,7 @@ class LivePeers:
 
     def _look(self) -> _Stamp | None:
         try:
-            status = self.file.stat()
+            status = os.stat(self._path)
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino

@@ -4,13 +4,14 @@ An image that is received is synced at once and read again once, by its analysis
 the cache, and pays for it. Of 2.4 ms for writing and syncing 526 kB on a virtual machine 1.5 went into finding pages
 for the cache; written past it the same took 0.8 (`docs/PERFORMANCE.md`). The cache is left to what is read often.
 
-How: whole blocks are gathered in an aligned buffer and written with O_DIRECT, what is left of the last block goes
-through the cache. Both are covered by the same fdatasync, which also makes the disk empty its own cache: what Success
-means does not change. A file system that knows no such writes says EINVAL (or does it silently through its cache);
-then everything goes through the cache, from there on.
+How: a file of the stock (`open_ready`) is opened with O_DIRECT, whole blocks are gathered in an aligned buffer and
+written, and what is left of the last block goes through the cache. Both are covered by the same fdatasync, which also
+makes the disk empty its own cache: what Success means does not change. A file system that knows no such writes says
+EINVAL (or does it silently through its cache); then everything goes through the cache, from there on.
 
 How to edit safely: O_DIRECT wants address, offset and length aligned; files are written once, from their beginning. The
-flag is set for the blocks alone, so that the tail, and whoever writes next, does so in the common way.
+flag goes before the first bytes that are no whole block. Each system call lets go of the interpreter, which with
+several associations is had again by waiting: hence the flag at the open, and no question which flags there are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import mmap
 import os
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 from storage.disk import Bytes, Disk
 
@@ -32,30 +34,51 @@ _LEAST_BYTES = 16 * BLOCK_BYTES
 
 
 class DirectDisk(Disk):
-    """As `Disk`, with `write` past the cache. Safe for any number of threads; a buffer for each that writes now."""
+    """As `Disk`, with `write` past the cache for what `open_ready` opened. Safe for any number of threads; a buffer for
+    each that writes now.
+    """
 
     def __init__(self) -> None:
         self._buffers: deque[mmap.mmap] = deque()
+        self._direct: set[int] = set()  # descriptors with the flag
         self._is_refused = False
+
+    def open_ready(self, path: Path) -> int:
+        if not self._is_refused:
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._is_refused = True
+            else:
+                self._direct.add(descriptor)
+                return descriptor
+        return super().open_ready(path)
+
+    def close(self, descriptor: int) -> None:
+        self._direct.discard(descriptor)
+        super().close(descriptor)
 
     def write(self, descriptor: int, parts: Sequence[Bytes]) -> None:
         views = [memoryview(part).cast("B") for part in parts if len(part)]
-        if not self._is_refused and sum(map(len, views)) >= _LEAST_BYTES:
-            views = self._write_blocks(descriptor, views)
+        if descriptor in self._direct:
+            if sum(map(len, views)) >= _LEAST_BYTES:
+                views = self._write_blocks(descriptor, views)
+            if not views:
+                return
+            self._direct.discard(descriptor)
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, 0)
         super().write(descriptor, views)
 
     def _write_blocks(self, descriptor: int, views: list[memoryview]) -> list[memoryview]:
         """What is left to be written, from where the descriptor stands."""
-        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-        if not self._set_flags(descriptor, flags | os.O_DIRECT):
-            return views
         buffer = self._borrowed()
         try:
             with memoryview(buffer) as window:
                 return self._through(window, descriptor, views)
         finally:
             self._give_back(buffer)
-            self._set_flags(descriptor, flags)
 
     def _through(self, window: memoryview, descriptor: int, views: list[memoryview]) -> list[memoryview]:
         while views:
@@ -74,15 +97,6 @@ class DirectDisk(Disk):
                 raise
             self._is_refused = True
             return 0
-
-    def _set_flags(self, descriptor: int, flags: int) -> bool:
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            self._is_refused = True
-        return not self._is_refused
 
     def _borrowed(self) -> mmap.mmap:
         try:

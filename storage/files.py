@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ class DiskFileStore:
         self._guard = threading.Lock()
         self._stock = _READY_OF_HANDS / life if life else _READY
         self._ready = ReadyFiles(self._root / self._stock, self._disk, new_name)
+        # A path is expensive to put together, and a study's images all have the same folder.
+        self._folder_of = lru_cache(maxsize=64)(lambda day, study_key: _RECEIVED / day / study_key)
 
     def recover(self) -> None:
         """Give what a power cut left in `ready/` its final name where it is whole, and remove the rest.
@@ -135,7 +138,7 @@ class DiskFileStore:
     ) -> StoredFile:
         name = self._new_name()
         day = self._today()
-        folder = _RECEIVED / day / study_key
+        folder = self._folder_of(day, study_key)
         final = folder / f"{name}.dcm"
         digest = sha256 or hashlib.sha256(data_set).digest()
         sealed_head = sealed(head, data_set, digest=digest, final=f"{day}/{study_key}/{name}.dcm")

@@ -37,6 +37,7 @@ from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
 from dicom_node.app.verdicts import Verdicts
 from dicom_node.bootstrap.accounts import accounts_of, check_tls_files
+from dicom_node.bootstrap.allocator import spare_the_collector
 from dicom_node.bootstrap.auditing import audit_trail
 from dicom_node.bootstrap.decoding import DecodingAhead
 from dicom_node.bootstrap.delivering import (
@@ -207,6 +208,7 @@ class Node:
             self._server.hands.start()
         # Before senders come: loading all that pages need would take the processor from the first of them.
         web = self._web_server(store, health) if settings.web.enabled else None
+        spare_the_collector()
         self._listen(starting)
         scheduler.start()
         starting.callback(scheduler.stop, timeout_s=STOP_TIMEOUT_S)

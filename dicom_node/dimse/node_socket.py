@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ CONNECTION_CLOSED = "Evt17"
 """The event of PS3.8 9.2.1."""
 
 _LOOK_AGAIN_AHEAD_S = 0.05
+_time = struct.Struct("@ll")  # struct timeval
 
 
 class RingingQueue(queue.Queue[Any]):
@@ -43,6 +46,7 @@ class NodeSocket(AssociationSocket):
         super().__init__(association, client_socket=client_socket)
         self._first = memoryview(first)
         self._upper_layer = association.dul
+        self._kernel_waits_s: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -80,13 +84,33 @@ class NodeSocket(AssociationSocket):
         return self.socket.recv_into(view)
 
     def receive_before(self, view: memoryview, until: float, limit_s: float) -> int:
-        """As `receive_into`, where `until` is `limit_s` away at first; sets the time anew only when it runs out."""
-        if not self._first and self.socket is not None:
-            left_s = until - time.monotonic()
-            given_s = self.socket.gettimeout()
-            if given_s is not None and given_s <= limit_s < 2.0 * left_s:
-                return self.socket.recv_into(view)
-        return self.receive_into(view, until)
+        """As `receive_into`, where `until` is `limit_s` away at first; sets the time anew only when it runs out.
+
+        On a plain connection the kernel does the waiting from here to `restore_timeout`: Python's own takes a second
+        system call for each read and each answer, and lets go of the interpreter twice.
+        """
+        connection = self.socket
+        if self._first or connection is None or isinstance(connection, ssl.SSLSocket):
+            return self.receive_into(view, until)
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        if self._kernel_waits_s is None or not self._kernel_waits_s <= limit_s < 2.0 * left_s:
+            self._wait_in_kernel(connection, left_s)
+        try:
+            return connection.recv_into(view)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
+
+    def _wait_in_kernel(self, connection: socket.socket, limit_s: float) -> None:
+        """Each read and each write takes `limit_s` at most (SO_RCVTIMEO of socket(7)); 0 would be for ever."""
+        microseconds = max(1, math.ceil(limit_s * 1e6))
+        limit = _time.pack(*divmod(microseconds, 1_000_000))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, limit)
+        if self._kernel_waits_s is None:
+            connection.settimeout(None)
+        self._kernel_waits_s = limit_s
 
     @property
     def lendable(self) -> socket.socket | None:
@@ -106,6 +130,7 @@ class NodeSocket(AssociationSocket):
 
     def restore_timeout(self, timeout_s: float | None) -> None:
         """Give what is sent its own time again."""
+        self._kernel_waits_s = None
         if self.socket is not None and self.socket.gettimeout() != timeout_s:
             with contextlib.suppress(OSError):
                 self.socket.settimeout(timeout_s)

@@ -92,18 +92,32 @@ class Scanner:
         of_series = data_set.replace(uid(0, 2).encode(), uid(peer, study, 2).encode())
         self._data_set = of_series.replace(uid(0, 1).encode(), uid(peer, study).encode())
         self._study = study
+        self._requests: tuple[list[bytes], bytes] = ([], b"")
+        self._longest = 0
         self.refused = self.answered = 0
+
+    def make_ready(self) -> None:
+        """Ask on an association of its own how long PDUs may be, and make all that will be sent."""
+        with self._associated() as (_, self._longest):
+            pass
+        self._requests = self._prepared(self._longest)
 
     def send(self) -> None:
         """From the connection to the release."""
-        calling = f"PEER{self._peer:02}"
-        with associated(self._port, calling, self._called, self._syntax) as (connection, longest):
-            firsts, rest = self._prepared(longest)
+        if not self._longest:
+            self.make_ready()
+        firsts, rest = self._requests
+        with self._associated() as (connection, longest):
+            if longest != self._longest:
+                raise RuntimeError(f"the receiver took PDUs of {self._longest} bytes and takes {longest} now")
             for first in firsts:
                 connection.sendall(first)
                 connection.sendall(rest)
                 self.refused += _SUCCESS not in receive_pdu(connection)
                 self.answered += 1
+
+    def _associated(self) -> associated:
+        return associated(self._port, f"PEER{self._peer:02}", self._called, self._syntax)
 
     def _prepared(self, longest: int) -> tuple[list[bytes], bytes]:
         """Of each instance command and first fragment; and what all have in common."""
@@ -126,6 +140,9 @@ class Bare:
         self._port, self._data_set, self._count = port, data_set, count
         self.refused = 0
 
+    def make_ready(self) -> None:
+        """Nothing is to be asked or made."""
+
     def send(self) -> None:
         """From the connection to its end."""
         with socket.create_connection(("127.0.0.1", self._port), timeout=120) as connection:
@@ -139,6 +156,8 @@ class Bare:
 
 def all_at_once(senders: list[Scanner] | list[Bare], size: int, count: int, watch: Callable[[], None]) -> Sent:
     """Every sender in a thread of its own. `watch` is called ten times a second meanwhile."""
+    for sender in senders:
+        sender.make_ready()
     failures: list[Exception] = []
     threads = [threading.Thread(target=_guarded, args=(sender, failures)) for sender in senders]
     begun = time.perf_counter()

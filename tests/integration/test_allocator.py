@@ -45,3 +45,19 @@ def test_threads_share_the_memory_that_they_free() -> None:
     }
     assert arenas["as it comes"] > arenas["set"]
     assert arenas["set"] <= 1  # the first of the two is the heap
+
+
+def test_what_is_there_before_the_receiver_listens_is_no_work_for_the_collector() -> None:
+    program = """
+import gc
+from dicom_node.bootstrap.allocator import spare_the_collector
+import dicom_node.bootstrap.node
+before = len(gc.get_objects())
+spare_the_collector()
+print(before, gc.get_freeze_count(), len(gc.get_objects()))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    before, frozen, looked_at = map(int, ran.stdout.split())
+    assert before > 50_000
+    assert frozen > 0.9 * before
+    assert looked_at < 0.05 * before

@@ -21,11 +21,11 @@ def content(count: int) -> bytes:
 
 
 def written(disk: DirectDisk, path: Path, *parts: Bytes) -> bytes:
-    descriptor = disk.open_new(path)
+    path.touch()
+    descriptor = disk.open_ready(path)
     try:
         disk.write(descriptor, parts)
         disk.sync_file(descriptor)
-        assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT == 0
     finally:
         disk.close(descriptor)
     return path.read_bytes()
@@ -66,18 +66,36 @@ def test_a_file_system_that_refuses_at_the_write_gets_everything_in_the_common_w
     assert written(disk, tmp_path / "second", b"head", content(LARGE)) == b"head" + content(LARGE)
 
 
-def test_a_file_system_that_refuses_the_flag_gets_everything_in_the_common_way(
+def test_a_file_system_that_refuses_at_the_open_gets_everything_in_the_common_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fcntl.fcntl
+    real, asked = os.open, []
 
-    def refuse(descriptor: int, what: int, flags: int = 0) -> int:
-        if what == fcntl.F_SETFL and flags & os.O_DIRECT:
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        asked.append(flags & os.O_DIRECT)
+        if flags & os.O_DIRECT:
             raise OSError(errno.EINVAL, "no")
-        return int(real(descriptor, what, flags))
+        return real(path, flags, mode)
 
-    monkeypatch.setattr(fcntl, "fcntl", refuse)
-    assert written(DirectDisk(), tmp_path / "file", b"head", content(LARGE)) == b"head" + content(LARGE)
+    monkeypatch.setattr(os, "open", refuse)
+    disk = DirectDisk()
+    for name in ("first", "second"):
+        assert written(disk, tmp_path / name, b"head", content(LARGE)) == b"head" + content(LARGE)
+    assert asked.count(os.O_DIRECT) == 1
+
+
+def test_a_descriptor_that_comes_again_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    disk = DirectDisk()
+    (tmp_path / "ready").touch()
+    before = disk.open_ready(tmp_path / "ready")
+    disk.close(before)
+    descriptor = disk.open_new(tmp_path / "new")
+    try:
+        assert descriptor == before
+        disk.write(descriptor, [b"no whole block"])
+    finally:
+        disk.close(descriptor)
+    assert (tmp_path / "new").read_bytes() == b"no whole block"
 
 
 @pytest.mark.parametrize("took", [0, BLOCK_BYTES, BLOCK_BYTES + 512])
