@@ -120,6 +120,11 @@ class NodeSettings(Section):
         description="Processes that read and store what associations without TLS send, beside the node's own: 0 to 16. "
         "auto: none on a machine with fewer than 4 cores, else one for 4 cores, 4 at most.",
     )
+    receiving_on_one_core: bool = Field(
+        default=True,
+        description="Associations that send at the same time take turns on one processor core, which is faster than on "
+        "several: Python runs one of them at a time.",
+    )
     min_free_bytes: int = Field(
         default=2_000_000_000,
         ge=0,

@@ -309,6 +309,7 @@ class Node:
                 acse_timeout_s=node.request_timeout_s,
                 network_timeout_s=node.network_timeout_s,
                 receiving_memory_bytes=node.receiving_memory_mb << 20,
+                shares_a_core=node.receiving_on_one_core,
             ),
             tls=tls_port(node.tls),
             hands=receiving_processes(self._settings, store, self._counters),

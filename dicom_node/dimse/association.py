@@ -19,6 +19,7 @@ from dicom_node.dimse.contexts import PUSH_MODEL
 from dicom_node.dimse.hand_messages import Kept
 from dicom_node.dimse.handlers import data_set_of
 from dicom_node.dimse.hands import Hands
+from dicom_node.dimse.one_core import Readers
 from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.tls import Secured
 from dicom_node.dimse.upper_layer import AWAITING_REQUEST, NodeDimse, NodeUpperLayer
@@ -43,6 +44,10 @@ class AssociationHost(Protocol):
 
     @property
     def receiving_memory(self) -> ReceivingMemory: ...
+
+    @property
+    def readers(self) -> Readers:
+        """The threads that read images for this server."""
 
     @property
     def hands(self) -> Hands | None:

@@ -50,6 +50,7 @@ class HotReader:
         """Whether a request is being stored."""
         self._was_handed_on = False
         self._images = 0
+        self._seat = association.host.readers.seat()
         self._was_lent = False
         self._is_lent = False
         self._is_left = False  # in the middle of a message, by a hand: nothing that comes makes sense any more
@@ -58,6 +59,10 @@ class HotReader:
     def is_occupied(self) -> bool:
         """Whether nothing may be sent now: a request is being stored, or a hand has the connection."""
         return self.is_serving or self._is_lent
+
+    def leave(self) -> None:
+        """Nothing will be read any more; from the thread that has read."""
+        self._seat.leave()
 
     def read(self, limit_s: float) -> None:
         """One PDU at least, or the event for why there is none; each must be whole after `limit_s`."""
@@ -120,6 +125,7 @@ class HotReader:
             self._give_back(GRANTED_BYTES)
             return None
         self._was_lent = self._is_lent = True
+        self._seat.leave()
         return loan
 
     def _have_read(self, loan: Loan) -> None:
@@ -197,6 +203,7 @@ class HotReader:
             self._stream.done(store)
             self._give_back(count)
         self._images += 1
+        self._seat.served()
         self._upper_layer.is_alive_again()
         return self._answer(store_pdus(store, status, comment, self._longest_answer))
 

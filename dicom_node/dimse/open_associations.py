@@ -18,7 +18,8 @@ class ReceiverLimits:
     `maximum_waiting` connections have not asked for an association yet. `handshake_timeout_s` bounds a TLS handshake,
     `acse_timeout_s` the wait for A-ASSOCIATE-RQ, from the connect or the handshake, and for the end after a release.
     `network_timeout_s` bounds silence inside an association, and the time in which a PDU must be whole.
-    `close_retry_s` are the pauses before recording an association's end is tried again.
+    `close_retry_s` are the pauses before recording an association's end is tried again. `shares_a_core`: those that
+    send at the same time do (`one_core`).
     """
 
     maximum_associations: int = 64
@@ -34,6 +35,7 @@ class ReceiverLimits:
     acse_timeout_s: float = 15.0
     network_timeout_s: float = 60.0
     close_retry_s: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+    shares_a_core: bool = True
 
 
 class OpenAssociations:

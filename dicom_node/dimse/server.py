@@ -27,6 +27,7 @@ from dicom_node.dimse.hand_messages import Kept
 from dicom_node.dimse.handlers import Receive, StoreHandler, StoreRequest, contained
 from dicom_node.dimse.hands import Hands
 from dicom_node.dimse.listener import Listener
+from dicom_node.dimse.one_core import Readers
 from dicom_node.dimse.open_associations import OpenAssociations, ReceiverLimits
 from dicom_node.dimse.receiving_memory import ReceivingMemory
 from dicom_node.dimse.refusals import OnRefused, Refusals, nobody
@@ -89,6 +90,7 @@ class DicomServer:
             environ=os.environ if environ is None else environ,
             refusals=self._refusals,
         )
+        self._readers = Readers() if self.limits.shares_a_core else Readers(())
         self._memory = ReceivingMemory(self.limits.receiving_memory_bytes)
         self._room = WaitingRoom(_room_limits(self.limits), self)
         self._handler = StoreHandler(
@@ -211,6 +213,10 @@ class DicomServer:
     @property
     def maximum_inflated_bytes(self) -> int:
         return self.limits.maximum_inflated_bytes
+
+    @property
+    def readers(self) -> Readers:
+        return self._readers
 
     @property
     def hands(self) -> Hands | None:

@@ -144,6 +144,7 @@ class NodeUpperLayer(DULServiceProvider):
         try:
             contained(super().run_reactor, self._reactor_failed)
         finally:
+            self._hot.leave()
             association: Any = self.assoc
             association.something_came.set()
             self.bell.close()
