@@ -95,6 +95,18 @@ class DiskFileStore:
                     with suppress(OSError):
                         folder.rmdir()
 
+    def make_ready(self) -> None:
+        """Do ahead what the first image would wait for: folders that exist durably, and a stock of names.
+
+        Raises StorageUnavailable; then the first image tries again.
+        """
+        try:
+            self._ensure_folder(_RECEIVED / self._today())
+            self._ensure_folder(self._stock)
+            self._ready.stock_up()
+        except OSError as error:
+            raise self._unavailable("made ready", self._stock, error) from error
+
     @contextmanager
     def stock_held(self) -> Iterator[None]:
         """While the block runs, no `recover` touches the stock of this process. Raises StorageUnavailable."""

@@ -118,6 +118,12 @@ class ReadyFiles:
                 self._fill()
             return self._names.pop() if self._names else None
 
+    def stock_up(self) -> None:
+        """Names lie ready for those who `take`. Raises OSError where none can be made."""
+        with self._lock:
+            if not self._names and not self._is_distrusted:
+                self._fill()
+
     def rename(self, ready: Path, final: Path) -> None:
         """`ready` is called `final`, and one of the two names is durable. Raises OSError."""
         with self._lock:

@@ -13,12 +13,14 @@ import signal
 import socket
 import sys
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from dicom_node.app.keep_instance import KeepInstance
 from dicom_node.bootstrap.clock import SystemClock
+from dicom_node.core.errors import StorageUnavailable
 from dicom_node.dimse.hands import serve_door
 from dicom_node.observability import configure_logging
 from storage.direct_disk import DirectDisk
@@ -56,6 +58,8 @@ def main(descriptor: int, settings: HandSettings) -> None:
     )
     keep = KeepInstance(files=files, needed_bytes=settings.needed_bytes)
     with files.stock_held():
+        with suppress(StorageUnavailable):  # the first image says so
+            files.make_ready()
         serve_door(socket.socket(fileno=descriptor), keep)
         os._exit(0)  # with whatever a thread is writing: the stock must be held until nobody can
 

@@ -57,7 +57,7 @@ from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
 from dicom_node.bootstrap.peers import Administration, live_peers
 from dicom_node.bootstrap.receiver_tls import plain_port, ports, tls_port
-from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, open_store
+from dicom_node.bootstrap.store import ConfiguredPeers, Store, SystemClock, make_files_ready, open_store
 from dicom_node.bootstrap.system import configuration, surroundings
 from dicom_node.bootstrap.upkeep import quarantine_limits, quarantine_of, upkeep_tick
 from dicom_node.bootstrap.watching import sources as watched
@@ -195,6 +195,7 @@ class Node:
         indexing = IndexingThread(behind)
         self._why_broken = lambda: store.database.failure or indexing.failure
         self._sweep(store, requeue).run()
+        make_files_ready(store)
         indexing.start()
         starting.callback(indexing.stop, STOP_TIMEOUT_S)
         ahead = DecodingAhead(settings, store, self._counters)

@@ -8,11 +8,14 @@ from ipaddress import ip_network
 from typing import cast
 from urllib.parse import urlsplit
 
+import structlog
+
 from config.receivers import PeerSettings, RouteSettings
 from config.settings import NodeTlsSettings, Settings
 from config.watch import LivePeers
 from dicom_node.bootstrap.clock import SystemClock
 from dicom_node.core.delivery_terms import OwnTerms
+from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.hours import parse_hours
 from dicom_node.core.identifiers import AETitle
 from dicom_node.core.peer import Peer, PeerTls, StowEndpoint, UserIdentity, object_choice
@@ -22,6 +25,8 @@ from storage.database import Database, open_database
 from storage.direct_disk import DirectDisk
 from storage.disk import UnsyncedDisk
 from storage.files import DiskFileStore
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,15 @@ def open_store(settings: Settings, clock: Clock | None = None) -> Store:
         ),
         clock=clock,
     )
+
+
+def make_files_ready(store: Store) -> None:
+    """Before anybody sends: the first image does not wait for folders and names. Where the disk cannot, it will say so
+    to that image's sender."""
+    try:
+        store.files.make_ready()
+    except StorageUnavailable as error:
+        log.warning("files_not_made_ready", why=str(error))
 
 
 def to_peer(settings: PeerSettings, tls: NodeTlsSettings) -> Peer:

@@ -62,6 +62,31 @@ def test_a_file_costs_one_sync(tmp_path: Path) -> None:
     assert steps_of(tmp_path, write, after=1) == ["open_ready", "write", "write", "sync_file", "close", "rename"]
 
 
+def test_the_first_file_of_a_store_that_was_made_ready_costs_its_study_s_folder_and_one_sync(tmp_path: Path) -> None:
+    steps: list[str] = []
+    files = store(tmp_path, HookedDisk(lambda step, path: steps.append(step)))
+    files.make_ready()
+    made_ready = len(steps)
+    files.make_ready()
+    assert len(steps) == made_ready
+    write(files)
+    assert steps[made_ready:] == [
+        *("make_folder", "sync_folder"),
+        *("open_ready", "write", "write", "sync_file", "close", "rename"),
+    ]
+
+
+def test_a_store_that_could_not_be_made_ready_is_made_so_by_its_first_file(tmp_path: Path) -> None:
+    broken = [True]
+    files = store(tmp_path, failing(at=lambda step, path: broken[0] and step == "open_new"))
+    with pytest.raises(StorageUnavailable, match="made ready"):
+        files.make_ready()
+    assert not list((tmp_path / "ready").iterdir())
+    broken[0] = False
+    stored = files.write("key", HEAD, DATA_SET)
+    assert files.absolute(stored.path).read_bytes().endswith(DATA_SET)
+
+
 def test_filling_the_stock_syncs_where_files_went_before_the_names_they_had(tmp_path: Path) -> None:
     synced: list[str] = []
     files = store(tmp_path, HookedDisk(lambda step, path: synced.append(path.name) if step == "sync_folder" else None))
