@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -140,11 +140,21 @@ def _level_boxes(levels: NDArray[np.uint8]) -> dict[int, NDArray[np.float64]]:
 
 
 class StudyStore:
-    """Studies of a folder on a device, the latest used kept in its memory up to a bound. Any thread may ask."""
+    """Studies of a folder on a device, the latest used kept in its memory up to a bound. Any thread may ask.
 
-    def __init__(self, folder: PreparedFolder, cache_mib: int, device: str = "cpu") -> None:
+    `see` changes each as it is read.
+    """
+
+    def __init__(
+        self,
+        folder: PreparedFolder,
+        cache_mib: int,
+        device: str = "cpu",
+        see: Callable[[Study], Study] = lambda study: study,
+    ) -> None:
         self._folder = folder
         self._device = device
+        self._see = see
         self._most = cache_mib * 2**20
         self._held: OrderedDict[str, Study] = OrderedDict()
         self._bytes = 0
@@ -155,7 +165,7 @@ class StudyStore:
             if uid in self._held:
                 self._held.move_to_end(uid)
                 return self._held[uid]
-        study = study_of(self._folder.load(uid)).to(self._device)
+        study = self._see(study_of(self._folder.load(uid)).to(self._device))
         with self._lock:
             if uid not in self._held:
                 self._held[uid] = study
