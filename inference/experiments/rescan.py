@@ -1,10 +1,10 @@
 """The same neck with other bone, as another scanner would have shown it. Drawing is apart from applying.
 
 Bone comes first, then the scanner: its kernel, its pixels, its slices, its noise. What a scanner does along an axis is
-linear, so it is one matrix for each axis: the kernel's blur times the averaging over large pixels times the
-interpolation back to the grid. Rows add up to 1, so what is even stays as it is; matrices are symmetric about no place
-in particular, so nothing moves against masks and zones, which are never touched here. Noise is white noise blurred by
-matrices whose rows have unit length: its SD is what was asked for, whatever its grain.
+linear, so it is one matrix for each axis: the kernel's blur, then the averaging over large pixels, then the
+interpolation back to the grid. Rows add up to 1, so what is even stays as it is, and nothing is moved: masks and zones,
+which are never touched here, go on fitting. Noise is white noise blurred by matrices whose rows have unit length: its
+SD is what was asked for, whatever its grain.
 
 Everything is in mm: a change means the same on every grid.
 """
@@ -29,6 +29,7 @@ from inference.experiments.studies import Study
 
 _SHARP_MM: Final = 0.6  # SD of the blur whose difference an edge-enhancing kernel adds
 _NOT_BONE_HU: Final = 120.0
+_SHEET: Final = 0.35  # half the thickness of a sheet, in SD of the lumps about it
 _CURVED_HU: Final = 1200.0  # where a curve of contrast leaves bone as it is
 
 Array = NDArray[np.float32]
@@ -39,15 +40,17 @@ class Rescan:
     """What is changed; the defaults change nothing.
 
     `density` is a factor on what bone has over soft tissue, `curve` an exponent of the same: above 1 spongy bone
-    fades and dense bone stays. `marrow_hu` is the SD of lumps of `lump_mm` in bone. `kernel_mm` is the SD of a blur in
-    the plane, `overshoot` how much of its difference to a blurred picture is added to it. Pixels of `pixel_mm` and
-    slices of `slice_mm` are averages (0: the grid's own). `noise_hu` is the SD of noise blurred by `grain_mm`.
+    fades and dense bone stays. `texture_hu` is the SD of a texture of `lump_mm` in bone: lumps, or thin sheets between
+    them as far as `ridges` says, bright (1) or dark (-1). `kernel_mm` is the SD of a blur in the plane, `overshoot` how
+    much of its difference to a blurred picture is added to it. Pixels of `pixel_mm` and slices of `slice_mm` are
+    averages (0: the grid's own). `noise_hu` is the SD of noise blurred by `grain_mm`.
     """
 
     density: float = 1.0
     curve: float = 1.0
-    marrow_hu: float = 0.0
+    texture_hu: float = 0.0
     lump_mm: float = 4.0
+    ridges: float = 0.0
     kernel_mm: float = 0.0
     overshoot: float = 0.0
     pixel_mm: float = 0.0
@@ -64,8 +67,18 @@ RESCANS: Final = {
     "soft": Rescan(kernel_mm=0.55, noise_hu=12.0, grain_mm=0.5),
     "coarse": Rescan(kernel_mm=0.4, pixel_mm=0.95, slice_mm=1.5, noise_hu=12.0, grain_mm=0.5),
     "thick": Rescan(kernel_mm=0.3, slice_mm=2.0),
-    "dense": Rescan(density=1.4, marrow_hu=100.0, lump_mm=2.0),
-    "dense-coarse": Rescan(density=1.3, marrow_hu=100.0, lump_mm=2.0, kernel_mm=0.5, pixel_mm=0.9, slice_mm=1.5),
+    "marrow": Rescan(texture_hu=120.0, lump_mm=3.0),
+    "dense": Rescan(density=1.5),
+    "dense-coarse": Rescan(
+        density=1.3,
+        texture_hu=100.0,
+        lump_mm=2.0,
+        kernel_mm=0.5,
+        pixel_mm=0.95,
+        slice_mm=1.5,
+        noise_hu=12.0,
+        grain_mm=0.5,
+    ),
 }
 
 
@@ -88,8 +101,9 @@ def draw_rescan(most: Augmentation, rng: np.random.Generator) -> Rescan:
     return Rescan(
         density=float(np.exp(perhaps(0.7, np.log(low), np.log(high), 0.0))),
         curve=float(np.exp(perhaps(0.3, -most.curve, most.curve, 0.0))),
-        marrow_hu=perhaps(0.7, 0.0, most.texture_hu, 0.0),
+        texture_hu=perhaps(0.7, 0.0, most.texture_hu, 0.0),
         lump_mm=float(np.exp(rng.uniform(0.0, np.log(7.0)))),
+        ridges=perhaps(0.5, -1.0, 1.0, 0.0),
         kernel_mm=perhaps(1.0 if smooth else 0.0, min(0.2, most.kernel_mm), most.kernel_mm, 0.0),
         overshoot=perhaps(0.0 if smooth else 0.7, 0.0, most.overshoot, 0.0),
         pixel_mm=perhaps(0.5, min(0.6, most.pixel_mm), most.pixel_mm, 0.0),
@@ -105,8 +119,8 @@ def rescanned(
     """HU [z, y, x] after the change, float32. `seed` and `part` draw its lumps, its noise and where its pixels lie."""
     spacing = tuple(spacing_mm_zyx)
     hu = _bone(hu, rescan)
-    if rescan.marrow_hu > 0:
-        hu = lumpy(hu, spacing, rescan.marrow_hu, rescan.lump_mm, seed, part)
+    if rescan.texture_hu > 0:
+        hu = hu + rescan.texture_hu * _spongy(hu) * _texture(hu, spacing, rescan, seed, part)
     if rescan.overshoot > 0:
         soft = _along(hu, {axis: blur_matrix(hu.shape[axis], spacing[axis], _SHARP_MM) for axis in (1, 2)})
         hu = hu + rescan.overshoot * (hu - soft)
@@ -161,13 +175,34 @@ def unit_noise(hu: torch.Tensor, seed: int, part: int) -> torch.Tensor:
 def lumpy(
     hu: torch.Tensor, spacing_mm_zyx: Iterable[float], marrow_hu: float, lump_mm: float, seed: int, part: int
 ) -> torch.Tensor:
-    """Denser and thinner lumps of `lump_mm` in bone, about `marrow_hu` strong; none in what is no bone."""
+    """Denser and thinner lumps of `lump_mm` in bone, about half of `marrow_hu` strong; none in what is no bone."""
+    return hu + _spongy(hu) * _lumps(hu, spacing_mm_zyx, lump_mm, seed, part) * marrow_hu
+
+
+def _spongy(hu: torch.Tensor) -> torch.Tensor:
+    """How much of a voxel is bone that may have a texture, 0 to 1."""
+    return ((hu - _NOT_BONE_HU) / 150.0).clamp(0.0, 1.0)
+
+
+def _lumps(hu: torch.Tensor, spacing_mm_zyx: Iterable[float], lump_mm: float, seed: int, part: int) -> torch.Tensor:
+    """White noise in cells of `lump_mm`, linear between their middles: its SD is a half or more."""
     cells = [max(2, round(n * mm / lump_mm)) for n, mm in zip(hu.shape, spacing_mm_zyx, strict=True)]
     drawn = np.random.default_rng([seed, part, 1]).standard_normal((1, 1, *cells), dtype=np.float32)
-    lumps = F.interpolate(
-        torch.from_numpy(drawn).to(hu.device), size=tuple(hu.shape), mode="trilinear", align_corners=False
-    )[0, 0]
-    return hu + ((hu - _NOT_BONE_HU) / 150.0).clamp(0.0, 1.0) * lumps * marrow_hu
+    noise = torch.from_numpy(drawn).to(hu.device)
+    return F.interpolate(noise, size=tuple(hu.shape), mode="trilinear", align_corners=False)[0, 0]
+
+
+def _texture(hu: torch.Tensor, spacing_mm_zyx: Iterable[float], rescan: Rescan, seed: int, part: int) -> torch.Tensor:
+    """Lumps, and where these change sign thin sheets; mean 0, SD 1."""
+    lumps = _even(_lumps(hu, spacing_mm_zyx, rescan.lump_mm, seed, part))
+    if rescan.ridges == 0.0:
+        return lumps
+    sheets = _even(torch.exp(-((lumps / _SHEET) ** 2)))
+    return _even((1 - abs(rescan.ridges)) * lumps + rescan.ridges * sheets)
+
+
+def _even(values: torch.Tensor) -> torch.Tensor:
+    return (values - values.mean()) / values.std().clamp(min=1e-6)
 
 
 def _bone(hu: torch.Tensor, rescan: Rescan) -> torch.Tensor:

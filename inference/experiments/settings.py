@@ -39,9 +39,9 @@ class Augmentation:
 
     `rescan` is the chance that another scanner shows the study, with other bone, in place of contrast, noise, thicker
     slices, kernel and lumps as above. These are the most of it (see `inference.experiments.rescan`): a kernel's SD
-    `kernel_mm`, the `overshoot` of a sharp one, pixels of `pixel_mm`, slices of `slice_mm`, noise of `grain_hu`, lumps
-    of 1 to 7 mm of `texture_hu`; `density` is the least and the greatest factor on bone, `curve` (log of an exponent)
-    bends its contrast.
+    `kernel_mm`, the `overshoot` of a sharp one, pixels of `pixel_mm`, slices of `slice_mm`, noise of `grain_hu`, a
+    texture of 1 to 7 mm of SD `texture_hu` in bone. `density` is the least and the greatest factor on bone; `curve`
+    bends its contrast (the log of an exponent).
     """
 
     turn_deg: float = 0.0

@@ -109,14 +109,26 @@ def test_bone_becomes_denser_and_soft_tissue_stays() -> None:
     assert float(curved.min()) == 40.0
 
 
-def test_lumps_are_in_bone_alone() -> None:
-    apart = (rescanned(blocks(), SPACING, Rescan(marrow_hu=100.0, lump_mm=2.0), seed=1) - blocks()).abs()
-    assert float(apart[8:16, 12:28, 12:28].mean()) > 30
-    assert float(apart[:8].max()) == 0.0
+@pytest.mark.parametrize("ridges", [0.0, 1.0, -1.0, 0.4])
+def test_a_texture_is_in_bone_alone_and_as_strong_as_it_was_asked_for(ridges: float) -> None:
+    bone = torch.full((24, 40, 40), 600.0)
+    bone[:, :20] = 40.0
+    seen = rescanned(bone, SPACING, Rescan(texture_hu=100.0, lump_mm=2.0, ridges=ridges), seed=1)
+    assert float(seen[:, 20:].std()) == pytest.approx(100.0, rel=0.15)
+    assert torch.equal(seen[:, :20], bone[:, :20])
+
+
+def test_sheets_are_thin_and_bright_or_dark() -> None:
+    bone = torch.full((24, 40, 40), 600.0)
+    for ridges in (1.0, -1.0):
+        apart = rescanned(bone, SPACING, Rescan(texture_hu=100.0, lump_mm=4.0, ridges=ridges), seed=1) - 600.0
+        # Few voxels lie far to one side, many a little to the other.
+        assert float(apart.median()) * ridges < -20
+        assert float(((apart / 100.0) ** 3).mean()) * ridges > 0.5
 
 
 def test_the_same_seed_gives_the_same_scan_and_another_seed_or_part_another() -> None:
-    rescan = Rescan(marrow_hu=80.0, pixel_mm=1.0, noise_hu=20.0)
+    rescan = Rescan(texture_hu=80.0, pixel_mm=1.0, noise_hu=20.0)
     first = rescanned(blocks(), SPACING, rescan, seed=7, part=2)
     assert torch.equal(first, rescanned(blocks(), SPACING, rescan, seed=7, part=2))
     assert not torch.equal(first, rescanned(blocks(), SPACING, rescan, seed=7, part=3))
@@ -129,7 +141,7 @@ def test_the_same_draw_is_the_same_rescan_and_stays_within_its_bounds() -> None:
     assert all(WIDE.density[0] <= r.density <= WIDE.density[1] for r in drawn)
     assert all(r.kernel_mm == 0.0 or r.overshoot == 0.0 for r in drawn)
     assert all(1.0 <= r.lump_mm <= 7.0 for r in drawn)
-    for name, most in (("kernel_mm", 0.9), ("pixel_mm", 1.1), ("slice_mm", 2.5), ("marrow_hu", 150.0)):
+    for name, most in (("kernel_mm", 0.9), ("pixel_mm", 1.1), ("slice_mm", 2.5), ("texture_hu", 150.0)):
         values = [getattr(r, name) for r in drawn]
         assert 0.8 * most < max(values) <= most, name
         assert 10 < values.count(0.0) < 190, name
@@ -142,7 +154,7 @@ def test_bounds_of_nothing_change_nothing_but_the_lumps_size() -> None:
     )  # fmt: skip
     for seed in range(20):
         drawn = draw_rescan(nothing, np.random.default_rng(seed))
-        assert dataclasses.replace(drawn, lump_mm=4.0, grain_mm=0.0) == AS_IS
+        assert dataclasses.replace(drawn, lump_mm=4.0, ridges=0.0, grain_mm=0.0) == AS_IS
 
 
 def test_some_studies_are_rescanned_and_the_others_look_as_they_did(broken: Study) -> None:
