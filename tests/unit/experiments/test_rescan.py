@@ -21,7 +21,7 @@ from inference.experiments.rescan import (
     rescanned,
     rescanned_study,
 )
-from inference.experiments.settings import Augmentation
+from inference.experiments.settings import Augmentation, experiment_names, read_experiment
 from inference.experiments.studies import Study, study_of
 from tests.builders.necks_prepared import SHAPE_ZYX, SPACING_MM_ZYX, neck
 
@@ -206,3 +206,15 @@ def test_rescans_take_turns_over_the_studies_in_an_order_of_their_own(broken: St
 def test_a_rescan_that_there_is_not_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="no rescan hard; there are as-is, soft, coarse"):
         by_turns(["hard"], ["1.2.3"])
+
+
+def test_every_experiment_names_rescans_that_there_are() -> None:
+    for name in experiment_names():
+        training = read_experiment(name).training
+        by_turns(() if training is None else training.validate_as, ["1.2.3"])
+
+
+def test_half_of_the_studies_that_validate_vertebra_crop_are_as_they_are() -> None:
+    training = read_experiment("vertebra-crop").training
+    assert training is not None
+    assert training.validate_as.count("as-is") * 2 == len(training.validate_as)
