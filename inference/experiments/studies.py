@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.dataset.prepared import FOUND, PreparedFolder, PreparedStudy
 from inference.experiments.errors import DataError
@@ -126,15 +127,18 @@ def _zone(prepared: PreparedStudy, levels: NDArray[np.uint8]) -> tuple[NDArray[n
 def _level_boxes(levels: NDArray[np.uint8]) -> dict[int, NDArray[np.float64]]:
     """Index boxes of C1-C7 without the outermost hundredth of the voxels: a stray one must not widen a crop."""
     boxes = {}
-    for level in _BOX_LEVELS:
-        mask = levels == level
+    # Looking for a level where it lies, and not in the whole study, takes a sixth of the time.
+    for level, where in enumerate(ndimage.find_objects(levels, max(_BOX_LEVELS)), start=1):
+        if where is None:
+            continue
+        mask = levels[where] == level
         if mask.sum() < 30:
             continue
         ends = []
         for axis in range(3):
             others = tuple(a for a in range(3) if a != axis)
             share = np.cumsum(mask.sum(axis=others)) / mask.sum()
-            ends.append((int(np.searchsorted(share, 0.005)), int(np.searchsorted(share, 0.995))))
+            ends.append([where[axis].start + int(np.searchsorted(share, end)) for end in (0.005, 0.995)])
         boxes[level] = np.array(ends, dtype=np.float64).T
     return boxes
 
