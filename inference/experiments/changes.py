@@ -3,11 +3,13 @@
 A change is drawn once for a study and holds for every window of it, so that the levels of one neck are seen by one
 scanner in one posture. Only x may be mirrored: a neck has a left and a right that look alike, a head and a trunk that
 do not. No label of the task has a side, so a mirrored study keeps its labels, and masks and boxes follow because they
-are sampled with the voxels.
+are sampled with the voxels. A study is changed a little, as it was scanned, or seen by another scanner altogether
+(`rescan`), never both.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from inference.dataset.prepared import HU_LOW, HU_STEP
+from inference.experiments.rescan import Rescan, draw_rescan, lumpy, rescanned, unit_noise
 from inference.experiments.settings import Augmentation
 from inference.experiments.studies import Study
 from inference.preprocess import sample_array
@@ -32,6 +35,7 @@ class Change:
     """What one draw changes; the defaults change nothing.
 
     `frame` [3, 3] turns, stretches and mirrors (z, y, x in mm), about the window's centre moved by `shift_mm_zyx`.
+    `rescan` shows it in another scanner, with other bone.
     """
 
     frame: NDArray[np.float64]
@@ -45,6 +49,7 @@ class Change:
     marrow_hu: float = 0.0
     lump_mm: float = 4.0
     removed: tuple[int, ...] = ()
+    rescan: Rescan | None = None
     seed: int = 0
 
     @property
@@ -66,7 +71,7 @@ def draw_change(study: Study, most: Augmentation, rng: np.random.Generator | Non
     removed: tuple[int, ...] = ()
     if len(study.boxes) > 1 and rng.random() < most.cut_level:
         removed = (int(rng.choice(sorted(study.boxes))),)
-    return Change(
+    change = Change(
         frame=frame,
         shift_mm_zyx=rng.uniform(-1, 1, 3) * most.shift_mm,
         gain=1.0 + float(rng.uniform(-1, 1)) * most.gain,
@@ -80,6 +85,10 @@ def draw_change(study: Study, most: Augmentation, rng: np.random.Generator | Non
         removed=removed,
         seed=int(rng.integers(2**31)),
     )
+    if most.rescan <= 0 or rng.random() >= most.rescan:
+        return change
+    rescan = draw_rescan(most, rng)
+    return dataclasses.replace(change, contrast=1.0, noise_hu=0.0, thick=1.0, blur=0.0, marrow_hu=0.0, rescan=rescan)
 
 
 def targets(study: Study, change: Change) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,7 +147,9 @@ def look(study: Study, window: Window, change: Change, *, part: int = 0, truth: 
         image = torch.where(gone, torch.full_like(image, _FLESH_HU), image)
         levels, zone = levels.masked_fill(gone, 0.0), zone.masked_fill(zone == level, 0.0)
     if change.marrow_hu > 0:
-        image = _lumpy(image, window, change, part)
+        image = lumpy(image, window.spacing_mm_zyx, change.marrow_hu, change.lump_mm, change.seed, part)
+    if change.rescan is not None:
+        image = rescanned(image, window.spacing_mm_zyx, change.rescan, change.seed, part)
     return View(hu=_rescaled(image, change, part), levels=levels, zone=zone)
 
 
@@ -240,24 +251,6 @@ def sampled_at_once(
     return F.grid_sample(source, where[None], mode=mode, padding_mode="zeros", align_corners=False)[0, 0] + outside
 
 
-def _noise(hu: torch.Tensor, seed: int, part: int) -> torch.Tensor:
-    """Unit noise of a window; on another kind of device it is another noise."""
-    if hu.device.type == "cpu":
-        return torch.from_numpy(np.random.default_rng([seed, part]).standard_normal(tuple(hu.shape), dtype=np.float32))
-    generator = torch.Generator(hu.device).manual_seed(seed * 1_009 + part)
-    return torch.randn(hu.shape, generator=generator, device=hu.device)
-
-
-def _lumpy(hu: torch.Tensor, window: Window, change: Change, part: int) -> torch.Tensor:
-    """Denser and thinner lumps in bone, of HU SD `marrow_hu`; none in what is no bone."""
-    cells = [max(2, round(n * mm / change.lump_mm)) for n, mm in zip(hu.shape, window.spacing_mm_zyx, strict=True)]
-    drawn = np.random.default_rng([change.seed, part, 1]).standard_normal((1, 1, *cells), dtype=np.float32)
-    lumps = F.interpolate(
-        torch.from_numpy(drawn).to(hu.device), size=tuple(hu.shape), mode="trilinear", align_corners=False
-    )[0, 0]
-    return hu + ((hu - 120.0) / 150.0).clamp(0.0, 1.0) * lumps * change.marrow_hu
-
-
 def _rescaled(hu: torch.Tensor, change: Change, part: int) -> torch.Tensor:
     """Another scanner and another bone density; nothing where the change has none."""
     if change.contrast != 1.0:
@@ -268,7 +261,7 @@ def _rescaled(hu: torch.Tensor, change: Change, part: int) -> torch.Tensor:
     if change.blur > 0:
         hu = _blurred(hu, change.blur)
     if change.noise_hu > 0:
-        hu = hu + _noise(hu, change.seed, part) * change.noise_hu
+        hu = hu + unit_noise(hu, change.seed, part) * change.noise_hu
     if change.gain != 1.0 or change.offset_hu:
         hu = (hu + 1000.0) * change.gain - 1000.0 + change.offset_hu
     return hu

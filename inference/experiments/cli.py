@@ -42,6 +42,13 @@ def _command(name: str) -> Callable[..., None]:
         steps: Annotated[int | None, typer.Option(min=1, help="Instead of the file's number of steps.")] = None,
         batch: Annotated[int | None, typer.Option(min=1, help="Instead of the file's studies a step.")] = None,
         seed: Annotated[int | None, typer.Option(min=0, help="Instead of the file's seed.")] = None,
+        learning_rate: Annotated[
+            float | None, typer.Option(min=1e-7, max=1.0, help="Instead of the file's learning rate.")
+        ] = None,
+        start_from: Annotated[
+            str | None,
+            typer.Option(metavar="RUN_OR_BUNDLE", help="Start from its weights: a run, a bundle, or a shipped one."),
+        ] = None,
         device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
         cache_mib: Annotated[
             int | None, typer.Option(min=1, help="Studies held in memory (a GPU's own), instead of the file's number.")
@@ -59,19 +66,27 @@ def _command(name: str) -> Callable[..., None]:
         if threads is not None:
             torch.set_num_threads(threads)
 
-        numbers = {"steps": steps, "batch": batch, "seed": seed, "cache_mib": cache_mib}
+        numbers = {"steps": steps, "batch": batch, "seed": seed, "cache_mib": cache_mib, "learning_rate": learning_rate}
 
         def chosen(which: str | Path) -> Experiment:
             return read_experiment(which, tiny=tiny, short=short).with_training(**numbers)
 
         with one_line(), joined(overall_device(device)) as (ranks, place), progress(ranks.first) as tell:
+            from inference.experiments import starting
             from inference.experiments.ensemble import train_ensemble
             from inference.experiments.running import Run, train_experiment
 
             if members is not None and not chosen(settings or name).is_ensemble:
                 raise typer.BadParameter(f"{name} has no members: only an ensemble has", param_hint="--members")
+            experiment = chosen(settings or name)
+            if start_from is not None and experiment.is_ensemble:
+                raise typer.BadParameter(
+                    f"{name} has no weights of its own: start its members, then name their folder with --members",
+                    param_hint="--start-from",
+                )
             run = Run(
-                experiment=chosen(settings or name),
+                experiment=experiment,
+                start=None if start_from is None else starting.start_from(start_from, experiment),
                 folder=out,
                 data=data,
                 validation=validation,
@@ -105,6 +120,9 @@ def predict(
         Path | None, typer.Option(metavar="CSV", help="Also write which vertebrae each slice shows.")
     ] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Only this fold of --data.")] = None,
+    rescan: Annotated[
+        str, typer.Option(metavar="NAME", help="See each study as another scanner would show it; docs/EXPERIMENTS.md.")
+    ] = "as-is",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads for torch.")] = None,
 ) -> None:
@@ -116,6 +134,7 @@ def predict(
         from inference.evaluation.predictions import write_predictions
         from inference.experiments.bundle import load_experiment_bundle
         from inference.experiments.predicting import predict_tables, workers_for
+        from inference.experiments.rescan import by_turns
         from inference.experiments.studies import StudyStore
         from inference.pipeline import overall_device
 
@@ -127,7 +146,7 @@ def predict(
             raise typer.BadParameter(f"{data} has no study of fold {fold}", param_hint="--fold")
         found = predict_tables(
             loaded,
-            StudyStore(folder, 500),
+            StudyStore(folder, 500, see=by_turns([rescan], uids)),
             uids,
             slices,
             lambda done: tell(loaded.name, done, len(uids), "predicted"),

@@ -22,6 +22,7 @@ from inference.evaluation.predictions import Predictions, write_predictions
 from inference.experiments.bundle import Member, blended, load_experiment_bundle
 from inference.experiments.errors import DataError
 from inference.experiments.predicting import predictions_of, workers_for
+from inference.experiments.rescan import by_turns
 from inference.experiments.running import Run, described, open_data, train_experiment, write_bundle
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import StudyStore
@@ -35,8 +36,8 @@ Array = NDArray[np.float64]
 def train_ensemble(run: Run, members: Sequence[Experiment], runs: Path) -> dict[str, Any] | None:
     """Train the members that `runs` lacks, weigh them on validation, write the bundle; its manifest, on rank 0.
 
-    Each member's run is `runs / name`; a bundle that is there is taken as it is. Raises DataError where one of them was
-    trained on a study that is validated on here.
+    Each member's run is `runs / name`; a bundle that is there is taken as it is. Validation studies are seen as the
+    members' own are (`seen_as`). Raises DataError where one of them was trained on a study that is validated on here.
     """
     data = open_data(run)
     for experiment in members:
@@ -44,7 +45,7 @@ def train_ensemble(run: Run, members: Sequence[Experiment], runs: Path) -> dict[
             train_experiment(run.of_member(experiment, runs / experiment.name))
     if not run.ranks.first:
         return None
-    store = StudyStore(data.held, _CACHE_MIB, run.device)
+    store = StudyStore(data.held, _CACHE_MIB, run.device, by_turns(seen_as(members), data.truth))
     targets = np.array(list(data.truth.values()), dtype=np.float64)
     trained, raw = [], []
     for number, experiment in enumerate(members):
@@ -61,6 +62,12 @@ def train_ensemble(run: Run, members: Sequence[Experiment], runs: Path) -> dict[
     weights = {m.model.experiment.name: [m.overall_weight, m.level_weight] for m in kept}
     facts = {**described(run, data), "weights": weights, "candidates": [e.name for e in members]}
     return write_bundle(run, kept, together, data.truth, facts)
+
+
+def seen_as(members: Sequence[Experiment]) -> tuple[str, ...]:
+    """By which scanners the members' validation studies are seen: the first member that names any speaks for all."""
+    each = (m.training.validate_as for m in members if m.training is not None)
+    return next((names for names in each if names), ())
 
 
 def weigh(members: Sequence[Member], raw: Sequence[Array], truth: Array) -> tuple[list[Member], Array]:

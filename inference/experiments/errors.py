@@ -17,3 +17,7 @@ class DataError(ExperimentError):
 
 class RunMismatch(ExperimentError):
     """The folder holds a run that was asked for something else; the message says what differs."""
+
+
+class StartRefused(ExperimentError):
+    """A training cannot start from these weights; the message says which do not fit."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import structlog
@@ -24,20 +23,20 @@ from inference.dataset.prepared import PreparedFolder
 from inference.evaluation.operating import fit_operating_points
 from inference.evaluation.predictions import Predictions, write_predictions
 from inference.experiments.bundle import Member, holds_experiment, load_experiment_bundle, ready, rounded, save_bundle
-from inference.experiments.errors import DataError, RunMismatch
+from inference.experiments.claiming import claim
+from inference.experiments.errors import DataError
 from inference.experiments.families import build
 from inference.experiments.predicting import predictions_of, workers_for
+from inference.experiments.rescan import by_turns
 from inference.experiments.score import Batch, FractureModel, collate
 from inference.experiments.settings import Experiment
+from inference.experiments.starting import Start, load_start
 from inference.experiments.studies import Draws, Study, StudyStore, draws_of, split
 from inference.experiments.watching import Validator, trial_metrics
 from inference.training.fit import Training
 from inference.training.ranks import ALONE, Ranks
 
 _log = structlog.get_logger(__name__)
-
-# Settings that change nothing in what is learnt: a run may be continued with others.
-_OF_THE_MACHINE: Final = ("loaders", "cache_mib")
 
 Tell = Callable[[str, int, int, str], None]
 
@@ -51,7 +50,8 @@ class Run:
     """What a run was asked for.
 
     `data` and `validation` are prepared folders; without the latter fold `fold` of `data` is validated on. `version`
-    and `created` (YYYY-MM-DD) go into the bundle. `tell` receives (experiment, steps done, steps, what is known).
+    and `created` (YYYY-MM-DD) go into the bundle. `start` is where the weights come from, where they are not drawn.
+    `tell` receives (experiment, steps done, steps, what is known).
     """
 
     experiment: Experiment
@@ -62,6 +62,7 @@ class Run:
     version: str
     created: str
     device: str = "cpu"
+    start: Start | None = None
     ranks: Ranks = ALONE
     tell: Tell = _silent
 
@@ -105,18 +106,21 @@ def open_data(run: Run) -> RunData:
 def train_experiment(run: Run) -> dict[str, Any] | None:
     """Train what is left to train and write the bundle; its manifest, on rank 0.
 
-    Raises RunMismatch where the folder holds a run of other settings or other studies, and DataError.
+    Raises RunMismatch where the folder holds a run of other settings or other studies, DataError, and StartRefused
+    where the weights to start from do not fit.
     """
     training = run.experiment.training
     if training is None:
         raise ValueError(f"{run.experiment.name} is an ensemble; see inference.experiments.ensemble")
     data = open_data(run)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    if run.ranks.first:
-        _claim(run, data)
     torch.manual_seed(training.seed)
     model = build(run.experiment)
-    held = StudyStore(data.held, training.cache_mib // 3, run.device)
+    if run.start is not None:
+        load_start(model.network, run.start)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.ranks.first:
+        claim(run, data.digest())
+    held = StudyStore(data.held, training.cache_mib // 3, run.device, by_turns(training.validate_as, data.truth))
     name, steps = run.experiment.name, training.steps
     watch = Validator(
         run.experiment, run.folder, held, data.truth, run.ranks, lambda done, text: run.tell(name, done, steps, text)
@@ -188,6 +192,7 @@ def _finish(run: Run, data: RunData, model: FractureModel, held: StudyStore, fit
             "torch": torch.__version__,
             "device": run.device,
             "processes": run.ranks.world,
+            "started_from": None if run.start is None else run.start.source,
         },
     }
     return write_bundle(run, [Member(model=model)], raw, data.truth, facts)
@@ -236,26 +241,3 @@ def described(run: Run, data: RunData) -> dict[str, Any]:
 
 def _has_best(run: Run) -> bool:
     return (run.folder / "best.pt").exists()
-
-
-def _claim(run: Run, data: RunData) -> None:
-    """The folder belongs to this run, or becomes its own."""
-    asked: dict[str, Any] = {"experiment": run.experiment.as_json(), "studies": data.digest()}
-    for key in _OF_THE_MACHINE:
-        asked["experiment"]["training"].pop(key)
-    file = run.folder / "run.json"
-    if not file.exists():
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, file)
-        return
-    before = json.loads(file.read_text(encoding="utf-8"))
-    differing = [key for key in asked if before.get(key) != asked[key]]
-    if "experiment" in differing:
-        mine, theirs = asked["experiment"], before.get("experiment", {})
-        differing = [f"[{k}]" for k in mine if theirs.get(k) != mine[k]] + [k for k in differing if k != "experiment"]
-    if differing:
-        raise RunMismatch(
-            f"{run.folder} holds a run with other settings ({', '.join(differing)}); continue it with its own "
-            f"(see {file}) or take another folder"
-        )

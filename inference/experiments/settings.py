@@ -36,6 +36,12 @@ class Augmentation:
     `noise_hu` added noise, `thick` how much thicker slices may be (1 = as they are), `blur` the chance of another
     kernel. `marrow_hu` makes spongy bone lumpy by so much, in lumps of 2 to 7 mm: real marrow is less even than a
     phantom's. `cut_level` is the chance that one level is removed from the study, label and all.
+
+    `rescan` is the chance that another scanner shows the study, with other bone, in place of contrast, noise, thicker
+    slices, kernel and lumps as above. These are the most of it (see `inference.experiments.rescan`): a kernel's SD
+    `kernel_mm`, the `overshoot` of a sharp one, pixels of `pixel_mm`, slices of `slice_mm`, noise of `grain_hu`, a
+    texture of 1 to 7 mm of SD `texture_hu` in bone. `density` is the least and the greatest factor on bone; `curve`
+    bends its contrast (the log of an exponent).
     """
 
     turn_deg: float = 0.0
@@ -50,6 +56,15 @@ class Augmentation:
     blur: float = 0.0
     marrow_hu: float = 0.0
     cut_level: float = 0.0
+    rescan: float = 0.0
+    kernel_mm: float = 0.9
+    overshoot: float = 0.8
+    pixel_mm: float = 1.1
+    slice_mm: float = 2.5
+    grain_hu: float = 60.0
+    texture_hu: float = 150.0
+    density: tuple[float, float] = (0.6, 1.7)
+    curve: float = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +74,7 @@ class TrainingSettings:
     `loss` of the study's eight answers: competition (the metric's own weights) or bce. `positive_share` of the studies
     drawn have a fracture; -1 draws them as they come. Every `validate_every` steps the averaged weights are tried on at
     most `validate_on` validation studies, and `patience` such trials without a better loss end the training (0: never).
+    Validation studies, calibration's too, are seen by the scanners of `validate_as` by turns; by none, as they are.
     `cache_mib` bounds the studies held in memory, the device's own; `loaders` threads make batches.
     """
 
@@ -73,6 +89,7 @@ class TrainingSettings:
     validate_on: int
     patience: int
     positive_share: float = -1.0
+    validate_as: tuple[str, ...] = ()
     loaders: int = 2
     cache_mib: int = 6000
     seed: int = 20_261_121
@@ -226,6 +243,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 
 
 def _check(experiment: Experiment, where: str) -> None:
+    _check_augmentation(experiment.augmentation, f"{where} [augmentation]")
     if experiment.rule not in RULES:
         raise SettingsError(f"{where}: rule is {experiment.rule!r}, expected one of {', '.join(RULES)}")
     training = experiment.training
@@ -238,3 +256,16 @@ def _check(experiment: Experiment, where: str) -> None:
             raise SettingsError(f"{where} [training]: {name} is {getattr(training, name)}, expected at least 1")
     if not 0.0 <= training.average_decay < 1.0:
         raise SettingsError(f"{where} [training]: average_decay is {training.average_decay}, expected 0 to below 1")
+
+
+def _check_augmentation(most: Augmentation, where: str) -> None:
+    """Chances are chances, a width of more than nothing is one, and the bounds of density lie in order."""
+    for name in ("mirror", "blur", "cut_level", "rescan"):
+        if not 0.0 <= getattr(most, name) <= 1.0:
+            raise SettingsError(f"{where}: {name} is {getattr(most, name)}, expected a chance from 0 to 1")
+    for name in ("kernel_mm", "overshoot", "pixel_mm", "slice_mm", "grain_hu", "texture_hu", "curve"):
+        if getattr(most, name) < 0.0:
+            raise SettingsError(f"{where}: {name} is {getattr(most, name)}, expected at least 0")
+    low, high = most.density
+    if not 0.0 < low <= high:
+        raise SettingsError(f"{where}: density is [{low}, {high}], expected two factors above 0 in order")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inference.dataset.prepared import FOUND, PreparedFolder, PreparedStudy
 from inference.experiments.errors import DataError
@@ -126,25 +127,38 @@ def _zone(prepared: PreparedStudy, levels: NDArray[np.uint8]) -> tuple[NDArray[n
 def _level_boxes(levels: NDArray[np.uint8]) -> dict[int, NDArray[np.float64]]:
     """Index boxes of C1-C7 without the outermost hundredth of the voxels: a stray one must not widen a crop."""
     boxes = {}
-    for level in _BOX_LEVELS:
-        mask = levels == level
+    # Looking for a level where it lies, and not in the whole study, takes a sixth of the time.
+    for level, where in enumerate(ndimage.find_objects(levels, max(_BOX_LEVELS)), start=1):
+        if where is None:
+            continue
+        mask = levels[where] == level
         if mask.sum() < 30:
             continue
         ends = []
         for axis in range(3):
             others = tuple(a for a in range(3) if a != axis)
             share = np.cumsum(mask.sum(axis=others)) / mask.sum()
-            ends.append((int(np.searchsorted(share, 0.005)), int(np.searchsorted(share, 0.995))))
+            ends.append([where[axis].start + int(np.searchsorted(share, end)) for end in (0.005, 0.995)])
         boxes[level] = np.array(ends, dtype=np.float64).T
     return boxes
 
 
 class StudyStore:
-    """Studies of a folder on a device, the latest used kept in its memory up to a bound. Any thread may ask."""
+    """Studies of a folder on a device, the latest used kept in its memory up to a bound. Any thread may ask.
 
-    def __init__(self, folder: PreparedFolder, cache_mib: int, device: str = "cpu") -> None:
+    `see` changes each as it is read.
+    """
+
+    def __init__(
+        self,
+        folder: PreparedFolder,
+        cache_mib: int,
+        device: str = "cpu",
+        see: Callable[[Study], Study] = lambda study: study,
+    ) -> None:
         self._folder = folder
         self._device = device
+        self._see = see
         self._most = cache_mib * 2**20
         self._held: OrderedDict[str, Study] = OrderedDict()
         self._bytes = 0
@@ -155,7 +169,7 @@ class StudyStore:
             if uid in self._held:
                 self._held.move_to_end(uid)
                 return self._held[uid]
-        study = study_of(self._folder.load(uid)).to(self._device)
+        study = self._see(study_of(self._folder.load(uid)).to(self._device))
         with self._lock:
             if uid not in self._held:
                 self._held[uid] = study

@@ -13,7 +13,7 @@ import torch
 
 from inference.evaluation.predictions import read_predictions
 from inference.experiments.bundle import load_experiment_bundle
-from inference.experiments.settings import experiment_names, read_experiment
+from inference.experiments.settings import FOLDER, experiment_names, read_experiment
 from tests.builders.commands import Ran, cspine_node
 from tests.builders.necks_prepared import neck, write_necks
 
@@ -160,3 +160,68 @@ def test_the_manifest_tells_what_the_bundle_is_made_of(caches: tuple[Path, Path]
     assert manifest["training"]["steps"] == 12
     assert manifest["metrics"]["note"].endswith("not a test")
     assert manifest["experiment_sha256"] == read_experiment("sagittal-9", tiny=True).digest()
+
+
+def test_a_training_starts_from_the_weights_of_another_and_says_whose(
+    caches: tuple[Path, Path], runs: Path, tmp_path: Path
+) -> None:
+    if not (runs / "volume-3dcnn" / "bundle").exists():
+        assert train("volume-3dcnn", caches, runs / "volume-3dcnn").status == 0
+    more = ("--start-from", runs / "volume-3dcnn", "--learning-rate", 1e-7, "--steps", 6)
+    ran = train("volume-3dcnn", caches, tmp_path / "run", *more)
+    assert ran.status == 0, ran.err
+    before, after = (load_experiment_bundle(folder) for folder in (runs / "volume-3dcnn", tmp_path / "run"))
+    source = {"name": "volume-3dcnn", "version": "0.1.0", "sha256": before.sha256, "experiment": "volume-3dcnn"}
+    assert after.manifest["training"]["started_from"] == source
+    assert before.manifest["training"]["started_from"] is None
+    # A training with next to no learning rate ends where it started.
+    theirs, own = (list(b.members[0].model.network.parameters()) for b in (before, after))
+    assert all(torch.allclose(a, b, atol=2e-3) for a, b in zip(own, theirs, strict=True))
+    assert train("volume-3dcnn", caches, tmp_path / "run", *more).status == 0
+    ran = train("volume-3dcnn", caches, tmp_path / "run", *more[2:])
+    assert ran.status == 2
+    assert "holds a run with other settings (start)" in ran.err
+
+
+def test_a_start_that_does_not_fit_leaves_no_run(caches: tuple[Path, Path], runs: Path, tmp_path: Path) -> None:
+    if not (runs / "volume-3dcnn" / "bundle").exists():
+        assert train("volume-3dcnn", caches, runs / "volume-3dcnn").status == 0
+    ran = train("sagittal-9", caches, tmp_path / "run", "--start-from", runs / "volume-3dcnn")
+    assert ran.status == 2
+    assert "it holds volume-3dcnn, and sagittal-9 is sagittal-9" in ran.err
+    ran = train("default", caches, tmp_path / "run", "--start-from", runs / "volume-3dcnn")
+    assert ran.status == 2
+    assert "default has no weights of its own" in ran.err
+    ran = train("sagittal-9", caches, tmp_path / "run", "--start-from", tmp_path / "nothing")
+    assert ran.status == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_validates_through_another_scanner_predicts_through_it_alike(
+    caches: tuple[Path, Path], tmp_path: Path
+) -> None:
+    text = (FOLDER / "volume-3dcnn.toml").read_text().replace("[training]", '[training]\nvalidate_as = ["coarse"]')
+    (tmp_path / "mine.toml").write_text(text)
+    ran = train("volume-3dcnn", caches, tmp_path / "run", "--settings", tmp_path / "mine.toml")
+    assert ran.status == 0, ran.err
+    tables = {}
+    for name in ("as-is", "coarse"):
+        command = ("predict", tmp_path / "run", "--data", caches[1], "--out", tmp_path / f"{name}.csv")
+        assert cspine_node(*command, "--rescan", name, "--device", "cpu").status == 0
+        tables[name] = read_predictions(tmp_path / f"{name}.csv").values
+    raw = read_predictions(tmp_path / "run" / "validation_predictions.csv")
+    points = load_experiment_bundle(tmp_path / "run").points
+    assert np.allclose(tables["coarse"], points.calibrated(raw.values), atol=2e-4)
+    assert not np.allclose(tables["coarse"], tables["as-is"], atol=1e-6)
+
+
+def test_a_rescan_that_there_is_not_is_an_error_of_one_line(
+    caches: tuple[Path, Path], runs: Path, tmp_path: Path
+) -> None:
+    if not (runs / "volume-3dcnn" / "bundle").exists():
+        assert train("volume-3dcnn", caches, runs / "volume-3dcnn").status == 0
+    command = ("predict", runs / "volume-3dcnn", "--data", caches[1], "--out", tmp_path / "pred.csv")
+    ran = cspine_node(*command, "--rescan", "hard")
+    assert ran.status == 2
+    assert "there is no rescan hard; there are as-is, soft" in ran.err
+    assert not list(tmp_path.glob("*.csv"))

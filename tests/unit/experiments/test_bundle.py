@@ -14,7 +14,7 @@ from inference.bundle_files import BundleError
 from inference.evaluation.operating import fit_operating_points, logit, sigmoid
 from inference.experiments import bundle as bundles
 from inference.experiments.bundle import Member, blended, load_experiment_bundle, rounded, save_bundle
-from inference.experiments.ensemble import best_weights, weigh
+from inference.experiments.ensemble import best_weights, seen_as, weigh
 from inference.experiments.families import build
 from inference.experiments.score import FractureModel
 from inference.experiments.settings import read_experiment
@@ -168,3 +168,11 @@ def test_stored_weights_are_what_was_measured(model: FractureModel) -> None:
     assert all(torch.equal(before[k], again[k]) for k in before)
     kernels = [v for v in before.values() if v.ndim > 1]
     assert all(torch.equal(v, v.half().float()) for v in kernels)
+
+
+def test_an_ensembles_validation_studies_are_seen_as_its_members_were() -> None:
+    plain, wide = read_experiment("volume-3dcnn"), read_experiment("vertebra-crop")
+    assert wide.training is not None
+    assert len(set(wide.training.validate_as)) > 1
+    assert seen_as([plain, wide]) == wide.training.validate_as
+    assert seen_as([plain, read_experiment("vertebra-crop", tiny=True)]) == ()

@@ -79,6 +79,11 @@ def test_the_short_setting_is_another_one_and_both_at_once_are_none() -> None:
         ('loss = "competition"', 'loss = "softmax"', "loss is 'softmax', expected one of competition, bce"),
         ('family = "volume-3dcnn"', 'family = "resnet"', "family 'resnet' is none of"),
         ("mirror = 0.5", "flip = 0.5", r"\[augmentation\]: unknown key 'flip'"),
+        ("mirror = 0.5", "mirror = 1.5", r"\[augmentation\]: mirror is 1.5, expected a chance from 0 to 1"),
+        ("mirror = 0.5", "rescan = -0.1", r"rescan is -0.1, expected a chance from 0 to 1"),
+        ("mirror = 0.5", "pixel_mm = -1.0", r"pixel_mm is -1.0, expected at least 0"),
+        ("mirror = 0.5", "density = [1.5, 0.5]", r"density is \[1.5, 0.5\], expected two factors above 0 in order"),
+        ("mirror = 0.5", "density = [0.0, 0.5]", r"density is \[0.0, 0.5\], expected two factors above 0 in order"),
         ("[tiny.network]", "[tiny.nets]", r"\[tiny.nets\] has no \[nets\]"),
     ],
 )

@@ -14,7 +14,7 @@ from inference.dataset.prepared import FOUND, PreparedFolder, save_prepared, stu
 from inference.experiments.errors import DataError
 from inference.experiments.families import build
 from inference.experiments.settings import read_experiment
-from inference.experiments.studies import Draws, StudyStore, draws_of, split, study_of
+from inference.experiments.studies import Draws, Study, StudyStore, draws_of, split, study_of
 from tests.builders.necks_prepared import neck, write_necks
 
 
@@ -72,6 +72,20 @@ def test_the_store_keeps_no_more_than_its_bound(tmp_path: Path, monkeypatch: pyt
     for uid in (*folder.uids[:2], folder.uids[0], folder.uids[3], folder.uids[0], folder.uids[3]):
         assert store[uid].uid == uid
     assert loaded == [folder.uids[0], folder.uids[1], folder.uids[3]]
+
+
+def test_the_store_shows_a_study_as_it_is_told_to_and_once(tmp_path: Path) -> None:
+    folder = write_necks(tmp_path, 2)
+    seen: list[str] = []
+
+    def darker(study: Study) -> Study:
+        seen.append(study.uid)
+        return dataclasses.replace(study, hu=study.hu // 2)
+
+    store = StudyStore(folder, 100, see=darker)
+    for uid in (folder.uids[0], folder.uids[0], folder.uids[1]):
+        assert int(store[uid].hu.max()) < 128
+    assert seen == list(folder.uids[:2])
 
 
 def test_a_zone_is_known_in_phantoms_in_sound_studies_and_in_boxes_only() -> None:
