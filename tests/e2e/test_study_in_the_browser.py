@@ -1,4 +1,7 @@
-"""What a reader sees in a browser: the vertebrae where the SEG has them, the key slice, one study among many."""
+"""What a reader sees in a browser: the vertebrae where the SEG has them, the key slice, one study among many.
+
+The pictures of study page and worklist in docs/images are made here: PAGE_PICTURES=docs/images pytest (this file).
+"""
 
 from __future__ import annotations
 
@@ -287,10 +290,10 @@ def _keep(page: Page, name: str) -> None:
     folder = os.environ.get("PAGE_PICTURES")
     if not folder:
         return
-    page.screenshot(path=Path(folder) / f"{name}.png", timeout=TIMEOUT_MS)
+    page.screenshot(path=Path(folder) / f"page-{name}.png", timeout=TIMEOUT_MS)
     if not name.endswith("dark"):
         page.emulate_media(color_scheme="dark")
-        page.screenshot(path=Path(folder) / f"{name}-dark.png", timeout=TIMEOUT_MS)
+        page.screenshot(path=Path(folder) / f"page-{name}-dark.png", timeout=TIMEOUT_MS)
         page.emulate_media(color_scheme="light")
 
 
