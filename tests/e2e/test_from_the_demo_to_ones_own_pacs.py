@@ -124,7 +124,8 @@ def _analyse_again(page: Page) -> None:
     _keep(page, "waits")
     expect(page.locator("#standing")).to_contain_text(f"stored at {NAME}", timeout=ANALYSIS_MS)
     expect(page.locator("#standing")).to_contain_text("delivered")
-    expect(page.locator("#images")).to_have_count(1)
+    expect(page.locator("#images #curve")).to_be_visible()
+    expect(page.locator("#verdict")).to_be_visible()
     expect(page.locator("#record")).to_contain_text("SEG, SUSPICION_SEG, SR, TEXT_SR, SC (7)")
 
 

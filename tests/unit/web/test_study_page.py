@@ -88,9 +88,12 @@ def test_a_study_on_its_way_renews_its_page_and_one_at_rest_does_not(node: Node)
     assert "standing.js" not in page
 
 
-def test_while_there_are_no_images_the_page_keeps_no_room_for_them(node: Node) -> None:
+def test_the_page_has_images_when_the_analysis_is_done_and_keeps_no_room_for_them_before(node: Node) -> None:
     node.receive_study()
+    node.close_now()
+    leave_pictures(node, node.job().id)
     assert 'class="columns"' not in web(node).get("/studies/1.2.3").text
+    assert "pictures/" not in web(node).get("/studies/1.2.3").text
     node.settle(turns=3)
     leave_viewing(node)
     assert 'class="columns"' in web(node).get("/studies/1.2.3").text
