@@ -89,7 +89,9 @@ class PeerSettings(Section):
     )
     may_send: bool = Field(default=False, description="Its associations are accepted.")
     receives_results: bool = Field(default=False, description="Results are delivered to it.")
-    enabled: bool = Field(default=True, description="false keeps the entry and treats it as if it were not there.")
+    enabled: bool = Field(
+        default=True, description="Switched off, the entry is kept and treated as if it were not there."
+    )
     objects: ObjectWords = Field(
         default=("auto",),
         description='Which objects it gets. "auto": SEG, SUSPICION_SEG, SR, TEXT_SR and SC, and where it does not '

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from dicom_node.app import audit_events
@@ -14,6 +15,7 @@ from dicom_node.core.audit import AuditedStudy, Code, Participant
 from dicom_node.core.delivery import Delivery, ObjectStatus
 from dicom_node.core.errors import NodeError, RejectedInput
 from dicom_node.core.peer import Peer
+from dicom_node.core.quarantine import QuarantinedFile
 from dicom_node.core.study import PatientSummary
 from dicom_node.ports import AuditLog, Clock, PeerDirectory, UnitOfWorkFactory
 
@@ -194,19 +196,11 @@ class AuditedCarrier:
                 study=AuditedStudy(
                     study_instance_uid=delivery.study_instance_uid, instances=audit_events.of_classes(classes)
                 ),
-                patient=self._patient(delivery.study_instance_uid),
+                patient=_patient(self._uow, delivery.study_instance_uid),
                 at=self._clock.now(),
                 failure=failure,
             )
         )
-
-    def _patient(self, study_instance_uid: str) -> PatientSummary:
-        try:
-            with self._uow() as uow:
-                study = uow.studies.get(study_instance_uid)
-        except NodeError:
-            return PatientSummary()  # the delivery was made; that it cannot be told whose it was must not undo it
-        return study.patient if study else PatientSummary()
 
 
 class AuditedPeers:
@@ -254,6 +248,23 @@ class AuditedPeers:
     def by_name(self, name: str) -> Peer | None:
         """As the directory it wraps."""
         return next((peer for peer in self.peers() if peer.name == name), None)
+
+
+def record_decision(
+    audit: AuditLog, entry: QuarantinedFile, *, who: str, address: str, reading: UnitOfWorkFactory, at: datetime
+) -> None:
+    """Somebody took a file in that was set aside, or removed it: `entry` as it was settled."""
+    patient = _patient(reading, entry.study_instance_uid)
+    audit.record(audit_events.decided(user_id=who, address=address, entry=entry, patient=patient, at=at))
+
+
+def _patient(uow_factory: UnitOfWorkFactory, study_instance_uid: str) -> PatientSummary:
+    try:
+        with uow_factory() as uow:
+            study = uow.studies.get(study_instance_uid)
+    except NodeError:
+        return PatientSummary()  # what was done is done; that it cannot be told whose it was must not hide it
+    return study.patient if study else PatientSummary()
 
 
 def _destination(name: str, peer: Peer | None) -> Participant:

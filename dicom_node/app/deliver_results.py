@@ -144,7 +144,7 @@ class DeliverResults:
                     uow,
                     f"delivery:{delivery.id}",
                     DeliveryEvent.LEASED.value,
-                    at=now,
+                    at=self._clock.now(),  # not `now`: the claim may have waited for who queued it
                     from_state=DeliveryState.PENDING.value,
                     to_state=delivery.state.value,
                     reason=f"attempt {delivery.attempt}",

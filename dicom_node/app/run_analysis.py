@@ -139,7 +139,7 @@ class RunAnalysis:
                 uow,
                 f"job:{job.id}",
                 JobEvent.LEASED.value,
-                at=now,
+                at=self._clock.now(),  # not `now`: the claim may have waited for who closed the study
                 from_state=JobState.QUEUED.value,
                 to_state=job.state.value,
                 reason=f"attempt {job.attempt}",

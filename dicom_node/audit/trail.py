@@ -78,7 +78,7 @@ class AuditTrail:
         spool: Spool | None = None,
         sender: TlsSender | None = None,
     ) -> None:
-        """`spool` and `sender` go together."""
+        """Without a `sender` what is put into the `spool` waits for a process that has one."""
         self._source_id, self._site, self._host, self._process_id = source_id, site, host, process_id
         self._counters = counters
         self._spool, self._sender = spool, sender

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from dicom_node.app.audit_events import NoAudit, application_activity
+from dicom_node.app.counting import NoCounters
 from dicom_node.audit.log_file import AuditFile
 from dicom_node.audit.sender import Repository, TlsSender
 from dicom_node.audit.spool import Spool
@@ -32,10 +33,10 @@ def audit_trail(settings: Settings, clock: Clock, counters: Counters) -> Iterato
 
     Raises ConfigurationError where files for TLS cannot be used.
     """
-    trail = _trail(settings, counters)
-    if trail is None:
+    if not _is_kept(settings):
         yield NoAudit()
         return
+    trail = _trail(settings, counters, is_sending=True)
     ae_title, launched_by = settings.node.ae_title, _user()
     trail.start()
     try:
@@ -46,10 +47,25 @@ def audit_trail(settings: Settings, clock: Clock, counters: Counters) -> Iterato
         trail.stop()
 
 
-def _trail(settings: Settings, counters: Counters) -> AuditTrail | None:
+@contextmanager
+def trail_of_a_command(settings: Settings) -> Iterator[AuditLog]:
+    """The same trail for a command beside the node or without one; what goes to the repository the node sends."""
+    if not _is_kept(settings):
+        yield NoAudit()
+        return
+    trail = _trail(settings, NoCounters(), is_sending=False)
+    try:
+        yield trail
+    finally:
+        trail.stop()
+
+
+def _is_kept(settings: Settings) -> bool:
+    return settings.audit.file or bool(settings.audit.syslog_host)
+
+
+def _trail(settings: Settings, counters: Counters, *, is_sending: bool) -> AuditTrail:
     chosen, folder = settings.audit, audit_folder(settings)
-    if not chosen.file and not chosen.syslog_host:
-        return None
     file = AuditFile(folder / "audit.log", maximum_bytes=chosen.file_maximum_bytes, count=chosen.file_count)
     repository = Repository(
         host=chosen.syslog_host,
@@ -66,7 +82,7 @@ def _trail(settings: Settings, counters: Counters) -> AuditTrail | None:
         counters=counters,
         file=file if chosen.file else None,
         spool=Spool(folder / SPOOL, maximum_bytes=chosen.spool_maximum_bytes) if chosen.syslog_host else None,
-        sender=TlsSender(repository) if chosen.syslog_host else None,
+        sender=TlsSender(repository) if chosen.syslog_host and is_sending else None,
     )
 
 

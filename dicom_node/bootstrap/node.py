@@ -428,6 +428,7 @@ class Node:
             job_folder=store.files.job_folder,
             readiness=lambda: why_not_ready(self._settings, store, receiver),
             peers_problem=lambda: live.problem if live else "",
+            receiver_host=self._settings.node.host,
             receiver_ports=lambda: (receiver.port if receiver.port != receiver.tls_port else 0, receiver.tls_port),
             ae_title=self._settings.node.ae_title,
             version=version("cspine-node"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,8 +38,8 @@ def load(config: Path | None, overrides: Mapping[str, Any] | None = None) -> Loa
 
 
 def operator() -> str:
-    """Who is at the keyboard, for the history."""
+    """Who is at the keyboard, for history and audit trail: behind `sudo`, who called it."""
     try:
-        return getpass.getuser()
+        return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
         return "unknown user"

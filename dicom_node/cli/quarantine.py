@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dicom_node.cli.options import AsJson, ConfigFile, operator
+from dicom_node.cli.options import AsJson, ConfigFile, load, operator
 from dicom_node.cli.output import answer_json, say, table, when
 from dicom_node.cli.studies import opened_store
 from dicom_node.core.quarantine import QuarantineState
@@ -91,19 +93,30 @@ def show(entry: Number, config: ConfigFile = None, as_json: AsJson = False) -> N
 @app.command()
 def release(entry: Number, reason: Reason = "", config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Take the file in as an instance, in the place of the one that is held, as a new revision of its study."""
-    from dicom_node.bootstrap.upkeep import quarantine_of
+    from dicom_node.app.quarantine import Quarantine
 
-    with opened_store(config) as store:
-        _tell(quarantine_of(store).release(entry, actor=operator(), reason=reason), as_json)
+    _decide(Quarantine.release, entry, reason, config, as_json)
 
 
 @app.command()
 def discard(entry: Number, reason: Reason = "", config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Remove the file; that it was there stays noted."""
+    from dicom_node.app.quarantine import Quarantine
+
+    _decide(Quarantine.discard, entry, reason, config, as_json)
+
+
+def _decide(act: Callable[..., QuarantinedFile], entry: int, reason: str, config: Path | None, as_json: bool) -> None:
+    """It is done, in the audit trail with who did it, and told."""
+    from dicom_node.app.audited import record_decision
+    from dicom_node.bootstrap.auditing import trail_of_a_command
     from dicom_node.bootstrap.upkeep import quarantine_of
 
-    with opened_store(config) as store:
-        _tell(quarantine_of(store).discard(entry, actor=operator(), reason=reason), as_json)
+    who = operator()
+    with opened_store(config) as store, trail_of_a_command(load(config).settings) as audit:
+        settled = act(quarantine_of(store), entry, actor=who, reason=reason)
+        record_decision(audit, settled, who=who, address="", reading=store.reading, at=store.clock.now())
+    _tell(settled, as_json)
 
 
 def _tell(entry: QuarantinedFile, as_json: bool) -> None:

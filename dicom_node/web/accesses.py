@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from dicom_node.app.audit_events import accessed, decided, judged, queried, security_changed
-from dicom_node.core.errors import NodeError
+from dicom_node.app.audit_events import accessed, judged, queried, security_changed
+from dicom_node.app.audited import record_decision
 from dicom_node.core.quarantine import QuarantinedFile
-from dicom_node.core.study import PatientSummary, StudyIntake
+from dicom_node.core.study import StudyIntake
 from dicom_node.web.auth.gate import address_of, principal_of
 
 if TYPE_CHECKING:
@@ -62,14 +62,13 @@ def note_verdict(request: Request, study: StudyIntake) -> None:
 def note_decision(request: Request, entry: QuarantinedFile) -> None:
     """Somebody took a file in that was set aside, or removed it."""
     sources = _sources(request)
-    sources.audit.record(
-        decided(
-            user_id=_name(request),
-            address=address_of(request),
-            entry=entry,
-            patient=_patient(sources, entry.study_instance_uid),
-            at=sources.clock.now(),
-        )
+    record_decision(
+        sources.audit,
+        entry,
+        who=_name(request),
+        address=address_of(request),
+        reading=sources.unit_of_work,
+        at=sources.clock.now(),
     )
 
 
@@ -86,15 +85,6 @@ def note_security(request: Request, *, what: str, name: str) -> None:
             at=sources.clock.now(),
         )
     )
-
-
-def _patient(sources: WebSources, study_instance_uid: str) -> PatientSummary:
-    try:
-        with sources.unit_of_work() as uow:
-            study = uow.studies.get(study_instance_uid)
-    except NodeError:
-        return PatientSummary()  # what was done is done; that it cannot be told whose it was must not hide it
-    return study.patient if study else PatientSummary()
 
 
 def _name(request: Request) -> str:

@@ -81,7 +81,8 @@ class WebSources:
     and reports.
     `readiness` says of each thing the node needs why it cannot be had, empty where it can; `peers_problem` says why
     the configuration file as it stands is not in use; `manage_peers` changes it, None where there is no file. Images
-    come to `receiver_ports`, without and with TLS, 0 where there is none. `audit` is told who was shown what.
+    come to `receiver_host` at `receiver_ports`, without and with TLS, 0 where there is none. `audit` is told
+    who was shown what.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -99,6 +100,7 @@ class WebSources:
     configuration: Callable[[], tuple[ConfiguredValue, ...]] = tuple
     readiness: Callable[[], Mapping[str, str]] = dict
     peers_problem: Callable[[], str] = lambda: ""
+    receiver_host: str = ""
     receiver_ports: Callable[[], tuple[int, int]] = lambda: (0, 0)
     ae_title: str = ""
     version: str = ""

@@ -56,7 +56,7 @@ _NAMES_INSIDE = frozenset(
     )
 )
 # These end where the next part of a sentence begins, so that a form takes no more than its own.
-_INSIDE = dict.fromkeys(("peer", "what"), r"(?:(?!: |[,;] ).)+?")
+_INSIDE = dict.fromkeys(("kernel", "length", "peer", "thickness", "what"), r"(?:(?!: |[,;] ).)+?")
 
 _spoken: ContextVar[str] = ContextVar("spoken", default=SOURCE_LANGUAGE)
 

@@ -71,7 +71,7 @@ _MEANINGS = (
     N_("Its TCP port for C-ECHO and C-STORE."),
     N_("Its associations are accepted."),
     N_("Results are delivered to it."),
-    N_("false keeps the entry and treats it as if it were not there."),
+    N_("Switched off, the entry is kept and treated as if it were not there."),
     N_(
         'Which objects it gets. "auto": SEG, SUSPICION_SEG, SR, TEXT_SR and SC, and where it does not accept one, the'
         " next that says the same (docs/RESULTS.md). A list without auto is meant to the letter;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import HTTPException, Query, Request
@@ -46,10 +47,20 @@ def peers_page(request: Request, template: str, context: dict[str, Any], status_
         "has_file": has_file,
         "plain_port": plain_port,
         "tls_port": tls_port,
+        "only_here": _loopback(sources_of(request).receiver_host),
         "syntax_names": SYNTAX_NAMES,
         "diff_lines": diff_lines,
     }
     return page(request, template, shared | context, status_code)
+
+
+def _loopback(host: str) -> str:
+    """The host, where nobody but this machine reaches it; else nothing."""
+    try:
+        is_local = ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost"
+    return host if is_local else ""
 
 
 def management(request: Request) -> ManagePeers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dicom_node.catalogues import N_
 from dicom_node.web.failure_sentences import FAILURE_SENTENCES
 from dicom_node.web.peer_sentences import PEER_SENTENCES
+from dicom_node.web.series_sentences import SERIES_SENTENCES
 
 WORDS = {
     # where a study stands
@@ -247,4 +248,5 @@ SENTENCES = (
     N_("its file was gone"),
     *PEER_SENTENCES,
     *FAILURE_SENTENCES,
+    *SERIES_SENTENCES,
 )

@@ -15,7 +15,7 @@ from dicom_node.core.finding import LEVELS
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob, JobState
 from dicom_node.core.study import StudyIntake, StudyState
-from dicom_node.core.worklist import WorklistStatus
+from dicom_node.core.worklist import WorklistState, WorklistStatus
 from dicom_node.web.language import number, say, told, word
 
 _OVERVIEWS = {"sagittal": N_("The neck from the side"), "coronal": N_("The neck from the front")}
@@ -87,6 +87,9 @@ class Offers:
         return self.close or self.cancel or self.retry or self.again
 
 
+_MOVING = (WorklistState.RECEIVING, WorklistState.WAITING, WorklistState.ANALYSING, WorklistState.SENDING)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShownStudy:
     """The study page."""
@@ -106,6 +109,11 @@ class ShownStudy:
     deliveries: tuple[ShownDelivery, ...]
     history: tuple[HistoryEntry, ...]
     offers: Offers
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it will soon stand elsewhere, and nobody needs to do anything for it."""
+        return self.status.state in _MOVING
 
 
 @dataclass(frozen=True, kw_only=True)

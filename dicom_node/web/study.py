@@ -26,19 +26,27 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/studies/{study_instance_uid}")
 @needs(Action.LOOK)
-def study(request: Request, study_instance_uid: str) -> Response:
-    """Everything about one study, and why it stands where it stands."""
-    return study_page(request, study_instance_uid)
+def study(request: Request, study_instance_uid: str, part: str = "") -> Response:
+    """Everything about one study, and why it stands where it stands; `part=standing` is how the page renews itself."""
+    return study_page(request, study_instance_uid, is_renewal=part == "standing")
 
 
-def study_page(request: Request, study_instance_uid: str, *, refused: str = "", status_code: int = 200) -> Response:
+def study_page(
+    request: Request,
+    study_instance_uid: str,
+    *,
+    refused: str = "",
+    status_code: int = 200,
+    is_renewal: bool = False,
+) -> Response:
     """The page; `refused` says why what was asked for was not done."""
     sources = _sources(request)
     with sources.unit_of_work() as uow:
         detail = study_detail(uow, study_instance_uid)
     if detail is None:
         return _page(request, "unknown_study.html", {"uid": study_instance_uid}, status_code=404)
-    note_access(request, detail.study)
+    if not is_renewal:  # whoever is shown the page was recorded when it was opened
+        note_access(request, detail.study)
     folder = sources.job_folder(detail.job.id) if detail.job else None
     left = leftovers_of(folder) if folder else Leftovers()
     shown = shown_study(detail)

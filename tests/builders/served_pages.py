@@ -104,11 +104,18 @@ def _judge(node: Node) -> None:
 @contextmanager
 def served(node: Node, **changes: Any) -> Iterator[tuple[str, str]]:
     """The address of the pages, and the secret of an admin's session."""
+    with served_as_it_is(node, **changes) as url:
+        yield url, session(node, Role.ADMIN)
+
+
+@contextmanager
+def served_as_it_is(node: Node, **changes: Any) -> Iterator[str]:
+    """The address of the pages, to which nobody has a key that was not given out before."""
     given: dict[str, Any] = {"surroundings": lambda: AROUND, "configuration": lambda: CONFIGURATION}
     app = create_app(sources(node, **given | changes), allowed_hosts=("127.0.0.1",))
     server = WebServer(app, host="127.0.0.1", port=0)
     server.start()
     try:
-        yield f"http://127.0.0.1:{server.port}", session(node, Role.ADMIN)
+        yield f"http://127.0.0.1:{server.port}"
     finally:
         server.stop()

@@ -48,6 +48,31 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudy:
     )
 
 
+@dataclass(frozen=True)
+class Demo:
+    """What `cspine-node demo` left, and what it printed."""
+
+    folder: Path
+    run: subprocess.CompletedProcess[str]
+
+    @property
+    def password(self) -> str:
+        """Of the account `demo`."""
+        return self.run.stdout.partition("log in as demo with the password ")[2].split()[0]
+
+
+def run_demo(folder: Path) -> Demo:
+    """`cspine-node demo` into `folder`, whatever comes of it."""
+    command = [CSPINE_NODE, "demo", "--out", str(folder)]
+    return Demo(folder, subprocess.run(command, capture_output=True, text=True, timeout=600))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo, run once. Tests that use it are in one group: it takes a minute."""
+    return run_demo(tmp_path_factory.mktemp("demo") / "demo-out")
+
+
 @pytest.fixture(scope="session")
 def real_ct() -> Path:
     """A real head and neck CT, for evaluation only; it is not part of the repository."""

@@ -7,14 +7,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from dicom_node.app.manage_peers import AddPeer
-from tests.builders.served_pages import POSITIVE, busy_node, served
+from dicom_node.app.manage_peers import AddPeer, ChangePeer
+from tests.builders.served_pages import POSITIVE, busy_node, served, served_as_it_is
 from tests.peers import ROOT, missing, require
+from tests.unit.app.node import Node
 from tests.unit.web.peer_file import PeerFile
 from tests.viewer.ohif import chromium
 
@@ -25,6 +27,7 @@ PAGES = (
     "/",
     f"/studies/{POSITIVE}",
     f"/studies/{POSITIVE}/verdict",
+    "/studies/1.2.6",  # on its way: it renews itself
     "/deliveries",
     "/quarantine",
     "/quarantine/1",
@@ -64,6 +67,7 @@ class Stand:
     browser: Browser
     url: str
     secret: str
+    file: PeerFile
     version: str
 
     @property
@@ -93,13 +97,18 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         file.manage.apply(AddPeer(values=ADDED), who="ann", address="::1", token=None)
         (version, *_) = file.manage.book.history()
         url, secret = closing.enter_context(served(file.node, **file.sources))
-        yield Stand(closing.enter_context(chromium(program)), url, secret, version.id)
+        yield Stand(closing.enter_context(chromium(program)), url, secret, file, version.id)
 
 
 def violations(page: Page) -> list[str]:
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[str] = page.evaluate(_RUN)
     return found
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing makes the page itself scroll sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
 def checked(stand: Stand, scheme: Literal["light", "dark"], path: str, **rules: Any) -> list[str]:
@@ -137,6 +146,44 @@ def test_axe_finds_nothing_on_the_review_of_a_peer_either(
         page.get_by_role("button", name="Review and test").click()
         page.get_by_text(says).wait_for()
         assert violations(page) == []
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_where_two_admins_are_in_conflict(
+    stand: Stand, scheme: Literal["light", "dark"], size: dict[str, int]
+) -> None:
+    with stand.page(scheme, size) as page:
+        page.goto(f"{stand.url}/peers/edit?name=archive")
+        page.get_by_label("Port", exact=True).fill("104")
+        page.get_by_label("May send images").check()
+        page.get_by_role("button", name="Review and test").click()
+        page.get_by_text("What changes in the file").wait_for()
+        other = ChangePeer(name="archive", changes={"host": f"{scheme}-{size['width']}.example"})
+        stand.file.manage.apply(other, who="ben", address="::1", token=None)
+        page.get_by_role("button", name="Apply", exact=True).click()
+        page.get_by_role("heading", name="Somebody changed the peers meanwhile").wait_for()
+        assert violations(page) == []
+        assert fits(page)
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_first_admins_page(
+    stand: Stand, tmp_path: Path, scheme: Literal["light", "dark"], size: dict[str, int]
+) -> None:
+    """The page behind the link that the node prints while it has no account, and what it says of a mistake."""
+    with served_as_it_is(Node(tmp_path)) as url, stand.page(scheme, size, logged_in=False) as page:
+        page.goto(f"{url}/setup?code=as-it-was-printed")
+        assert violations(page) == []
+        assert fits(page)
+        page.get_by_label("Name").fill("ann")
+        page.get_by_label("Password, ").fill("a password for tests")
+        page.get_by_label("The same password again").fill("another one for tests")
+        page.get_by_role("button", name="Make the account").click()
+        page.get_by_role("alert").wait_for()
+        assert violations(page) == []
+        assert fits(page)
 
 
 def test_quarantine_is_decided_about_with_the_keyboard_alone_and_without_scripts(stand: Stand) -> None:

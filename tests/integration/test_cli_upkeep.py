@@ -13,6 +13,7 @@ from dicom_node.core.errors import RejectedInput
 from dicom_node.dimse.file_meta import encode_file_meta
 from storage.database import open_database
 from storage.files import DiskFileStore
+from tests.builders.audit_schema import message_in
 from tests.builders.commands import Ran, cspine_node
 from tests.builders.ct import make_ct_series
 from tests.unit.app.node import CT, Node, incoming, silenced
@@ -109,6 +110,33 @@ def test_what_is_discarded_is_gone(node: Node, config: Path) -> None:
     unknown = run(config, "quarantine", "show", 77)
     assert unknown.status == 1
     assert "quarantine list" in unknown.err
+
+
+def test_a_decision_is_in_the_audit_trail_with_who_made_it_and_whose_study_it_was(
+    node: Node, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "ann")
+    config.write_text(config.read_text() + '[audit]\nsyslog_host = "repository.example"\n')
+    study_uid = run(config, "quarantine", "show", 1, "--json").json["study_instance_uid"]
+    assert run(config, "quarantine", "release", 1, "--reason", "the right one").status == 0
+    assert run(config, "quarantine", "release", 1).status == 1
+    assert run(config, "quarantine", "discard", 2).status == 0
+    folder = config.parent / "var" / "audit"
+    lines = (folder / "audit.log").read_bytes().splitlines()
+    assert [path.read_bytes() for path in sorted((folder / "spool").iterdir())] == lines, "the node will send them"
+    released, discarded = (message_in(line) for line in lines)
+    assert [each.find("EventIdentification").get("EventActionCode") for each in (released, discarded)] == ["U", "D"]
+    for message in (released, discarded):
+        assert message.find("ActiveParticipant").get("UserID") == "ann"
+        study, patient, about = message.findall("ParticipantObjectIdentification")
+        assert (study.get("ParticipantObjectID"), patient.get("ParticipantObjectID")) == (study_uid, "P1")
+    assert about.get("ParticipantObjectID") == "/quarantine/2"
+
+
+def test_where_no_trail_is_kept_a_decision_leaves_none(node: Node, config: Path) -> None:
+    config.write_text(config.read_text() + "[audit]\nfile = false\n")
+    assert run(config, "quarantine", "discard", 1).status == 0
+    assert not (config.parent / "var" / "audit").exists()
 
 
 def test_a_store_is_backed_up_into_a_folder_and_restored_by_one_command_each(

@@ -47,6 +47,22 @@ def test_an_analysis_ends_done_with_its_result_and_a_delivery_for_each_receiver(
     assert node.events(f"job:{job.id}") == ["queued", "leased", "succeeded"]
 
 
+def test_the_history_tells_in_order_also_of_a_worker_that_waited_for_who_closed_the_study(node):
+    """It looked at the clock, then the study was closed, then the database let it have the job."""
+    node.receive_study(3)
+    claimed = []
+
+    def waits_for_the_database():
+        if not claimed:
+            claimed.append(node.close_now())
+        return node.uow()
+
+    node.analysis._uow = waits_for_the_database
+    node.analysis.step()
+    job = f"job:{node.job().id}"
+    assert node.events(job) == ["queued", "leased", "succeeded"]
+
+
 def test_the_analyzer_gets_every_stored_file_and_a_folder_of_its_own(closed):
     closed.analyzer.script = [GpuOutOfMemory("no memory")]
     closed.analysis.step()

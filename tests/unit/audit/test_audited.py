@@ -166,6 +166,7 @@ def test_whoever_is_shown_studies_is_recorded_and_a_refresh_is_not(node: Node, a
     browser.get("/?status=RECEIVING")
     browser.get("/?part=rows")
     browser.get(f"/studies/{STUDY}")
+    browser.get(f"/studies/{STUDY}?part=standing")
     browser.get("/studies/1.2.99")
     browser.get("/api/v1/studies")
     browser.get(f"/api/v1/studies/{STUDY}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +221,41 @@ def test_a_spool_that_is_full_drops_the_oldest_and_says_so(tmp_path: Path) -> No
     newest = message_in(frames_in(sender.sent[-1])[0])
     assert newest.findall("ActiveParticipant")[1].get("UserID") == "user9"
     assert len(lines(tmp_path / "audit.log")) == 10, "the file has them all"
+
+
+def test_two_processes_write_one_trail_and_neither_loses_a_message_of_the_other(tmp_path: Path) -> None:
+    """A command beside a running node: each knows nothing of the other but the folder."""
+    sender = FakeSender()
+    small = {"maximum_bytes": 4_000, "count": 20}
+    node = trail(tmp_path, sender, file=AuditFile(tmp_path / "audit.log", **small))
+    command = trail(
+        tmp_path,
+        file=AuditFile(tmp_path / "audit.log", **small),
+        spool=Spool(tmp_path / "spool", maximum_bytes=1_000_000),
+    )
+    for number in range(0, 20, 2):
+        node.record(started(number))
+        command.record(started(number + 1))
+    command.stop()
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("audit.log*"))
+    assert len(kept.splitlines()) == 20
+    assert node.send_waiting()
+    sent = [message_in(frames_in(each)[0]).findall("ActiveParticipant")[1].get("UserID") for each in sender.sent]
+    assert sent == [f"user{number}" for number in range(20)]
+
+
+def test_a_line_that_waits_for_another_process_is_written_after_it(tmp_path: Path) -> None:
+    file = AuditFile(tmp_path / "audit.log", maximum_bytes=10_000, count=1)
+    done = threading.Event()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    writing = threading.Thread(target=lambda: (file.append(b"second"), done.set()))
+    writing.start()
+    assert not done.wait(0.05)
+    (tmp_path / "audit.log").write_bytes(b"first\n")
+    os.close(folder)
+    writing.join(10)
+    assert lines(tmp_path / "audit.log") == [b"first", b"second"]
 
 
 def test_files_for_tls_that_cannot_be_used_stop_the_start_with_their_reason(tmp_path: Path) -> None:

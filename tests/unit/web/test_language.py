@@ -19,12 +19,14 @@ from config.peer_fields import peer_fields
 from dicom_node import web as web_package
 from dicom_node.core.account import Role
 from dicom_node.core.languages import LANGUAGES, SOURCE_LANGUAGE
+from dicom_node.core.selection import SelectionRules, ranked_lower, reject
 from dicom_node.web import language
 from dicom_node.web.auth.browser import csrf_token
 from dicom_node.web.peer_forms import label_of
 from dicom_node.web.sentences import SENTENCES
 from dicom_node.web.shown import picture_title
 from tests.unit.app.node import T0, Node
+from tests.unit.core.builders import thin_axial
 from tests.unit.web.builders import web
 from tests.unit.web.peer_file import PeerFile
 
@@ -228,6 +230,18 @@ def test_what_another_part_says_is_known_by_its_form_with_what_stands_inside() -
             "2 doppelte Schichten mit gleichen Pixeln weggelassen",
         ),
         ("Not assessed: C6, C7.", "Nicht beurteilt: C6, C7."),
+        ("a localizer of 1 image", "eine Übersichtsaufnahme mit 1 Bild"),
+        (
+            "sagittal: the slice normal is 90 degrees off the head-foot axis, at most 30 are read",
+            "sagittal: Die Schichtnormale weicht um 90 Grad von der kraniokaudalen Achse ab, gelesen werden"
+            " höchstens 30",
+        ),
+        (
+            "soft kernel B30f, 0.75 mm slices, 210 mm coverage; the chosen series has bone kernel B60s, unknown"
+            " thickness, 210 mm coverage",
+            "Weichteilkernel B30f, Schichten von 0.75 mm, Abdeckung 210 mm; die gewählte Serie hat Knochenkernel B60s,"
+            " Schichtdicke unbekannt, Abdeckung 210 mm",
+        ),
         ("Kein Platz, <Sir>", '<span lang="en">Kein Platz, &lt;Sir&gt;</span>'),
         ("0xA900", "0xA900"),
     ],
@@ -238,6 +252,47 @@ def test_a_failure_is_told_in_the_readers_language_and_what_a_receiver_said_is_m
     assert language.told(english) == escape(english)
     language.speak("de")
     assert language.told(english) == german
+
+
+def reasons_to_leave_a_series_out() -> list[str]:
+    facts: tuple[dict[str, Any], ...] = (
+        {"is_ct": False, "modality": "MR"},
+        {"is_ct": False, "modality": ""},
+        {"is_localizer": True, "image_count": 1},
+        {"is_localizer": True, "image_count": 2},
+        {"is_secondary": True},
+        {"is_secondary": True, "secondary_reason": "a Secondary Capture"},
+        {"is_secondary": True, "secondary_reason": "Image Type 1/2"},
+        {"image_count": 19},
+        {"coverage_mm": 25.0},
+        *({"angle_deg": 90.0, "orientation": name} for name in ("sagittal", "coronal", "oblique", "mixed", "")),
+        {"slice_thickness_mm": 5.0},
+        {"slice_thickness_mm": None, "spacing_mm": 5.0},
+        {"largest_gap_mm": 12.0},
+        {"duplicate_count": 150},
+        {"geometry_problem": "7 slices at different positions, expected 8"},
+        *({"angle_deg": None} | more for more in ({}, {"spacing_mm": None})),
+        {"spacing_mm": None},
+    )
+    found = [reject(thin_axial(**each), SelectionRules()) for each in facts]
+    lower = [
+        thin_axial(is_bone_kernel=is_bone, kernel=kernel, coverage_mm=cover, slice_thickness_mm=thick, spacing_mm=thick)
+        for is_bone in (True, False, None)
+        for kernel in ("", "Br60")
+        for cover in (None, 100.0)
+        for thick in (None, 0.6)
+    ]
+    found += [ranked_lower(each, each) for each in lower]
+    assert None not in found, "each of them is left out"
+    return [each.detail for each in found if each is not None]
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_why_a_series_was_left_out_is_told_in_the_readers_language(name: str) -> None:
+    reasons = reasons_to_leave_a_series_out()
+    language.speak(name)
+    assert [reason for reason in reasons if 'lang="en"' in language.told(reason)] == []
+    assert [reason for reason in reasons if language.told(reason) == escape(reason)] == ["Image Type 1/2"]
 
 
 @pytest.mark.parametrize("speak", [language.said, language.told])

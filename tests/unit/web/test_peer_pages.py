@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.editing import list_peers
+from dicom_node.app.manage_peers import RemovePeer
 from dicom_node.core.account import Role
 from dicom_node.core.audit import Code
 from tests.unit.config.builders import TWO_PEERS
@@ -195,6 +196,15 @@ def test_a_test_shows_what_the_peer_said(file: PeerFile) -> None:
     assert [peer.name for peer in file.tried] == ["pacs"]
 
 
+def test_a_node_whose_results_go_nowhere_says_so(file: PeerFile) -> None:
+    warning = "No peer receives results"
+    assert warning not in file.browser().open("/peers")
+    for peer in list_peers(file.file):
+        if peer.receives_results:
+            file.manage.apply(RemovePeer(name=peer.name), who="ann", address="::1", token=None)
+    assert warning in file.browser().open("/peers")
+
+
 def test_unknown_peers_and_versions_are_404_pages(file: PeerFile) -> None:
     admin = file.browser()
     for path in ("/peers/peer?name=x", "/peers/edit?name=x", "/peers/remove?name=x", "/peers/version?id=x"):
@@ -233,6 +243,9 @@ def test_the_pages_say_what_to_enter_on_the_other_side_and_what_a_new_receiver_g
         assert "this node is <code translate='no'>CSPINE_AI</code>" in page.replace('"', "'")
         assert "port 11112. With TLS it is port 2762." in page
     assert "when the study is analysed again" in admin.get("/peers/peer?name=pacs").text
+    assert "only programs on this machine" not in admin.get("/peers").text
+    local = web(file.node, Role.ADMIN, **file.sources, receiver_ports=lambda: (11112, 0), receiver_host="127.0.0.1")
+    assert "only programs on this machine can send to it" in local.get("/peers").text
     only_tls = web(file.node, Role.ADMIN, **file.sources, receiver_ports=lambda: (0, 2762))
     assert "port 2762. With TLS it is port 2762." in only_tls.get("/peers").text
     assert "With TLS it is" not in file.browser().open("/peers"), "a node that listens nowhere yet"

@@ -77,6 +77,28 @@ def test_the_page_has_the_curve_from_the_head_down_and_a_button_for_each_level_t
     assert "unsafe" not in web(node).get("/studies/1.2.3").headers["content-security-policy"]
 
 
+def test_a_study_on_its_way_renews_its_page_and_one_at_rest_does_not(node: Node) -> None:
+    renewed = 'data-address="/studies/1.2.3?part=standing"'
+    node.receive_study()
+    assert renewed in web(node).get("/studies/1.2.3").text
+    node.settle(turns=3)
+    page = web(node).get("/studies/1.2.3").text
+    assert "stored at pacs" in page
+    assert renewed not in page
+    assert "standing.js" not in page
+
+
+def test_the_page_has_images_when_the_analysis_is_done_and_keeps_no_room_for_them_before(node: Node) -> None:
+    node.receive_study()
+    node.close_now()
+    leave_pictures(node, node.job().id)
+    assert 'class="columns"' not in web(node).get("/studies/1.2.3").text
+    assert "pictures/" not in web(node).get("/studies/1.2.3").text
+    node.settle(turns=3)
+    leave_viewing(node)
+    assert 'class="columns"' in web(node).get("/studies/1.2.3").text
+
+
 def test_the_level_of_the_highest_probability_is_opened_first_whatever_its_rounded_figure_says(node: Node) -> None:
     result = analysed()
     probabilities = {"C1": 0.9912, "C2": 0.9948}
