@@ -24,6 +24,7 @@ from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import NodeError, PeerUnreachable, TransientError
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.retry import GiveUp, RetryAt, RetryPolicy, next_attempt
+from dicom_node.core.standing import awaited_since
 from dicom_node.core.transitions import DeliveryEvent
 from dicom_node.ports import Clock, Counters, PeerDirectory, UnitOfWork, UnitOfWorkFactory
 
@@ -195,11 +196,12 @@ class DeliverResults:
                 return
             self._traffic.learn(uow, delivery, Reach.REACHED, now=now, why="")
             intake = uow.studies.get(delivery.study_instance_uid)
+            jobs = uow.jobs.of_study(delivery.study_instance_uid)
             uow.commit()
         # Asked again for a commitment, it was stored before and measured then.
         is_measured = not answers and carried.commitment_by is not None
         if intake is not None and not delivery.channel.is_notification and not is_measured:
-            latency_s = (now - intake.last_received_at).total_seconds()
+            latency_s = (now - awaited_since(intake, jobs)).total_seconds()
             self._counters.observe(counting.RESULT_LATENCY_SECONDS, latency_s, peer=delivery.peer)
         self._count(delivery, moved.state.value.lower(), why="")
 

@@ -13,7 +13,7 @@ from dicom_node.core.finding import Outcome
 from dicom_node.core.history import HistoryEntry
 from dicom_node.core.job import AnalysisJob
 from dicom_node.core.quarantine import QuarantinedFile
-from dicom_node.core.standing import WorklistFilter, current_job
+from dicom_node.core.standing import WorklistFilter, awaited_since, current_job
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.core.worklist import WorklistState, WorklistStatus, summarise
 from dicom_node.ports import UnitOfWork
@@ -26,6 +26,7 @@ class WorklistRow:
     """One study as the node worklist shows it. `probability` and `is_positive` are None without an analysis."""
 
     study: StudyIntake
+    awaited_since: datetime
     status: WorklistStatus
     job: AnalysisJob | None = None
     deliveries: tuple[Delivery, ...] = ()
@@ -45,9 +46,9 @@ class WorklistRow:
 
     @property
     def delivered_after_s(self) -> float | None:
-        """Seconds from the last image to that."""
+        """Seconds from the last image to that, or from asking for another analysis of the same images."""
         held = self.delivered_at
-        return None if held is None else max(0.0, (held - self.study.last_received_at).total_seconds())
+        return None if held is None else max(0.0, (held - self.awaited_since).total_seconds())
 
     def as_json(self) -> dict[str, Any]:
         """The row for `--json` and the API."""
@@ -312,6 +313,7 @@ def _row(study: StudyIntake, jobs: Sequence[AnalysisJob], deliveries: tuple[Deli
     overall = result.get("patient_overall", {})
     return WorklistRow(
         study=study,
+        awaited_since=awaited_since(study, jobs),
         status=summarise(study, job, deliveries),
         job=job,
         deliveries=deliveries,

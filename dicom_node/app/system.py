@@ -14,6 +14,7 @@ from dicom_node.app.figures import Figures, node_figures
 from dicom_node.app.queries import iso
 from dicom_node.core.delivery import Channel, Delivery, DeliveryState
 from dicom_node.core.job import JobState
+from dicom_node.core.standing import awaited_since
 from dicom_node.core.study import StudyState
 from dicom_node.ports import UnitOfWork
 
@@ -194,7 +195,7 @@ def _passed_s(uow: UnitOfWork, delivery: Delivery) -> float | None:
         return None
     if study.revision != delivery.revision or study.state is StudyState.RECEIVING:
         return None
-    return (max(answered) - study.last_received_at).total_seconds()
+    return (max(answered) - awaited_since(study, uow.jobs.of_study(study.study_instance_uid))).total_seconds()
 
 
 def configuration_json(values: Iterable[ConfiguredValue]) -> list[dict[str, str]]:

@@ -95,6 +95,16 @@ def current_job(study: StudyIntake, jobs: Sequence[AnalysisJob]) -> AnalysisJob 
     return next((job for job in jobs if job.revision == study.revision), None)
 
 
+def awaited_since(study: StudyIntake, jobs: Sequence[AnalysisJob]) -> datetime:
+    """Since when somebody waits for the result of the current revision: its last image, or, where none has come since
+    the revision before was closed, the moment at which it was asked for again. `jobs` are all of the study's."""
+    job = current_job(study, jobs)
+    before = max((each.created_at for each in jobs if each.revision < study.revision), default=None)
+    if job is not None and before is not None and study.last_received_at <= before:
+        return job.created_at
+    return study.last_received_at
+
+
 def is_receiving(study: StudyIntake) -> bool:
     """Its state is RECEIVING, whatever became of earlier revisions."""
     return study.state is StudyState.RECEIVING

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dicom_node.app.counting import RESULT_LATENCY_SECONDS
+from dicom_node.app.queries import worklist_page
 from dicom_node.app.system import Surroundings, notification_times, quantile, system_report
-from tests.unit.app.node import Node, incoming
+from dicom_node.core.standing import WorklistFilter
+from tests.unit.app.node import STUDY, Node, incoming
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,32 @@ def test_what_cannot_be_said_is_null_in_the_report(node: Node) -> None:
         shown = system_report(uow, Surroundings(), at=node.clock.now()).as_json()
     assert (shown["disk"], shown["drift"], shown["last_backup"], shown["audit_messages_waiting"]) == (None,) * 4
     assert shown["seconds_from_last_image_to_stored_result"] == {"count": 0, "p50_s": None, "p95_s": None}
+
+
+def test_a_repeated_analysis_took_as_long_as_it_was_waited_for(node: Node) -> None:
+    node.receive_study()
+    node.settle(3)
+    node.clock.advance(3600)
+    node.operator.analyse_again(STUDY, actor="ana")
+    asked = node.clock.now()
+    node.settle(3)
+    with node.database.reading() as uow:
+        (row,) = worklist_page(uow, WorklistFilter(), limit=10)
+        slowest = notification_times(uow).p95_s
+    assert row.awaited_since == asked
+    assert row.delivered_after_s is not None
+    assert slowest is not None
+    assert max(row.delivered_after_s, slowest, *node.counters.values[RESULT_LATENCY_SECONDS]) < 3600
+
+
+def test_the_result_of_late_images_is_awaited_since_the_last_of_them(node: Node) -> None:
+    node.receive_study()
+    node.settle(3)
+    node.clock.advance(3600)
+    node.receive(incoming(99))
+    late = node.clock.now()
+    node.settle(3)
+    assert node.study().revision == 2
+    with node.database.reading() as uow:
+        (row,) = worklist_page(uow, WorklistFilter(), limit=10)
+    assert row.awaited_since == late

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.disk import CACHED_AT_ONCE, Disk
+from storage.disk import CACHED_AT_ONCE, Bytes, Disk
 
-PARTS = [b"head", b"", memoryview(b"0123456789abcdef" * 20_000), b"tail"]
+PARTS: list[Bytes] = [b"head", b"", memoryview(b"0123456789abcdef" * 20_000), b"tail"]
 
 
 def written(path: Path) -> bytes:
