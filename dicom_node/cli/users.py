@@ -5,14 +5,14 @@ the node's data folder is its master.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicom_node.cli.options import AsJson, ConfigFile, operator
+from dicom_node.cli.options import AsJson, ConfigFile, load, operator
 from dicom_node.cli.output import answer_json, say, table, when
 from dicom_node.cli.studies import opened_store
 from dicom_node.core.account import LONGEST_PASSWORD, Role
@@ -59,8 +59,9 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """One more account. A running node lets it in at once."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         account = accounts.add(name, role, _password(password_file), actor=operator())
+        audited(f"account added, {account.role.value}", account.name)
     _tell(account, "may log in", as_json)
 
 
@@ -69,48 +70,54 @@ def set_role(
     name: Name, role: Annotated[Role, typer.Argument(case_sensitive=False)], config: ConfigFile = None
 ) -> None:
     """Another role; who is logged in with the account has to log in again."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         account = accounts.set_role(name, role, actor=operator())
+        audited(f"role changed to {account.role.value}", account.name)
     _tell(account, "has to log in again", as_json=False)
 
 
 @app.command()
 def passwd(name: Name, password_file: PasswordFile = None, config: ConfigFile = None) -> None:
     """Another password; who is logged in with the account has to log in again."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         account = accounts.set_password(name, _password(password_file), actor=operator())
+        audited("password changed by an admin", account.name)
     _tell(account, "has a new password and has to log in again", as_json=False)
 
 
 @app.command()
 def disable(name: Name, config: ConfigFile = None) -> None:
     """Nobody logs in with it, sessions end, its tokens do nothing, until `users enable`."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         account = accounts.disable(name, actor=operator())
+        audited("account disabled", account.name)
     _tell(account, "is disabled and logged out", as_json=False)
 
 
 @app.command()
 def enable(name: Name, config: ConfigFile = None) -> None:
     """May log in again."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         account = accounts.enable(name, actor=operator())
+        audited("account enabled", account.name)
     _tell(account, "may log in", as_json=False)
 
 
 @app.command("log-out")
 def log_out(name: Name, config: ConfigFile = None) -> None:
     """Who is logged in with it has to log in again; its tokens stay."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         ended = accounts.end_sessions(name, actor=operator())
+        audited("sessions ended", name.strip().lower())
     say(f"{name.strip().lower()} is logged out; sessions: {ended}")
 
 
 @app.command()
 def remove(name: Name, config: ConfigFile = None) -> None:
     """Gone with its sessions and tokens. What it did stays in the history."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         account = accounts.remove(name, actor=operator())
+        audited("account removed", account.name)
     _tell(account, "is removed", as_json=False)
 
 
@@ -124,8 +131,9 @@ def add_token(
     as_json: AsJson = False,
 ) -> None:
     """A token of an account, which may do what --role may and never more than the account. It is shown once."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         token, secret = accounts.add_token(name, role=role, label=label, days=days, actor=operator())
+        audited(f"token {token.id} added, {token.role.value}", name.strip().lower())
     if as_json:
         answer_json({"id": token.id, "role": token.role.value, "expires_at": token.expires_at, "token": secret})
     else:
@@ -153,9 +161,27 @@ def remove_token(
     token: Annotated[int, typer.Argument(metavar="ID", help="From `users token list`.")], config: ConfigFile = None
 ) -> None:
     """It opens nothing any more."""
-    with _accounts(config) as accounts:
+    with _changing(config) as (accounts, audited):
         accounts.remove_token(token, actor=operator())
+        audited(f"token {token} removed", f"token {token}")
     say(f"token {token} is taken back")
+
+
+@contextmanager
+def _changing(config: Path | None) -> Iterator[tuple[Accounts, Callable[[str, str], None]]]:
+    """The accounts, and where to say what was done to which of them: in the audit trail."""
+    from dicom_node.app.audit_events import security_changed
+    from dicom_node.bootstrap.accounts import accounts_of
+    from dicom_node.bootstrap.auditing import trail_of_a_command
+
+    settings = load(config).settings
+    with opened_store(config) as store, trail_of_a_command(settings) as audit:
+
+        def audited(what: str, name: str) -> None:
+            title, at = settings.node.ae_title, store.clock.now()
+            audit.record(security_changed(what=what, name=name, by=operator(), address="", ae_title=title, at=at))
+
+        yield accounts_of(store), audited
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import pytest
 
 from dicom_node.cli.main import run
+from tests.builders.audit_schema import message_in
 
 PASSWORD = "correct horse battery"
 
@@ -75,3 +78,46 @@ def test_a_token_is_shown_once_and_listed_without_its_secret(users, tmp_path: Pa
     assert "no token of it can be admin" in users("token", "add", "robot", "--role", "admin")[2]
     assert users("token", "remove", str(token["id"]))[0] == 0
     assert json.loads(users("token", "list", "--json")[1]) == []
+
+
+def test_every_change_is_in_the_audit_trail_with_who_made_it_and_no_secret(
+    users,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "eve")
+    given = ("--password-file", str(tmp_path / "password"))
+    users("add", "Ann", *given)
+    users("role", "ann", "admin")
+    users("role", "bob", "admin")
+    users("passwd", "ann", *given)
+    users("disable", "ann")
+    users("enable", "ann")
+    secret = users("token", "add", "ann", "--role", "viewer")[1].strip()
+    users("token", "remove", "1")
+    users("log-out", "ann")
+    users("list")
+    users("remove", "ann")
+    trail = (tmp_path / "var" / "audit" / "audit.log").read_text()
+    assert PASSWORD not in trail
+    assert secret not in trail
+    messages = [message_in(line.encode()) for line in trail.splitlines()]
+    assert {message.findall("ActiveParticipant")[1].get("UserID") for message in messages} == {"eve"}
+    about = [message.find("ParticipantObjectIdentification") for message in messages]
+    assert [(each.get("ParticipantObjectID"), _detail(each)) for each in about] == [
+        ("ann", "account added, viewer"),
+        ("ann", "role changed to admin"),
+        ("ann", "password changed by an admin"),
+        ("ann", "account disabled"),
+        ("ann", "account enabled"),
+        ("ann", "token 1 added, viewer"),
+        ("token 1", "token 1 removed"),
+        ("ann", "sessions ended"),
+        ("ann", "account removed"),
+    ]
+
+
+def _detail(thing: Element) -> str:
+    found = thing.find("ParticipantObjectDetail")
+    assert found is not None
+    return base64.b64decode(found.get("value") or "").decode()
