@@ -271,16 +271,28 @@ def _proofs(peer: Peer) -> tuple[tls.Handshake | None, list[Any]]:
     return handshake, identity
 
 
+def answer_of(association: Association) -> A_ASSOCIATE | None:
+    """What the peer answered to A-ASSOCIATE-RQ; None where it did not.
+
+    A peer that rejects at once may have closed the connection before pynetdicom asks whether there is one; it then
+    takes it for one that never was, and leaves the answer lying.
+    """
+    if isinstance(association.acceptor.primitive, A_ASSOCIATE):
+        return association.acceptor.primitive
+    left = tuple(association.dul.to_user_queue.queue)
+    return next((primitive for primitive in left if isinstance(primitive, A_ASSOCIATE)), None)
+
+
 def _failure(association: Association, peer: Peer, progress: _Progress, timeouts: Timeouts) -> NodeError:
-    answer = association.acceptor.primitive
+    answer = answer_of(association)
     if not progress.connected:
         return PeerUnreachable(f"{describe(peer)} does not take a TCP connection")
-    if association.is_rejected and isinstance(answer, A_ASSOCIATE):
+    if answer is not None and answer.result:
         why = f"{describe(peer)} rejects the association: {answer.reason_str} ({answer.result_str})"
         result, source = answer.result or 0, answer.result_source or 0
         rejection = (result, source, int(answer.diagnostic or 0))
         is_final = is_rejected_for_good(result=result, source=source)
         return PeerRefused(why, rejection=rejection) if is_final else PeerBusy(why, rejection=rejection)
-    if isinstance(answer, A_ASSOCIATE) and answer.result == 0x00:
+    if answer is not None and answer.result == 0x00:
         return SopClassNotAccepted(f"{describe(peer)} accepts none of the proposed presentation contexts")
     return PeerUnreachable(f"{describe(peer)} gave no association in {timeouts.associate_s:g} s")

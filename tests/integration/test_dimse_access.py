@@ -14,8 +14,9 @@ from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.peer import UserIdentity
 from dicom_node.dimse import counted
 from dicom_node.dimse.echo import echo
+from dicom_node.dimse.requestor import answer_of
 from dicom_node.dimse.server import ReceiverLimits
-from tests.integration.dimse_support import OWN_AET, instance, peer, running_node, write
+from tests.integration.dimse_support import OWN_AET, instance, peer, running_node, wait_for, write
 from tests.peers import DCMTK_ENVIRONMENT, require
 
 
@@ -23,7 +24,17 @@ def associate(port: int, *, calling: str = "SCANNER", called: str = OWN_AET):
     entity = AE(calling)
     entity.add_requested_context(Verification)
     entity.connection_timeout = entity.acse_timeout = 5
-    return entity.associate("127.0.0.1", port, ae_title=called)
+    return outcome(entity.associate("127.0.0.1", port, ae_title=called))
+
+
+def outcome(association):
+    """As the peer answered: pynetdicom may come back before the association knows, and may take a rejection for no
+    connection (`answer_of`)."""
+    wait_for(lambda: association.is_established or association.is_rejected or association.is_aborted, "the outcome")
+    answer = answer_of(association)
+    if answer is not None and answer.result:
+        association.is_rejected, association.acceptor.primitive = True, answer
+    return association
 
 
 def rejection(association) -> tuple[int, int, int]:
@@ -178,6 +189,6 @@ def test_where_a_passcode_cannot_be_read_nobody_gets_in_for_now():
         entity.add_requested_context(Verification)
         item = UserIdentityNegotiation()
         item.user_identity_type, item.primary_field, item.secondary_field = 2, b"ct1", b"x"
-        association = entity.associate("127.0.0.1", node.port, ae_title=OWN_AET, ext_neg=[item])
+        association = outcome(entity.associate("127.0.0.1", node.port, ae_title=OWN_AET, ext_neg=[item]))
         assert rejection(association) == (2, 3, 1)
         assert node.server.open_associations == 0

@@ -98,7 +98,8 @@ def test_a_disk_without_space_for_an_image_is_told(node: Node, monkeypatch: pyte
 
 def test_a_database_that_is_gone_is_told_without_its_path(node: Node, tmp_path: Path) -> None:
     for file in (tmp_path / "var").glob("node.sqlite3*"):
-        file.write_bytes(b"no database any more, but long enough to be looked at" * 100)
+        with file.open("r+b") as opened:  # not shortened: SQLite has one of them in its memory, and would die of that
+            opened.write(b"no database any more, but long enough to be looked at" * 100)
     status, answer = asked(node, "/readyz")
     assert status == 503
     assert json.loads(answer)["checks"]["database"] != "ok"
