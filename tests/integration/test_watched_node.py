@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import OperationalError
 
 from config.load import load_settings
 from dicom_node.bootstrap.node import Node, build_node
 from dicom_node.gauges import GAUGES, PREFIX
 from storage.disk import Disk
+from storage.transaction import Transaction
 from tests.builders.commands import logging_as_before
 
 # Nothing to say of them here: no GPU, no certificate, no receiver that waits or fails, perhaps no look at drift yet.
@@ -96,10 +99,13 @@ def test_a_disk_without_space_for_an_image_is_told(node: Node, monkeypatch: pyte
     assert f"{PREFIX}_disk_free_bytes 999.0" in asked(node, "/metrics")[1]
 
 
-def test_a_database_that_is_gone_is_told_without_its_path(node: Node, tmp_path: Path) -> None:
-    for file in (tmp_path / "var").glob("node.sqlite3*"):
-        with file.open("r+b") as opened:  # not shortened: SQLite has one of them in its memory, and would die of that
-            opened.write(b"no database any more, but long enough to be looked at" * 100)
+def test_a_database_that_is_gone_is_told_without_its_path(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: Transaction) -> None:  # a file that is spoilt under SQLite may end the whole process
+        raise OperationalError("BEGIN", {}, sqlite3.OperationalError(f"unable to open {tmp_path / 'node.sqlite3'}"))
+
+    monkeypatch.setattr(Transaction, "_begin", gone)
     status, answer = asked(node, "/readyz")
     assert status == 503
     assert json.loads(answer)["checks"]["database"] != "ok"
