@@ -26,7 +26,7 @@ class Spool:
         """The message waits; returns how many older ones had to go for it. Raises OSError where it cannot be kept."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with alone_in(self._folder):
-            self._write(self._free_number(), line)
+            self._write(self._free_path(), line)
         self._bytes += len(line)
         return self._drop_oldest() if self._bytes > self._maximum_bytes else 0
 
@@ -38,8 +38,8 @@ class Spool:
         """It waits no more."""
         self._forget(path)
 
-    def _free_number(self) -> Path:
-        """A name that no message of this or another process has."""
+    def _free_path(self) -> Path:
+        """A file whose name no message of this or another process has."""
         while (path := self._folder / f"{self._next:012d}.syslog").exists():
             self._next += 1
         self._next += 1

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
-from tests.peers import CSPINE_NODE, REAL_CT, DcmtkStorescp, Orthanc
+from tests.peers import CSPINE_NODE, REAL_CT, DcmtkStorescp, Orthanc, require
+from tests.viewer.ohif import chromium
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,13 @@ def real_ct() -> Path:
     if not REAL_CT.is_dir():
         pytest.skip(f"the real series is not at {REAL_CT.name} beside the checkout")
     return REAL_CT
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium; skips where there is none."""
+    with chromium(require("chromium", "chromium")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from pydicom import dcmread
 
 from tests.e2e.conftest import Demo
-from tests.peers import CSPINE_NODE, DcmtkStorescp, require, stop, wait_for
-from tests.viewer.ohif import chromium
+from tests.peers import CSPINE_NODE, DcmtkStorescp, stop, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
@@ -46,21 +45,8 @@ def url(demo: Demo, tmp_path: Path) -> Iterator[str]:
         stop(process, timeout_s=60.0)
 
 
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[DcmtkStorescp]:
-    found = DcmtkStorescp(tmp_path / "pacs")
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with chromium(require("chromium", "chromium")) as found:
-        yield found
-
-
 def test_the_demos_results_and_images_reach_a_pacs_that_was_added_after_the_analysis(
-    demo: Demo, url: str, pacs: DcmtkStorescp, browser: Browser
+    demo: Demo, url: str, dcmtk_pacs: DcmtkStorescp, browser: Browser
 ) -> None:
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.add_init_script(WITHOUT_WEBGL)
@@ -70,11 +56,13 @@ def test_the_demos_results_and_images_reach_a_pacs_that_was_added_after_the_anal
     page.on("pageerror", lambda error: complaints.append(str(error)))
     _log_in(page, url, demo.password)
     _remove_the_stand_in(page)
-    _add_ones_own(page, pacs)
+    _add_ones_own(page, dcmtk_pacs)
     _analyse_again(page)
     _keep(page, "delivered")
-    assert Counter(dcmread(file, stop_before_pixels=True).Modality for file in pacs.files()) == _sent_by_the_demo(demo)
-    _send_the_ct(demo, pacs)
+    assert Counter(dcmread(file, stop_before_pixels=True).Modality for file in dcmtk_pacs.files()) == _sent_by_the_demo(
+        demo
+    )
+    _send_the_ct(demo, dcmtk_pacs)
     assert complaints == []
 
 

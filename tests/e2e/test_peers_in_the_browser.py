@@ -14,8 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.builders.ct import make_ct_series
-from tests.peers import DcmtkStorescp, NodeProcess, free_port, require, storescu, wait_for
-from tests.viewer.ohif import chromium
+from tests.peers import DcmtkStorescp, NodeProcess, free_port, storescu, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -31,21 +30,8 @@ def node(tmp_path: Path) -> Iterator[NodeProcess]:
     process.stop()
 
 
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[DcmtkStorescp]:
-    found = DcmtkStorescp(tmp_path / "pacs")
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with chromium(require("chromium", "chromium")) as found:
-        yield found
-
-
 def test_an_administrator_adds_mends_uses_and_undoes_a_peer(
-    node: NodeProcess, pacs: DcmtkStorescp, browser: Browser, tmp_path: Path
+    node: NodeProcess, dcmtk_pacs: DcmtkStorescp, browser: Browser, tmp_path: Path
 ) -> None:
     complaints: list[str] = []
     page = browser.new_context(viewport=DESK).new_page()  # type: ignore[arg-type]
@@ -53,8 +39,8 @@ def test_an_administrator_adds_mends_uses_and_undoes_a_peer(
     page.on("console", lambda message: complaints.append(message.text))
     before = node.config.read_text()
     _first_log_in(page, node)
-    _add_with_a_wrong_port(page, node, pacs)
-    _mend_it(page, pacs)
+    _add_with_a_wrong_port(page, node, dcmtk_pacs)
+    _mend_it(page, dcmtk_pacs)
     assert page.url.startswith(f"{node.url}/peers/peer?name=ward")
     expect(page.get_by_text("Done. The change is in use with the next association.")).to_be_visible()
     _keep(page, "peer")
@@ -72,7 +58,7 @@ def test_an_administrator_adds_mends_uses_and_undoes_a_peer(
 
 
 def test_without_scripts_and_on_a_phone_a_peer_is_added_all_the_same(
-    node: NodeProcess, pacs: DcmtkStorescp, browser: Browser
+    node: NodeProcess, dcmtk_pacs: DcmtkStorescp, browser: Browser
 ) -> None:
     context = browser.new_context(viewport=PHONE, java_script_enabled=False, color_scheme="dark")  # type: ignore[arg-type]
     page = context.new_page()
@@ -80,7 +66,7 @@ def test_without_scripts_and_on_a_phone_a_peer_is_added_all_the_same(
     _first_log_in(page, node)
     page.goto(f"{node.url}/peers/new")
     assert _fits(page)
-    _fill(page, pacs.port)
+    _fill(page, dcmtk_pacs.port)
     page.get_by_role("button", name="Review and test").click()
     expect(page.get_by_text("The test passed.")).to_be_visible()
     assert _fits(page)

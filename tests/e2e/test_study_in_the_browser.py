@@ -28,8 +28,6 @@ from dicom_node.results.codes import COLOURS
 from dicom_node.results.suspicion import BANDS
 from tests.builders.many_studies import seed_studies, uid_of
 from tests.builders.study_stand import StudyStand, make_study_stand
-from tests.peers import require
-from tests.viewer.ohif import chromium
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study-page")]
 
@@ -53,12 +51,6 @@ PLACES = """(canvas, points) => points.map(([x, y]) => {
     const mm = canvas.viewer.frac2mm(frac);
     return [-mm[0], -mm[1], mm[2]];
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium(require("chromium", "chromium")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -10,22 +10,25 @@ import pytest
 
 from storage.disk import CACHED_AT_ONCE, Bytes, Disk
 
-PARTS: list[Bytes] = [b"head", b"", memoryview(b"0123456789abcdef" * 20_000), b"tail"]
+SMALL: list[Bytes] = [b"head", memoryview(b"0123456789abcdef"), b"tail"]
+LARGE: list[Bytes] = [b"head", b"", memoryview(b"0123456789abcdef" * 20_000), b"tail"]
 
 
-def written(path: Path) -> bytes:
+def written(path: Path, parts: list[Bytes]) -> bytes:
     disk = Disk()
     descriptor = disk.open_new(path)
     try:
-        disk.write(descriptor, PARTS)
+        disk.write(descriptor, parts)
     finally:
         disk.close(descriptor)
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("takes", [7, 4096, CACHED_AT_ONCE - 1, CACHED_AT_ONCE])
+@pytest.mark.parametrize(
+    ("takes", "parts"), [(7, SMALL), (4096, LARGE), (CACHED_AT_ONCE - 1, LARGE), (CACHED_AT_ONCE, LARGE)]
+)
 def test_all_bytes_are_written_however_little_the_disk_takes_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: int, parts: list[Bytes]
 ) -> None:
     asked: list[int] = []
 
@@ -34,7 +37,5 @@ def test_all_bytes_are_written_however_little_the_disk_takes_at_a_time(
         return os.write(descriptor, b"".join(views)[:takes])
 
     monkeypatch.setattr(os, "writev", writev)
-    if takes == 7:
-        monkeypatch.setitem(globals(), "PARTS", [b"head", memoryview(b"0123456789abcdef"), b"tail"])
-    assert written(tmp_path / "file") == b"".join(PARTS)
+    assert written(tmp_path / "file", parts) == b"".join(parts)
     assert max(asked) <= CACHED_AT_ONCE
