@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
+import select
 import socket
 import ssl
 import struct
@@ -21,6 +22,7 @@ CONNECTION_CLOSED = "Evt17"
 """The event of PS3.8 9.2.1."""
 
 _LOOK_AGAIN_AHEAD_S = 0.05
+_LINGER_S = 1.0
 _time = struct.Struct("@ll")  # struct timeval
 
 
@@ -47,6 +49,7 @@ class NodeSocket(AssociationSocket):
         self._first = memoryview(first)
         self._upper_layer = association.dul
         self._kernel_waits_s: float | None = None
+        self._leaves_at: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -54,6 +57,8 @@ class NodeSocket(AssociationSocket):
 
         Only for the reactor's thread.
         """
+        if self._upper_layer.is_over:
+            return self._has_more_to_drain()
         if self.socket is None or not self._is_connected:
             self._upper_layer.bell.wait(self._upper_layer.patience_s)
             return False
@@ -67,6 +72,36 @@ class NodeSocket(AssociationSocket):
         except (OSError, ValueError):
             self.event_queue.put(CONNECTION_CLOSED)
             return False
+
+    def _has_more_to_drain(self) -> bool:
+        """After the association's end: whether there is something to throw away, or the other side has closed.
+
+        It is given a second to read our last PDU: closing over bytes that are not read would reset the connection,
+        and the PDU would be lost with it.
+        """
+        if self.socket is None or not self._is_connected:
+            return False
+        if self._leaves_at is None:
+            self._leaves_at = time.monotonic() + _LINGER_S
+            self._say_goodbye(self.socket)
+        left_s = self._leaves_at - time.monotonic()
+        try:
+            poller = select.poll()
+            poller.register(self.socket, select.POLLIN)
+            return left_s > 0.0 and bool(poller.poll(left_s * 1000.0))
+        except (OSError, ValueError):
+            return False
+
+    def _say_goodbye(self, connection: socket.socket) -> None:
+        """Nothing follows from us."""
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(connection, ssl.SSLSocket):
+                # close_notify (RFC 8446 6.1); without waiting for the other side's.
+                connection.settimeout(0.0)
+                with contextlib.suppress(OSError, ValueError):
+                    connection.unwrap()
+            # Not SSLSocket's own, which forgets that the connection is encrypted.
+            socket.socket.shutdown(connection, socket.SHUT_WR)
 
     def receive_into(self, view: memoryview, until: float) -> int:
         """Bytes read, 0 at the end of the connection. Raises OSError; TimeoutError at `until` (of time.monotonic)."""
@@ -136,9 +171,12 @@ class NodeSocket(AssociationSocket):
                 self.socket.settimeout(timeout_s)
 
     def _shutdown_socket(self) -> None:
-        if isinstance(self.socket, ssl.SSLSocket):
-            # close_notify (RFC 8446 6.1); without waiting for the other side's.
-            with contextlib.suppress(OSError, ValueError):
-                self.socket.settimeout(0.0)
-                self.socket.unwrap()
-        super()._shutdown_socket()
+        """Shut down and close; closed it is where the other side was first, too."""
+        connection = self.socket
+        if connection is None:
+            return
+        if self._leaves_at is None:
+            self._say_goodbye(connection)
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        connection.close()

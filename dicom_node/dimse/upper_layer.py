@@ -14,6 +14,8 @@ nothing else is changed:
   those that send. Here they wait until there is some (bell), and look four times a second for what rings no bell.
 - Shutting an encrypted socket down makes it a plain one for a moment, in which another thread may write. Here `cut`
   shuts down the connection below the encryption, and a connection's own thread says goodbye (close_notify).
+- After an abort it closes the connection as soon as nothing is there to read: to a peer that is still sending, that is
+  a reset, which takes the A-ABORT with it. Here the peer has a second to read it and to close (node_socket).
 - An exception in its reactor thread ends that thread and leaves the socket open. Here it becomes an abort.
 - It reads requests as fast as they come, whether they can be served or not. Here two may wait, and the connection does.
 - A C-STORE-RQ without its mandatory elements is passed over in silence, and the sender waits. Here it is answered.
@@ -31,6 +33,7 @@ the two threads must ring: a primitive to send rings the reactor's bell, a messa
 from __future__ import annotations
 
 import logging
+import socket
 import struct
 import threading
 import time
@@ -103,8 +106,12 @@ class NodeUpperLayer(DULServiceProvider):
     @property
     def patience_s(self) -> float:
         """How long the reactor may wait for the connection: not at all where it has something to do."""
-        is_closing = self.state_machine.current_state == _AWAITING_CLOSE
-        return _LOOK_AGAIN_S if self.has_time and not is_closing else 0.0
+        return _LOOK_AGAIN_S if self.has_time else 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the association has ended, and only the end of its connection is awaited."""
+        return self.state_machine.current_state == _AWAITING_CLOSE
 
     # Until an association is accepted there is nothing to do at the same time. So the association's thread does the
     # reactor's work itself, and the reactor's own begins when the first answer is out: four changes of thread less.
@@ -263,7 +270,7 @@ class NodeUpperLayer(DULServiceProvider):
         """After the end only the closing of the connection is awaited: what still comes is thrown away."""
         sock = self.socket.socket if self.socket is not None else None
         try:
-            if sock is not None and sock.recv(65_536):
+            if sock is not None and socket.socket.recv(sock, 65_536):  # of TLS not what is inside
                 return
         except OSError:
             pass

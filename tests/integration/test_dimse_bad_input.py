@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 import time
@@ -288,6 +289,36 @@ def test_fragments_of_any_size_are_put_together():
         assert status_of(receive_pdu(connection)) == 0x0000
         assert bytes(node.receiving.instances[0].data_set) == whole
         connection.close()
+
+
+def test_an_abort_is_read_by_a_peer_that_is_still_sending():
+    with running_node(limits=QUICK) as node:
+        connection = associated(node)
+        assert_hears_the_abort_while_it_sends(connection)
+        assert_goes_on(node)
+
+
+def assert_hears_the_abort_while_it_sends(connection: socket.socket) -> None:
+    """Closed over what comes in, the connection would be reset and what we said lost with it."""
+    connection.sendall(b"\x0a\x00\x00\x00\x00\x00")
+    for _ in range(20):
+        connection.sendall(pdata(3, 0, bytes(1000)))
+        time.sleep(0.01)
+    assert receive_pdu(connection)[:1] == b"\x07"
+    assert receive(connection, 1) == b""
+    connection.close()
+
+
+def test_a_peer_that_sends_on_after_an_abort_is_cut_off():
+    with running_node(limits=QUICK) as node:
+        connection = associated(node)
+        connection.sendall(b"\x0a\x00\x00\x00\x00\x00")
+        until = time.monotonic() + 10.0
+        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, as it comes
+            while time.monotonic() < until:
+                connection.sendall(bytes(1000))
+                time.sleep(0.02)
+        assert_goes_on(node)
 
 
 def test_an_instance_longer_than_allowed_is_aborted():

@@ -25,6 +25,7 @@ from dicom_node.dimse.server import ReceiverLimits
 from dicom_node.dimse.tls import ClientCertificates, TlsFiles, TlsPort, server_context
 from tests.builders.certificates import Authority, Certificate
 from tests.integration.dimse_support import OWN_AET, Node, instance, open_socket, peer, running_node, wait_for, write
+from tests.integration.test_dimse_bad_input import assert_hears_the_abort_while_it_sends, associate_request, receive_pdu
 from tests.peers import DCMTK_ENVIRONMENT, free_port, require, stop
 
 LIMITS = ReceiverLimits(handshake_timeout_s=1.0, acse_timeout_s=3.0, network_timeout_s=5.0)
@@ -221,6 +222,15 @@ def test_openssl_is_refused_with_tls_1_1_and_let_in_with_1_2(site):
 
         assert "alert protocol version" in s_client("-tls1_1", "-cipher", "ALL:@SECLEVEL=0").lower()
         assert "ECDHE-RSA-AES256-GCM-SHA384" in s_client("-tls1_2")
+
+
+def test_an_abort_is_read_over_tls_by_a_peer_that_is_still_sending(site):
+    with node_with_tls(site) as node:
+        plain = socket.create_connection(("127.0.0.1", node.server.tls_port), timeout=5)
+        with client_context(site).wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            connection.sendall(associate_request())
+            assert receive_pdu(connection)[0] == 0x02
+            assert_hears_the_abort_while_it_sends(connection)
 
 
 def shown_certificate(node: Node, site: Site) -> str:

@@ -39,6 +39,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 LIMITS = ReceiverLimits(requests_per_second_per_address=100_000.0, acse_timeout_s=5.0, network_timeout_s=5.0)
 WHOLE = data_set_bytes(encode(instance(1, rows=4)))
 PATIENCE_S = 6.0
+ASKED_AGAIN = 10
 COMMAND = command(sop_instance=str(instance(1).SOPInstanceUID).encode())
 
 
@@ -221,6 +222,12 @@ def test_both_store_and_answer_and_end_alike(twins: tuple[Any, Stock], name: str
     other.stored.clear()
     ours = said(node.port, CONVERSATIONS[name], in_pieces=in_pieces)
     theirs = said(other.port, CONVERSATIONS[name], in_pieces=in_pieces)
+    for _ in range(ASKED_AGAIN):
+        if ours != [*theirs, "PDU 7"]:
+            break
+        # It closes at once after an A-ABORT, and what was still being sent to it resets that away.
+        other.stored.clear()
+        theirs = said(other.port, CONVERSATIONS[name], in_pieces=in_pieces)
     node.wait_until_idle()
     assert ours == theirs
     stored = [(kept.sop_instance_uid, kept.data_set) for kept in node.receiving.instances]
