@@ -394,7 +394,7 @@ HoldsInstance = Callable[[str], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """`path` is relative to the file store's root; `digest` is the data set's sha256, without the file meta."""
+    """`path` is relative to the file store's root; `digest` is the data set's (core.data_set_digest)."""
 
     path: Path
     digest: str
@@ -408,11 +408,17 @@ class FileStore(Protocol):
         """What was durable before a power cut has its final name: to be called before anything is looked for."""
 
     def write(
-        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, sha256: bytes | None = None
+        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, digest: bytes | None = None
     ) -> StoredFile:
         """Preamble + file meta (`head`) and the data set as sent, in a new file under a name of ours, fsynced.
 
-        What stands in the preamble is the store's to choose. `sha256` is the data set's digest where it is known.
+        What stands in the preamble is the store's to choose. `digest` is the data set's where it is known.
+        """
+
+    def digest(self, path: Path, *, like: str) -> str:
+        """The digest of the data set in a file of ours, of the kind of `like` (data_set_digest).
+
+        Raises ValueError where it is no Part 10 file.
         """
 
     def absolute(self, path: Path) -> Path: ...

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import sys
 import zlib
@@ -36,8 +37,9 @@ from inference.decoding import FrameSource
 from inference.errors import PixelDataUnreadable
 from inference.headers import InstanceHeader
 
-_MAGIC = b"CSPDEC01"
-_layout = struct.Struct("<8s32s16s4L")
+_MAGIC = b"CSPDEC02"
+_DIGEST = re.compile(r"(?:b3-)?[0-9a-f]{60,64}")
+_layout = struct.Struct("<8s64s16s4L")
 _crc = struct.Struct("<L")
 _OUR_CODE = (decoding, parallel_decoders, rle_segments, codestream_headers)
 _PACKAGES = (
@@ -151,9 +153,11 @@ def _checks_in(file: Path, header: InstanceHeader) -> bytes:
 
 def _promise(header: InstanceHeader, digest: str) -> bytes:
     """How a file of this instance's frames begins. Raises ValueError where `digest` is none."""
+    if _DIGEST.fullmatch(digest) is None:
+        raise ValueError(f"{digest!r} is no digest of a data set")
     return _layout.pack(
         _MAGIC,
-        bytes.fromhex(digest),
+        digest.encode(),
         _decoders(header.transfer_syntax_uid),
         header.rows or 0,
         header.columns or 0,

@@ -1,4 +1,4 @@
-"""Where frames that were decoded ahead lie: `decoded/<sha256 of the image's data set>.frames` in the data folder.
+"""Where frames that were decoded ahead lie: `decoded/<digest of the image's data set>.frames` in the data folder.
 
 A cache that the node may lose at any time: nothing here is synced, backed up, or named by a row. Names say nothing of a
 patient; folder and files are for the node's user alone.
@@ -7,10 +7,10 @@ patient; folder and files are for the node's user alone.
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 
+from dicom_node.core.data_set_digest import is_digest
 from dicom_node.core.errors import StorageUnavailable
 
 FOLDER = "decoded"
@@ -18,7 +18,6 @@ LOG = "decoder.log"
 """In the folder: what the decoder wrote on standard error since it was last started."""
 
 _SUFFIX, _PART = ".frames", ".part"
-_NAME = re.compile(rf"[0-9a-f]{{64}}{re.escape(_SUFFIX)}")
 
 
 class DecodedFiles:
@@ -46,7 +45,7 @@ class DecodedFiles:
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
-                    if _NAME.fullmatch(entry.name):
+                    if entry.name.endswith(_SUFFIX) and is_digest(entry.name.removesuffix(_SUFFIX)):
                         with suppress(FileNotFoundError):  # removed meanwhile
                             status = entry.stat(follow_symlinks=False)
                             found.append((status.st_mtime_ns, entry.name.removesuffix(_SUFFIX), status.st_size))
@@ -58,10 +57,9 @@ class DecodedFiles:
 
     def file(self, digest: str) -> Path:
         """Raises ValueError for what is no digest."""
-        name = f"{digest}{_SUFFIX}"
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{digest!r} is no sha256 in hexadecimal digits")
-        return self._folder / name
+        if not is_digest(digest):
+            raise ValueError(f"{digest!r} is no digest of a data set")
+        return self._folder / f"{digest}{_SUFFIX}"
 
     def remove(self, digest: str) -> None:
         path = self.file(digest)

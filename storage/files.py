@@ -16,7 +16,6 @@ got its row (the process died in between) is found by the sweep at start-up thro
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import threading
@@ -28,11 +27,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dicom_node.core.data_set_digest import digest_of, hash_of, text_of
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import Clock, StoredFile
 from storage.disk import Bytes, Disk
 from storage.lock import held
-from storage.ready_files import ReadyFiles, sealed, whole
+from storage.ready_files import ReadyFiles, digest_in, sealed, whole
 
 READY, READY_OF_HANDS, RECEIVED = "ready", "ready-hands", "received"
 _READY, _INCOMING, _RECEIVED, _QUARANTINE, _JOBS = (
@@ -146,21 +146,27 @@ class DiskFileStore:
             raise self._unavailable("recovered", path, error) from error
 
     def write(
-        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, sha256: bytes | None = None
+        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, digest: bytes | None = None
     ) -> StoredFile:
         name = self._new_name()
         day = self._today()
         folder = self._folder_of(day, study_key)
         final = folder / f"{name}.dcm"
-        digest = sha256 or hashlib.sha256(data_set).digest()
-        sealed_head = sealed(head, data_set, digest=digest, final=f"{day}/{study_key}/{name}.dcm")
+        known = digest or hash_of(data_set)
+        sealed_head = sealed(head, data_set, digest=known, final=f"{day}/{study_key}/{name}.dcm")
         try:
             self._ensure_folder(folder)
             if sealed_head is None or not self._write_ready(final, (sealed_head, data_set)):
                 self._write_anew(_INCOMING / f"{name}.part", final, head, data_set)
         except OSError as error:
             raise self._unavailable("written", final, error) from error
-        return StoredFile(path=final, digest=digest.hex(), size_bytes=len(head) + memoryview(data_set).nbytes)
+        return StoredFile(path=final, digest=text_of(known), size_bytes=len(head) + memoryview(data_set).nbytes)
+
+    def digest(self, path: Path, *, like: str) -> str:
+        try:
+            return digest_in(self.absolute(path), like=like)
+        except OSError as error:
+            raise self._unavailable("read", path, error) from error
 
     def absolute(self, path: Path) -> Path:
         """Raises ValueError for a path that leads out of the store."""
@@ -206,8 +212,7 @@ class DiskFileStore:
         except OSError as error:
             self._remove_quietly(final.with_suffix(".json"))
             raise self._unavailable("kept aside", final, error) from error
-        digest = hashlib.sha256(data_set).hexdigest()
-        return StoredFile(path=final, digest=digest, size_bytes=len(head) + memoryview(data_set).nbytes)
+        return StoredFile(path=final, digest=digest_of(data_set), size_bytes=len(head) + memoryview(data_set).nbytes)
 
     def quarantined(self) -> tuple[Path, ...]:
         found = self.absolute(_QUARANTINE).glob("*/*.dcm")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dicom_node.core.data_set_digest import hash_of, text_of
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.ports import Clock, StoredFile
+from storage.ready_files import digest_in
 
 
 class MemoryFileStore:
@@ -30,16 +31,20 @@ class MemoryFileStore:
         self.free = free
 
     def write(
-        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, sha256: bytes | None = None
+        self, study_key: str, head: bytes, data_set: bytes | memoryview, *, digest: bytes | None = None
     ) -> StoredFile:
         if self.failure is not None:
             raise self.failure
         body = bytes(data_set)
         path = Path("received", self._today(), study_key, f"{next(self._numbers):08d}.dcm")
         self.contents[path] = head + body
-        return StoredFile(
-            path=path, digest=(sha256 or hashlib.sha256(body).digest()).hex(), size_bytes=len(head) + len(body)
-        )
+        return StoredFile(path=path, digest=text_of(digest or hash_of(body)), size_bytes=len(head) + len(body))
+
+    def digest(self, path: Path, *, like: str) -> str:
+        try:
+            return digest_in(self.absolute(path), like=like)
+        except OSError as error:
+            raise StorageUnavailable(f"{path} cannot be read: {error.strerror or error}") from error
 
     def recover(self) -> None:
         """Nothing: no power is cut here."""

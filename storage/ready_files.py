@@ -12,7 +12,7 @@ the rest, which nobody was told about.
     8       4      CRC-32 of what stands between preamble and data set, unsigned
     12      4      length of that, unsigned
     16      8      length of the data set, unsigned
-    24      32     SHA-256 of the data set
+    24      32     BLAKE3 of the data set; SHA-256 where the magic ends in 1
     56      72     final name below `received/`, padded with zeros              (all little endian)
 
 One order must be kept: `ready/` may only be synced when every folder into which files were renamed is, or a name would
@@ -29,7 +29,6 @@ stops the node at every call.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import threading
@@ -38,13 +37,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
+from dicom_node.core.data_set_digest import DataSetHash, text_of
 from storage.disk import Disk
 
 PREAMBLE_BYTES = 128
 STOCK = 64
 
-_MAGIC = b"CSPNODE1"
+_MAGIC, _MAGIC_OF_SHA256 = b"CSPNODE2", b"CSPNODE1"
+_CHUNK = 1 << 20
+_META_HEAD = b"DICM\x02\x00\x00\x00UL\x04\x00"
+"""Prefix and (0002,0000), whose value is the length of the meta information behind it (PS3.10 7.1)."""
 _LONGEST_PATH = 72
 _layout = struct.Struct(f"<8sLLQ32s{_LONGEST_PATH}s")
 
@@ -79,14 +83,34 @@ def whole(file: Path) -> Whole | None:
             return None
         magic, crc, meta_bytes, data_bytes, digest, path = _layout.unpack(preamble)
         size = PREAMBLE_BYTES + meta_bytes + data_bytes
-        if magic != _MAGIC or os.fstat(opened.fileno()).st_size != size:
+        if magic not in (_MAGIC, _MAGIC_OF_SHA256) or os.fstat(opened.fileno()).st_size != size:
             return None
-        if zlib.crc32(opened.read(meta_bytes)) != crc or hashlib.file_digest(opened, "sha256").digest() != digest:
+        if zlib.crc32(opened.read(meta_bytes)) != crc:
+            return None
+        promised = text_of(digest) if magic == _MAGIC else digest.hex()
+        if _digest_of_rest(opened, like=promised) != promised:
             return None
     final = PurePosixPath(path.rstrip(b"\0").decode("utf-8", "replace"))
     if final.is_absolute() or ".." in final.parts or len(final.parts) < 2:
         return None
-    return Whole(final=Path(final), digest=digest.hex(), size_bytes=size)
+    return Whole(final=Path(final), digest=promised, size_bytes=size)
+
+
+def digest_in(file: Path, *, like: str) -> str:
+    """The digest of the data set in a Part 10 file, of the kind of `like`. Raises OSError, ValueError."""
+    with file.open("rb") as opened:
+        head = opened.read(PREAMBLE_BYTES + len(_META_HEAD) + 4)
+        if head[PREAMBLE_BYTES:-4] != _META_HEAD:
+            raise ValueError("not a DICOM file with file meta information")
+        opened.seek(int.from_bytes(head[-4:], "little"), os.SEEK_CUR)
+        return _digest_of_rest(opened, like=like)
+
+
+def _digest_of_rest(opened: BinaryIO, *, like: str) -> str:
+    rest = DataSetHash(like=like)
+    while chunk := opened.read(_CHUNK):
+        rest.update(chunk)
+    return rest.text
 
 
 class ReadyFiles:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from dicom_node.app.found_instance import FoundInstanceReader
+from dicom_node.app.same_content import is_same_content
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, NotCommitted, Reference
 from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import NodeError
@@ -144,4 +145,5 @@ class CommitmentDuties:
         if not file.exists():
             return NotCommitted.NO_SUCH_INSTANCE
         found = self._read_found(file)
-        return None if found is not None and found.digest == record.digest else NotCommitted.PROCESSING_FAILURE
+        is_held = found is not None and is_same_content(self._files, record.file, found.digest, known=record.digest)
+        return None if is_held else NotCommitted.PROCESSING_FAILURE

@@ -16,6 +16,7 @@ from pathlib import Path
 from dicom_node.app.doctor_mends import Mends
 from dicom_node.app.found_instance import FoundInstanceReader
 from dicom_node.app.stray_files import TEMPORARY_SUFFIX
+from dicom_node.core.errors import StorageUnavailable
 from dicom_node.core.quarantine import QuarantineState
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.ports import Clock, FileStore, UnitOfWorkFactory
@@ -23,9 +24,6 @@ from dicom_node.ports import Clock, FileStore, UnitOfWorkFactory
 _PAGE = 200
 IN_FLIGHT = timedelta(minutes=10)
 """A file younger than this may belong to a C-STORE that is just being answered."""
-
-DataSetDigest = Callable[[Path], str]
-"""The sha256 of the data set in a Part 10 file, without the file meta. Raises ValueError where it is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +59,11 @@ class Doctor:
         uow_factory: UnitOfWorkFactory,
         files: FileStore,
         clock: Clock,
-        digest_of: DataSetDigest,
         read_found: FoundInstanceReader,
     ) -> None:
         self._uow = uow_factory
         self._files = files
         self._clock = clock
-        self._digest_of = digest_of
         self._mends = Mends(uow_factory=uow_factory, files=files, clock=clock, read_found=read_found)
 
     def examine(self, *, deep: bool, is_stopped: bool) -> Examined:
@@ -157,8 +153,8 @@ class Doctor:
             is_short = file.stat().st_size < record.size_bytes
             return f"shorter than {record.size_bytes} bytes" if is_short else ""
         try:
-            digest = self._digest_of(file)
-        except (ValueError, OSError) as error:
+            digest = self._files.digest(record.file, like=record.digest)
+        except (ValueError, StorageUnavailable) as error:
             return str(error)
         return "" if digest == record.digest else "the digest differs from the one received"
 

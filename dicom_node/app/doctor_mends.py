@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from dicom_node.app.found_instance import FoundInstanceReader
 from dicom_node.app.moves import move_study, note
 from dicom_node.app.set_aside import About, SetAside
 from dicom_node.app.stray_files import StrayFiles
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason, QuarantineState
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.core.transitions import StudyEvent
@@ -61,7 +61,7 @@ class Mends:
         with self._uow() as uow:
             self._drop_row(uow, record, damage)
             uow.commit()
-        digest = hashlib.sha256(self._files.absolute(record.file).read_bytes()).hexdigest()
+        digest = digest_of(self._files.absolute(record.file).read_bytes())
         about = About(
             reason=QuarantineReason.DAMAGED,
             why=f"instance {record.sop_instance_uid} was found damaged: {damage}",

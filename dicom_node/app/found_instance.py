@@ -14,7 +14,7 @@ from dicom_node.core.study import InstanceRecord
 
 @dataclass(frozen=True, kw_only=True)
 class FoundInstance:
-    """What a Part 10 file of ours says of itself; `digest` is the sha256 of its data set without the file meta."""
+    """What a Part 10 file of ours says of itself; `digest` is that of its data set without the file meta."""
 
     header: InstanceHeader
     transfer_syntax_uid: str

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from dicom_node.app.index_instance import Indexed, index_instance, index_new_instances
 from dicom_node.core.errors import StorageConflict, StorageUnavailable
 from dicom_node.core.study import InstanceRecord, StudyState
-from dicom_node.ports import HoldsInstance, UnitOfWorkFactory
+from dicom_node.ports import FileStore, HoldsInstance, UnitOfWorkFactory
 
 _TRIES_AFTER_CONFLICT = 5
 
@@ -60,6 +60,7 @@ class IndexBehind:
         *,
         uow_factory: UnitOfWorkFactory,
         reading: UnitOfWorkFactory,
+        files: FileStore,
         holds: HoldsInstance | None = None,
         limits: BehindLimits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -67,6 +68,7 @@ class IndexBehind:
         """`reading` opens snapshots that wait for no writer; without `holds` one is opened for each image."""
         self._uow = uow_factory
         self._reading = reading
+        self._files = files
         self._holds = holds or self._is_in_snapshot
         self._limits = limits or BehindLimits()
         self._monotonic = monotonic
@@ -200,7 +202,7 @@ class IndexBehind:
                 with self._uow() as uow:
                     if uow.studies.has_file(record.file):
                         return Indexed.NEW  # written by a commit of ours that was said to have failed
-                    indexed = index_instance(uow, tried, actor=record.calling_aet)
+                    indexed = index_instance(uow, tried, self._files, actor=record.calling_aet)
                     if indexed is not Indexed.CONFLICTING:
                         uow.commit()
                     return indexed

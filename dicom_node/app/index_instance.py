@@ -14,10 +14,11 @@ from enum import StrEnum
 from functools import reduce
 
 from dicom_node.app.moves import NODE, move_job, move_study, note
+from dicom_node.app.same_content import is_same_content
 from dicom_node.core.job import JobState
 from dicom_node.core.study import InstanceRecord, PatientSummary, StudyIntake, StudyState
 from dicom_node.core.transitions import JobEvent, StudyEvent
-from dicom_node.ports import UnitOfWork
+from dicom_node.ports import FileStore, UnitOfWork
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.RETRY_WAIT)
 
@@ -30,7 +31,7 @@ class Indexed(StrEnum):
     CONFLICTING = "conflicting"
 
 
-def index_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str = NODE) -> Indexed:
+def index_instance(uow: UnitOfWork, record: InstanceRecord, files: FileStore, *, actor: str = NODE) -> Indexed:
     """Write the rows of a new instance, or say that the node knows it already. The caller commits.
 
     A new instance opens its study, opens the next revision of a closed one, or prolongs the quiet period; it
@@ -39,7 +40,7 @@ def index_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str = NODE
     """
     known = uow.studies.find_instance(record.sop_instance_uid)
     if known is not None:
-        if not _is_same(known, record):
+        if not _is_same(known, record, files):
             return Indexed.CONFLICTING
         _carry(uow, record)
         return Indexed.IDENTICAL
@@ -72,8 +73,9 @@ def replace_held_instance(uow: UnitOfWork, record: InstanceRecord, *, actor: str
     uow.studies.replace_instance(record)
 
 
-def _is_same(known: InstanceRecord, record: InstanceRecord) -> bool:
-    return known.digest == record.digest and known.study_instance_uid == record.study_instance_uid
+def _is_same(known: InstanceRecord, record: InstanceRecord, files: FileStore) -> bool:
+    is_of_study = known.study_instance_uid == record.study_instance_uid
+    return is_of_study and is_same_content(files, record.file, record.digest, known=known.digest)
 
 
 def _carry(uow: UnitOfWork, record: InstanceRecord) -> None:

@@ -31,6 +31,6 @@ class KeepInstance:
             if self._files.free_bytes() < self._needed_bytes:
                 return None
             key = study_key(header.study_instance_uid)
-            return self._files.write(key, incoming.head, incoming.data_set, sha256=incoming.sha256)
+            return self._files.write(key, incoming.head, incoming.data_set, digest=incoming.digest)
         except (RejectedInput, StorageUnavailable):
             return None

@@ -20,6 +20,7 @@ from dicom_node.app.index_instance import Indexed, index_instance, replace_held_
 from dicom_node.app.moves import NODE
 from dicom_node.app.operator_actions import ActionRefused
 from dicom_node.app.quarantine_detail import QuarantineDetail, quarantine_detail
+from dicom_node.app.same_content import is_same_content
 from dicom_node.app.set_aside import note_quarantine
 from dicom_node.core.errors import StorageConflict, StorageUnavailable
 from dicom_node.core.identifiers import study_key
@@ -77,7 +78,7 @@ class Quarantine:
         with self._reading() as uow:
             held = uow.studies.find_instance(record.sop_instance_uid)
         if held is not None:
-            _require_replaceable(entry, held, record)
+            _require_replaceable(entry, held, record, self._files)
         return ForeseenRelease(instance=record, replaces=held)
 
     def foresee_discard(self, entry_id: int) -> QuarantinedFile:
@@ -145,16 +146,19 @@ class Quarantine:
                 f"quarantine {entry.id} has no valid Study, Series and SOP Instance UID: it can only be discarded"
             )
         # What was damaged is known by the digest that it should have had.
-        if entry.reason is not QuarantineReason.DAMAGED and found.digest != entry.digest:
+        if entry.reason is not QuarantineReason.DAMAGED and not self._is_as_set_aside(entry, found):
             raise ActionRefused(f"quarantine {entry.id} has changed since it was set aside: it is not taken in")
         return found
+
+    def _is_as_set_aside(self, entry: QuarantinedFile, found: FoundInstance) -> bool:
+        return is_same_content(self._files, entry.file, found.digest, known=entry.digest)
 
     def _take_in(
         self, uow: UnitOfWork, entry: QuarantinedFile, record: InstanceRecord, actor: str, reason: str
     ) -> QuarantinedFile:
         held = uow.studies.find_instance(record.sop_instance_uid)
         if held is None:
-            if index_instance(uow, record, actor=actor) is not Indexed.NEW:
+            if index_instance(uow, record, self._files, actor=actor) is not Indexed.NEW:
                 raise StorageConflict(f"instance {record.sop_instance_uid} arrived at the same moment")
             why = f"released by {actor}: taken in as instance {record.sop_instance_uid}"
         else:
@@ -171,7 +175,7 @@ class Quarantine:
     def _replace(
         self, uow: UnitOfWork, entry: QuarantinedFile, held: InstanceRecord, record: InstanceRecord, actor: str
     ) -> None:
-        _require_replaceable(entry, held, record)
+        _require_replaceable(entry, held, record, self._files)
         replace_held_instance(uow, record, actor=actor)
         out = uow.quarantine.add(
             QuarantinedFile(
@@ -220,13 +224,15 @@ class Quarantine:
             log.warning("settled_file_left_for_the_next_start", file=str(path), why=str(error))
 
 
-def _require_replaceable(entry: QuarantinedFile, held: InstanceRecord, record: InstanceRecord) -> None:
+def _require_replaceable(
+    entry: QuarantinedFile, held: InstanceRecord, record: InstanceRecord, files: FileStore
+) -> None:
     if held.study_instance_uid != record.study_instance_uid:
         raise ActionRefused(
             f"instance {record.sop_instance_uid} is held in study {held.study_instance_uid} and is of study"
             f" {record.study_instance_uid} in quarantine: an instance is in one study, so the sender must mend it"
         )
-    if held.digest == record.digest:
+    if is_same_content(files, record.file, record.digest, known=held.digest):
         raise ActionRefused(f"quarantine {entry.id} is what the node holds already: it can be discarded")
 
 

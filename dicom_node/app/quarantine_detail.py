@@ -65,6 +65,6 @@ def _held_json(held: InstanceRecord) -> dict[str, Any]:
         "calling_aet": held.calling_aet,
         "received_at": iso(held.received_at),
         "size_bytes": held.size_bytes,
-        "sha256": held.digest,
+        "digest": held.digest,
         "transfer_syntax_uid": held.transfer_syntax_uid,
     }

@@ -286,7 +286,7 @@ def quarantine_json(entry: QuarantinedFile) -> dict[str, Any]:
         "set_aside_at": iso(entry.set_aside_at),
         "file": str(entry.file),
         "size_bytes": entry.size_bytes,
-        "sha256": entry.digest,
+        "digest": entry.digest,
         "sop_instance_uid": entry.sop_instance_uid,
         "sop_class_uid": entry.sop_class_uid,
         "study_instance_uid": entry.study_instance_uid,

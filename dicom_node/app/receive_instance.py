@@ -57,7 +57,7 @@ class IncomingInstance:
     """One C-STORE request. `head` is preamble and file meta, `data_set` the bytes as sent.
 
     `sop_instance_uid` and `sop_class_uid` are the Affected ones of the command set (PS3.7 9.3.1); `header` was read
-    from the data set and is None where it could not be read; then `why_unreadable` says why. `sha256` is the digest of
+    from the data set and is None where it could not be read; then `why_unreadable` says why. `digest` is that of
     the data set where whoever received it knows it already.
     """
 
@@ -71,7 +71,7 @@ class IncomingInstance:
     called_aet: str
     association_id: str
     why_unreadable: str = ""
-    sha256: bytes | None = None
+    digest: bytes | None = None
     stored: StoredFile | None = None
     """The durable file, where `KeepInstance` in another process has looked at the instance and written it; `head` and
     `data_set` are empty then."""
@@ -221,7 +221,7 @@ class ReceiveInstance:
             return self._record(incoming, header, incoming.stored)
         try:
             key = study_key(header.study_instance_uid)
-            stored = self._files.write(key, incoming.head, incoming.data_set, sha256=incoming.sha256)
+            stored = self._files.write(key, incoming.head, incoming.data_set, digest=incoming.digest)
         except StorageUnavailable as error:
             raise _out_of_resources("storage_unavailable", str(error)) from error
         return self._record(incoming, header, stored)
@@ -256,7 +256,7 @@ class ReceiveInstance:
 
     def _index_once(self, record: InstanceRecord) -> Indexed:
         with self._uow() as uow:
-            indexed = index_instance(uow, record, actor=record.calling_aet)
+            indexed = index_instance(uow, record, self._files, actor=record.calling_aet)
             if indexed is not Indexed.CONFLICTING:
                 uow.commit()
             return indexed

@@ -9,7 +9,6 @@ A kill between file and row leaves a file in quarantine without a row; the next 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +17,7 @@ import structlog
 
 from dicom_node.app import counting
 from dicom_node.app.moves import NODE, note
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.identifiers import is_uid, study_key
 from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason, QuarantineState
 from dicom_node.core.study import InstanceRecord
@@ -77,7 +77,7 @@ class SetAside:
 
     def refused_bytes(self, head: bytes, data_set: bytes | memoryview, about: About) -> Kept:
         """Keep what was received and refused; `about.digest` and `about.size_bytes` are not needed."""
-        digest = hashlib.sha256(data_set).hexdigest()
+        digest = digest_of(data_set)
         about = replace(about, digest=digest, size_bytes=len(head) + memoryview(data_set).nbytes)
         kept = self._whether(about)
         if kept is Kept.ASIDE:
@@ -168,7 +168,7 @@ class SetAside:
         return About(
             reason=_known_reason(str(noted.get("reason", ""))),
             why=detail.get("why", "set aside without a row: the node ended in between, or an earlier version did it"),
-            digest=detail.get("sha256") or hashlib.sha256(content).hexdigest(),
+            digest=detail.get("digest") or detail.get("sha256") or digest_of(content),
             size_bytes=len(content),
             **{name: detail.get(name, "") for name in _NAMES},
         )
@@ -178,7 +178,7 @@ def about_conflict(record: InstanceRecord) -> About:
     """Of an instance whose SOP Instance UID is held with other content."""
     return About(
         reason=QuarantineReason.CONFLICTING_INSTANCE,
-        why=f"instance {record.sop_instance_uid} came with other content (sha256 {record.digest[:16]})"
+        why=f"instance {record.sop_instance_uid} came with other content ({record.digest[:16]})"
         " than the one that is held",
         digest=record.digest,
         size_bytes=record.size_bytes,
@@ -226,7 +226,7 @@ _NAMES = ("sop_instance_uid", "sop_class_uid", "transfer_syntax_uid", "study_ins
 def _detail(about: About) -> dict[str, str]:
     """What the note beside the file says, so that its row can be made from it."""
     named = {name: getattr(about, name) for name in _NAMES}
-    return {name: value for name, value in named.items() if value} | {"sha256": about.digest, "why": about.why}
+    return {name: value for name, value in named.items() if value} | {"digest": about.digest, "why": about.why}
 
 
 def _known_reason(word: str) -> QuarantineReason:

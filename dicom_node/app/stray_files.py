@@ -6,7 +6,6 @@ and kept aside otherwise; nothing that might be the only copy is deleted.
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from dicom_node.app.counting import NoCounters
 from dicom_node.app.found_instance import FoundInstance, FoundInstanceReader, is_complete, record_of
 from dicom_node.app.index_instance import Indexed, index_instance
 from dicom_node.app.set_aside import About, SetAside, about_conflict
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.errors import StorageConflict
 from dicom_node.core.quarantine import QuarantineReason
 from dicom_node.core.study import StudyState
@@ -60,7 +60,7 @@ class StrayFiles:
             return self._discard(path)
         try:
             with self._uow() as uow:
-                indexed = index_instance(uow, record)
+                indexed = index_instance(uow, record, self._files)
                 if indexed is Indexed.NEW:
                     uow.commit()
         except StorageConflict:
@@ -86,6 +86,6 @@ class StrayFiles:
         return About(
             reason=QuarantineReason.UNREADABLE_LEFTOVER,
             why=f"{path} was found without a row and cannot be read; it was never acknowledged",
-            digest=hashlib.sha256(content).hexdigest(),
+            digest=digest_of(content),
             size_bytes=len(content),
         )

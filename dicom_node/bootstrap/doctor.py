@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from storage.lock import hold_data_dir
 from storage.permissions import close_up, too_open
 from storage.schema import HEAD
 
-_PREAMBLE = 128
-_CHUNK = 1 << 20
 _SHOWN = 3
 
 
@@ -67,7 +64,6 @@ def diagnose(settings: Settings, *, deep: bool, repair: bool) -> Diagnosis:
             uow_factory=store.unit_of_work if repair else store.reading,
             files=store.files,
             clock=store.clock,
-            digest_of=data_set_digest,
             read_found=read_found_instance,
         )
         broken = list(_database(store, deep))
@@ -152,20 +148,3 @@ def _close_up(paths: tuple[Path, ...]) -> str:
     for path in paths:
         close_up(path)
     return f"{len(paths)} files and folders are for their owner alone"
-
-
-def data_set_digest(file: Path) -> str:
-    """The sha256 of what stands behind the file meta information (PS3.10 7.1), as the receiver stores it.
-
-    Raises ValueError where the file is no Part 10 file.
-    """
-    with file.open("rb") as stream:
-        head = stream.read(_PREAMBLE + 4 + 12)
-        # (0002,0000) UL, length 4: the meta group's length counts from behind it.
-        if head[_PREAMBLE : _PREAMBLE + 12] != b"DICM\x02\x00\x00\x00UL\x04\x00":
-            raise ValueError("not a DICOM file with file meta information")
-        stream.seek(int.from_bytes(head[-4:], "little"), 1)
-        digest = hashlib.sha256()
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from pydicom import dcmread
 
 from dicom_node.app.found_instance import FoundInstance
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.dimse.contexts import encoding_of
 from dicom_node.dimse.data_set import DataSetUnreadable, read_head
 from dicom_node.dimse.handlers import header_of
@@ -26,7 +26,7 @@ def read_found_instance(file: Path) -> FoundInstance | None:
     return FoundInstance(
         header=header_of(head),
         transfer_syntax_uid=part10.transfer_syntax_uid,
-        digest=hashlib.sha256(data_set).hexdigest(),
+        digest=digest_of(data_set),
         size_bytes=file.stat().st_size,
         sop_class_uid=part10.sop_class_uid,
         calling_aet=str(meta.get("SendingApplicationEntityTitle", meta.get("SourceApplicationEntityTitle", ""))),

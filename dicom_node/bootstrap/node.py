@@ -191,7 +191,12 @@ class Node:
         requeue = self._requeue(store)
         duties = commitment_duties(settings, store, self._peers)
         store.database.empty_log()
-        behind = IndexBehind(uow_factory=store.unit_of_work, reading=store.reading, holds=store.database.holds_instance)
+        behind = IndexBehind(
+            uow_factory=store.unit_of_work,
+            reading=store.reading,
+            files=store.files,
+            holds=store.database.holds_instance,
+        )
         indexing = IndexingThread(behind)
         self._why_broken = lambda: store.database.failure or indexing.failure
         self._sweep(store, requeue).run()

@@ -79,9 +79,9 @@ def show(entry: Number, config: ConfigFile = None, as_json: AsJson = False) -> N
         "study": found.study_instance_uid,
         "from": found.calling_aet,
         "set aside": when(found.set_aside_at),
-        "sha256": found.digest,
+        "digest": found.digest,
         "bytes": found.size_bytes,
-        "held now": f"{held.size_bytes} bytes from {held.calling_aet}, sha256 {held.digest}" if held else "",
+        "held now": f"{held.size_bytes} bytes from {held.calling_aet}, digest {held.digest}" if held else "",
         "settled": f"{when(found.settled_at)} by {found.settled_by}: {found.settled_why}" if found.settled_at else "",
     }
     say(f"quarantine {found.id}: {found.state.value}")

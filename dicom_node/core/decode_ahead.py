@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from dicom_node.core.data_set_digest import is_digest
 from dicom_node.core.study import InstanceRecord
 
 CT_CLASSES = frozenset(
@@ -31,7 +31,6 @@ COMPRESSED_SYNTAXES = frozenset(
         "1.2.840.10008.1.2.5",  # RLE Lossless
     }
 )
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_worth_decoding(record: InstanceRecord) -> bool:
@@ -39,7 +38,7 @@ def is_worth_decoding(record: InstanceRecord) -> bool:
     return (
         record.sop_class_uid in CT_CLASSES
         and record.transfer_syntax_uid in COMPRESSED_SYNTAXES
-        and _SHA256.fullmatch(record.digest) is not None
+        and is_digest(record.digest)
     )
 
 

@@ -41,7 +41,7 @@ class QuarantineState(StrEnum):
 class QuarantinedFile:
     """`file` is where it lies while HELD, relative to the file store's root; `why` is the reason in a sentence.
 
-    `digest` is the data set's sha256. UIDs are what command and data set say, empty where they say nothing.
+    `digest` is the data set's (data_set_digest). UIDs are what command and data set say, empty where they say nothing.
     `settled_by` and `settled_why` say who released or discarded it, and to what end.
     """
 

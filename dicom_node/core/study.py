@@ -31,7 +31,7 @@ class PatientSummary:
 class InstanceRecord:
     """One stored SOP Instance.
 
-    `file` is relative to the file store's root; `digest` is the sha256 of the data set as sent.
+    `file` is relative to the file store's root; `digest` is that of the data set as sent (data_set_digest).
     """
 
     sop_instance_uid: str

@@ -61,12 +61,12 @@ class AssociationHost(Protocol):
         sop_instance_uid: str,
         data_set: bytes | memoryview,
         context: PresentationContext,
-        sha256: bytes | None = None,
+        digest: bytes | None = None,
         kept: Kept | None = None,
     ) -> tuple[int, str]:
         """The status and the Error Comment to answer a C-STORE-RQ with; the UIDs are the Affected ones of its command.
 
-        `sha256` is the digest of the data set where it is known. There is no data set where a hand has `kept` the
+        `digest` is that of the data set where it is known. There is no data set where a hand has `kept` the
         instance. Never raises.
         """
 

@@ -277,7 +277,7 @@ class HandReader:
             calling_aet=terms.calling_aet,
             called_aet=terms.called_aet,
             association_id=terms.association_id,
-            sha256=store.sha256,
+            digest=store.digest,
         )
         try:
             check_command(request)

@@ -31,7 +31,7 @@ Receive = Callable[[IncomingInstance], object]
 
 @dataclass(frozen=True, kw_only=True)
 class StoreRequest:
-    """One C-STORE-RQ (PS3.7 9.3.1) under an accepted presentation context; `sha256` of its data set where known."""
+    """One C-STORE-RQ (PS3.7 9.3.1) under an accepted presentation context; `digest` of its data set where known."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -41,7 +41,7 @@ class StoreRequest:
     calling_aet: str
     called_aet: str
     association_id: str
-    sha256: bytes | None = None
+    digest: bytes | None = None
     header: InstanceHeader | None = None
     stored: StoredFile | None = None
     """Where another process of ours has read the header, and made the file durable; then there is no `data_set`."""
@@ -137,7 +137,7 @@ def _incoming(
         calling_aet=request.calling_aet,
         called_aet=request.called_aet,
         association_id=request.association_id,
-        sha256=request.sha256,
+        digest=request.digest,
         stored=request.stored,
     )
 

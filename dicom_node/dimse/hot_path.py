@@ -46,11 +46,11 @@ from `space` is good until the next call. `tests/unit/dimse/test_hot_path.py` cu
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from dicom_node.core.data_set_digest import DataSetHash
 from dicom_node.dimse.command_set import EchoCommand, StoreCommand, echo_response, read_command, store_response
 
 KEPT_BYTES = 2 << 20
@@ -71,12 +71,12 @@ _pdv_head = struct.Struct(">LBB")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A whole C-STORE-RQ. `data_set` is good until `StoreStream.done`; `sha256` is its digest."""
+    """A whole C-STORE-RQ. `data_set` is good until `StoreStream.done`; `digest` as in data_set_digest."""
 
     context_id: int
     command: StoreCommand
     data_set: memoryview
-    sha256: bytes
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ Event = Store | Echo | Fragments | Unit | Broken
 class _Message:
     """A C-STORE-RQ that is coming in."""
 
-    __slots__ = ("buffer", "command", "context_id", "encoded", "filled", "hashed", "sha256")
+    __slots__ = ("buffer", "command", "context_id", "encoded", "filled", "hash", "hashed")
 
     def __init__(self, context_id: int, command: StoreCommand, encoded: bytes, buffer: bytearray) -> None:
         self.context_id = context_id
@@ -124,7 +124,7 @@ class _Message:
         self.buffer = buffer
         self.filled = 0
         self.hashed = 0
-        self.sha256 = hashlib.sha256()
+        self.hash = DataSetHash()
 
     def make_room(self, count: int, longest: int) -> None:
         """Room for `count` bytes more, and for the heads that are read ahead."""
@@ -141,7 +141,7 @@ class _Message:
         """While the other side sends the next fragment, so most of it costs no time; in pieces of `at_least` bytes,
         because after each the interpreter has to be had again."""
         if self.filled - self.hashed >= at_least:
-            self.sha256.update(memoryview(self.buffer)[self.hashed : self.filled])
+            self.hash.update(memoryview(self.buffer)[self.hashed : self.filled])
             self.hashed = self.filled
 
 
@@ -411,7 +411,7 @@ class StoreStream:
         message.hash_what_came(at_least=0 if is_last else _HASHED_AT_ONCE)
         if is_last:
             self._message = None
-            whole = Store(message.context_id, message.command, message.data_set(), message.sha256.digest())
+            whole = Store(message.context_id, message.command, message.data_set(), message.hash.digest)
             self._of_this_pdu.append(whole)
 
     def _end_pdu(self) -> None:

@@ -195,7 +195,7 @@ class HotReader:
                 sop_instance_uid=store.command.sop_instance_uid,
                 data_set=store.data_set,
                 context=context,
-                sha256=store.sha256,
+                digest=store.digest,
             )
         finally:
             self.is_serving = False

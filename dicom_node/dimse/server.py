@@ -246,7 +246,7 @@ class DicomServer:
         sop_instance_uid: str,
         data_set: bytes | memoryview,
         context: PresentationContext,
-        sha256: bytes | None = None,
+        digest: bytes | None = None,
         kept: Kept | None = None,
     ) -> tuple[int, str]:
         status, comment = self._handler(
@@ -259,7 +259,7 @@ class DicomServer:
                 calling_aet=association.calling_aet,
                 called_aet=association.called_aet,
                 association_id=association.association_id,
-                sha256=sha256,
+                digest=digest,
                 header=kept.header if kept else None,
                 stored=kept.stored if kept else None,
             )

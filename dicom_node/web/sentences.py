@@ -231,7 +231,7 @@ SENTENCES = (
         " so the sender must mend it"
     ),
     N_("instance {code} arrived at the same moment"),
-    N_("instance {code} came with other content (sha256 {digest}) than the one that is held"),
+    N_("instance {code} came with other content ({digest}) than the one that is held"),
     N_("instance {code} was found damaged: {why}"),
     N_("replaced by the content of quarantine {number}"),
     N_("the data set cannot be read"),

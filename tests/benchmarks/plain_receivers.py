@@ -121,7 +121,7 @@ def rowless(port: int, folder: Path, *, is_synced: bool) -> None:
             study_key(incoming.header.study_instance_uid if incoming.header else ""),
             incoming.head,
             incoming.data_set,
-            sha256=incoming.sha256,
+            digest=incoming.digest,
         ),
         associations=_Nowhere(),
         counters=NoCounters(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.errors import StorageUnavailable
 from storage.files import DiskFileStore
 from storage.memory import MemoryFileStore
@@ -35,7 +36,7 @@ def _behind_the_preamble(content: bytes) -> bytes:
 def test_a_written_file_holds_head_and_data_set_under_a_name_of_ours(files: Any) -> None:
     stored = files.write("0123456789abcdef", HEAD, memoryview(DATA_SET))
     assert _behind_the_preamble(files.absolute(stored.path).read_bytes()) == _behind_the_preamble(HEAD + DATA_SET)
-    assert stored.digest == hashlib.sha256(DATA_SET).hexdigest()
+    assert stored.digest == digest_of(DATA_SET)
     assert stored.size_bytes == len(HEAD) + len(DATA_SET)
     assert stored.path.parts[:3] == ("received", "2026-01-02", "0123456789abcdef")
     assert stored.path.suffix == ".dcm"
@@ -116,7 +117,7 @@ def _rename(files: Any, source: Path, target: Path) -> None:
 def test_what_is_kept_aside_has_its_bytes_and_a_note_and_both_go(files: Any) -> None:
     kept = files.keep_aside(HEAD, memoryview(DATA_SET), reason="unreadable", detail={"why": "noise"})
     assert kept.path.parts[:2] == ("quarantine", "2026-01-02")
-    assert kept.digest == hashlib.sha256(DATA_SET).hexdigest()
+    assert kept.digest == digest_of(DATA_SET)
     assert kept.size_bytes == len(HEAD) + len(DATA_SET)
     assert _behind_the_preamble(files.absolute(kept.path).read_bytes()) == _behind_the_preamble(HEAD + DATA_SET)
     assert files.quarantined() == (kept.path,)
@@ -144,3 +145,21 @@ def test_the_folder_of_a_job_goes_with_all_in_it(files: Any) -> None:
     files.discard_job_folder(3)
     assert files.job_folders() == (12,)
     assert (files.job_folder(12) / "attempt-1" / "objects" / "SR.dcm").exists()
+
+
+PART_10 = b"\x00" * 128 + b"DICM\x02\x00\x00\x00UL\x04\x00\x06\x00\x00\x00" + b"meta!!"
+
+
+def test_the_digest_of_a_file_is_that_of_its_data_set_of_either_kind(files: Any) -> None:
+    stored = files.write("key", PART_10, DATA_SET)
+    before = hashlib.sha256(DATA_SET).hexdigest()
+    assert files.digest(stored.path, like=stored.digest) == stored.digest == digest_of(DATA_SET)
+    assert files.digest(stored.path, like=before) == before
+
+
+def test_of_a_file_that_is_no_dicom_file_or_not_there_there_is_no_digest(files: Any) -> None:
+    stored = files.write("key", b"", DATA_SET)
+    with pytest.raises(ValueError, match="not a DICOM file"):
+        files.digest(stored.path, like=stored.digest)
+    with pytest.raises(StorageUnavailable):
+        files.digest(Path("received/2026-01-02/key/gone.dcm"), like=stored.digest)

@@ -8,7 +8,6 @@ the node in between, the story can be gone on with: every action may be done aga
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from dicom_node.app.index_instance import Indexed
 from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance, ReceiveInstance
 from dicom_node.app.sweep import SweepReport
 from dicom_node.bootstrap.leftovers import read_found_instance
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.delivery import ObjectStatus
 from dicom_node.core.errors import AssociationAborted, NodeError, RejectedInput, StorageUnavailable
 from dicom_node.core.finding import AnalysisResult, ResultKind, ResultObject
@@ -185,7 +185,7 @@ class DiskNode(Node):
         self.analyzer = StandInAnalyzer()  # type: ignore[assignment]
         self.encoder = SmallEncoder()  # type: ignore[assignment]
         report = super().restart()
-        self.behind = IndexBehind(uow_factory=self.uow, reading=self.database.reading)
+        self.behind = IndexBehind(uow_factory=self.uow, reading=self.database.reading, files=self.files)
         self.receive = ReceiveInstance(
             uow_factory=self.uow,
             files=self.files,
@@ -240,7 +240,7 @@ class Life:
                     self.world.told_of_conflict.add(content)
                 return
         assert answer in (Indexed.NEW, Indexed.IDENTICAL)
-        self.world.acknowledged[sent.sop_instance_uid] = hashlib.sha256(sent.data_set).hexdigest()
+        self.world.acknowledged[sent.sop_instance_uid] = digest_of(sent.data_set)
 
     @contextmanager
     def _association(self, name: str) -> Iterator[None]:
@@ -372,6 +372,6 @@ def check(life: Life) -> None:
 @cache
 def _sent_with(digest: str) -> bytes:
     for number in (1, 2, 3, 4):
-        if hashlib.sha256(image(number).data_set).hexdigest() == digest:
+        if digest_of(image(number).data_set) == digest:
             return bytes(image(number).data_set)
     raise AssertionError("never sent")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ import pytest
 
 from dicom_node.app.index_instance import Indexed
 from dicom_node.app.receive_instance import OUT_OF_RESOURCES, IncomingInstance, ReceiveInstance
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.errors import NodeError, RejectedInput
 from dicom_node.core.worklist import WorklistState
 from storage.database import Database, open_database
@@ -81,7 +81,7 @@ class Scanner:
             self.refused[number] = refused
             return False
         self.refused.pop(number, None)
-        self.acknowledged[number] = hashlib.sha256(sent.data_set).hexdigest()
+        self.acknowledged[number] = digest_of(sent.data_set)
         return True
 
     def assert_nothing_is_missing(self) -> None:
@@ -91,7 +91,7 @@ class Scanner:
         for number, digest in self.acknowledged.items():
             record = records[f"{STUDY}.1.{number}"]
             content = self._node.files.absolute(record.file).read_bytes().removeprefix(b"head")
-            assert hashlib.sha256(content).hexdigest() == digest == record.digest
+            assert digest_of(content) == digest == record.digest
 
 
 def node_on(root: Path, disk: Disk, database: Database | None = None) -> Node:

@@ -88,7 +88,7 @@ def test_what_waits_is_listed_shown_and_released(node: Node, config: Path) -> No
     assert "conflicting_instance" in run(config, "quarantine", "list").out
     shown = run(config, "quarantine", "show", entry["id"], "--json").json
     assert shown["is_there"] is True
-    assert "sha256" in run(config, "quarantine", "show", entry["id"]).out
+    assert "digest" in run(config, "quarantine", "show", entry["id"]).out
     released = run(config, "quarantine", "release", entry["id"], "--reason", "the right one", "--json")
     assert released.status == 0, released.err
     assert released.json["state"] == "RELEASED"

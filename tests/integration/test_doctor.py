@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from config.settings import NodeSettings, Settings
+from dicom_node.app.receive_instance import IncomingInstance
 from dicom_node.bootstrap.doctor import Complaint, Diagnosis, diagnose
 from dicom_node.core.errors import ConfigurationError, PeerUnreachable
 from dicom_node.core.study import StudyState
@@ -38,7 +41,7 @@ def node(data_dir: Path) -> Iterator[Node]:
     database.close()
 
 
-def image(number: int, **changes: object) -> object:
+def image(number: int, **changes: object) -> IncomingInstance:
     head = encode_file_meta(
         sop_class_uid=CT,
         sop_instance_uid=f"{STUDY}.1.{number}",
@@ -96,6 +99,17 @@ def test_a_damaged_file_goes_to_quarantine_and_the_image_may_be_sent_again(node:
     assert (entry.reason.value, entry.study_instance_uid) == ("damaged", STUDY)
     assert node.files.absolute(entry.file).read_bytes() == bytes(content)
     assert node.receive(image(1)).value == "new"
+
+
+def test_a_file_that_is_known_by_the_digest_of_an_earlier_version_is_judged_by_that(node: Node, data_dir: Path) -> None:
+    file = first_file(node)
+    with node.uow() as uow:
+        record = node.detail().series[0].instances[0]
+        uow.studies.replace_instance(replace(record, digest=hashlib.sha256(image(1).data_set).hexdigest()))
+        uow.commit()
+    assert look(data_dir).complaints == ()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert [complaint.what for complaint in look(data_dir).complaints] == ["damaged"]
 
 
 def test_a_cut_file_is_seen_without_reading_it(node: Node, data_dir: Path) -> None:

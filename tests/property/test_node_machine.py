@@ -10,7 +10,6 @@ the same SOP Instance. `NODE_MACHINE_EXAMPLES` asks for more than the suite has 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from dicom_node.app.index_instance import Indexed
 from dicom_node.app.operator_actions import ActionRefused
 from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance
 from dicom_node.core.completeness import ClosePolicy, Wait, assess
+from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.errors import (
     AssociationAborted,
@@ -350,7 +350,7 @@ def _found(image: IncomingInstance) -> FoundInstance:
     return FoundInstance(
         header=replace(image.header),
         transfer_syntax_uid=EXPLICIT,
-        digest=hashlib.sha256(image.data_set).hexdigest(),
+        digest=digest_of(image.data_set),
         size_bytes=len(image.head) + len(image.data_set),
         sop_class_uid=image.sop_class_uid,
     )

@@ -1,5 +1,8 @@
 """Storage commitment both ways, without a network: states, late and lost reports, restarts, and the end of patience."""
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 
 from dicom_node.core.commitment import CommitmentReport, NotCommitted, Reference
@@ -295,3 +298,18 @@ def test_what_is_reported_is_what_is_held_when_it_is_reported(asked):
         header=None, transfer_syntax_uid="", digest=record.digest, size_bytes=1
     )
     assert asked.duties.report_of(duty).committed == (f"{STUDY}.1.9",)
+
+
+def test_what_is_known_by_the_digest_of_an_earlier_version_is_committed_to_by_that(asked):
+    duty = ask(asked, held(9))
+    image = incoming(9, head=bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00\x00\x00\x00\x00")
+    asked.receive(image)
+    (record,) = [entry for entry in asked.detail().series[0].instances if entry.sop_instance_uid.endswith(".9")]
+    asked.found[asked.files.absolute(record.file)] = FoundInstance(
+        header=None, transfer_syntax_uid="", digest=record.digest, size_bytes=1
+    )
+    for before, is_held in ((hashlib.sha256(image.data_set).hexdigest(), True), ("0" * 64, False)):
+        with asked.uow() as uow:
+            uow.studies.replace_instance(replace(record, digest=before))
+            uow.commit()
+        assert bool(asked.duties.report_of(duty).committed) is is_held

@@ -29,7 +29,11 @@ class BehindNode(Node):
         report = super().restart()
         self.now = 0.0
         self.behind = IndexBehind(
-            uow_factory=self.uow, reading=self.database.reading, limits=self.limits, monotonic=lambda: self.now
+            uow_factory=self.uow,
+            reading=self.database.reading,
+            files=self.files,
+            limits=self.limits,
+            monotonic=lambda: self.now,
         )
         self.receive = ReceiveInstance(
             uow_factory=self.uow,

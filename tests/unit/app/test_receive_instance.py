@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -188,6 +189,25 @@ def test_an_identical_image_is_a_success_that_changes_nothing(node):
     assert len(node.files.contents) == 1
     node.clock.advance(10)
     assert node.closing.tick() == 1
+
+
+PART_10 = bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00\x00\x00\x00\x00"
+
+
+def received_before_blake3(node, instance):
+    """It is known by its SHA-256, as everything is that the node received before it used BLAKE3."""
+    node.receive(instance)
+    with node.uow() as uow:
+        record = uow.studies.find_instance(instance.sop_instance_uid)
+        uow.studies.replace_instance(replace(record, digest=hashlib.sha256(instance.data_set).hexdigest()))
+        uow.commit()
+
+
+def test_an_image_that_is_known_by_an_older_kind_of_digest_is_told_from_another(node):
+    received_before_blake3(node, incoming(head=PART_10))
+    assert node.receive(incoming(head=PART_10)) is Indexed.IDENTICAL
+    assert rejected(node, incoming(head=PART_10, content=b"other pixels")).reason == "conflicting_instance"
+    assert len(node.files.notes) == 1
 
 
 def test_an_association_that_repeats_what_is_held_keeps_the_study_open(node):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
 
+from dicom_node.core.data_set_digest import hash_of
 from dicom_node.dimse.command_set import (
     EchoCommand,
     OtherCommand,
@@ -120,7 +120,7 @@ class Reader:
 
     def _see(self, event: object) -> None:
         if isinstance(event, Store):
-            assert event.sha256 == hashlib.sha256(event.data_set).digest()
+            assert event.digest == hash_of(event.data_set)
             self.seen.append((event.command.message_id, bytes(event.data_set)))
             self._give_back(len(event.data_set))
             self.stream.done(event)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.core.data_set_digest import digest_of, hash_of
 from dicom_node.core.errors import StorageUnavailable
 from storage.disk import Disk, HookedDisk
 from storage.files import DiskFileStore
@@ -31,7 +32,7 @@ def store(root: Path, disk: Disk | None = None) -> DiskFileStore:
 
 
 def seal(data_set: bytes = DATA_SET, final: Path = DAY / "key" / "name.dcm") -> bytes:
-    head = sealed(HEAD, data_set, digest=hashlib.sha256(data_set).digest(), final=final.as_posix())
+    head = sealed(HEAD, data_set, digest=hash_of(data_set), final=final.as_posix())
     assert head is not None
     return head + data_set
 
@@ -103,7 +104,23 @@ def test_a_file_is_what_was_sent_but_for_the_preamble(tmp_path: Path) -> None:
     content = files.absolute(stored.path).read_bytes()
     assert content[PREAMBLE_BYTES:] == (HEAD + DATA_SET)[PREAMBLE_BYTES:]
     assert stored.size_bytes == len(content)
-    assert stored.digest == hashlib.sha256(DATA_SET).hexdigest()
+    assert stored.digest == digest_of(DATA_SET)
+
+
+def test_a_file_that_was_sealed_with_sha_256_is_recovered(tmp_path: Path) -> None:
+    digest, final = hashlib.sha256(DATA_SET).digest(), DAY / "key" / "name.dcm"
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    today = seal(final=final)
+    (ready / "a.part").write_bytes(b"CSPNODE1" + today[8:24] + digest + today[56:])
+    (ready / "b.part").write_bytes(b"CSPNODE1" + today[8:24] + bytes(32) + today[56:])
+    found = whole(ready / "a.part")
+    assert found is not None
+    assert (found.digest, found.final) == (digest.hex(), final)
+    files = store(tmp_path)
+    files.recover()
+    assert files.received() == (Path("received") / final,)
+    assert not list(ready.iterdir())
 
 
 def test_a_head_without_a_preamble_is_written_as_it_is(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_script_sees_the_evidence_and_decides_with_the_same_rules(node: Node) 
     api = script(node, Role.OPERATOR)
     shown = api.get("/api/v1/quarantine/1").json()
     assert (shown["is_there"], shown["held"]["calling_aet"]) == (True, "SCANNER")
-    assert shown["held"]["sha256"] != shown["sha256"]
+    assert shown["held"]["digest"] != shown["digest"]
     assert [each["event"] for each in shown["history"]] == ["conflicting_instance"]
     assert api.post("/api/v1/quarantine/1/release", json={"reason": "x" * 201}).status_code == 422
     released = api.post("/api/v1/quarantine/1/release", json={"reason": "by a script"}).json()
