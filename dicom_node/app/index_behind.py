@@ -49,7 +49,7 @@ class BehindLimits:
     batch: int = 500
     study_good_for_s: float = 5.0
     same_uid_timeout_s: float = 10.0
-    gather_s: float = 0.1
+    gather_s: float = 0.5
 
 
 class IndexBehind:
