@@ -50,6 +50,9 @@ class RoomHost(Protocol):
     def may_associate(self, address: str) -> bool:
         """Whether there is room for one more connection with threads."""
 
+    def prepare(self) -> bool:
+        """Do a piece of what the next association would wait for; whether there is more to do."""
+
     def turned_away(self, address: str, rule: str, why: str) -> None:
         """A connection is closed without an association, for a reason that is not the protocol's."""
 

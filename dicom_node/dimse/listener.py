@@ -17,6 +17,7 @@ from pynetdicom.transport import AssociationServer, RequestHandler
 from dicom_node.dimse.association import AssociationHost, NodeAssociation
 from dicom_node.dimse.handlers import contained
 from dicom_node.dimse.node_socket import NodeSocket
+from dicom_node.dimse.spares import Spares
 from dicom_node.dimse.tls import Secured, ServerContext
 from dicom_node.dimse.waiting_room import WaitingRoom
 
@@ -54,30 +55,14 @@ class _Connection(RequestHandler):
         super().__init__(connection, client_address, server)
 
     def _create_association(self) -> NodeAssociation:
-        association = NodeAssociation(self.ae, self.server.host)
-        association._server = self.server
+        association = self.server.spares.take()
         association.secured = self._secured
         association.name = f"AcceptorThread@{self.client_address[0]}:{self.client_address[1]}"
         association.set_socket(NodeSocket(association, self.request, self._first))
-        acceptor = association.acceptor
-        acceptor.maximum_length = self.ae.maximum_pdu_size
-        acceptor.ae_title = self.server.ae_title
-        acceptor.address_info = self.local
-        acceptor.implementation_class_uid = self.ae.implementation_class_uid
-        acceptor.implementation_version_name = self.ae.implementation_version_name
-        acceptor.supported_contexts = deepcopy(self.server.contexts)
+        association.acceptor.address_info = self.local
         association.requestor.address_info = self.remote
-        self._bind(association)
         self.server.host.connected(association)
         return association
-
-    def _bind(self, association: NodeAssociation) -> None:
-        for event, handlers in self.server._handlers.items():
-            if event.is_intervention:
-                association.bind(event, *handlers)  # type: ignore[arg-type]
-            else:
-                for handler, arguments in handlers:  # type: ignore[misc]
-                    association.bind(event, handler, arguments)
 
 
 class Listener(AssociationServer):
@@ -101,6 +86,7 @@ class Listener(AssociationServer):
         self._tls = tls
         super().__init__(ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=_Connection)
         ae._servers.append(self)  # type: ignore[arg-type]
+        self.spares = Spares(self._make_association)
         self.socket.setblocking(False)  # type: ignore[union-attr]
         self._thread = threading.Thread(
             target=self.serve_forever,
@@ -118,6 +104,24 @@ class Listener(AssociationServer):
     def is_accepting(self) -> bool:
         """Whether its thread still does its work."""
         return self._thread.is_alive()
+
+    def _make_association(self) -> NodeAssociation:
+        """What of an association does not depend on who asks for it."""
+        association = NodeAssociation(self.ae, self.host)
+        association._server = self
+        acceptor = association.acceptor
+        acceptor.maximum_length = self.ae.maximum_pdu_size
+        acceptor.ae_title = self.ae_title
+        acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        acceptor.implementation_version_name = self.ae.implementation_version_name
+        acceptor.supported_contexts = deepcopy(self.contexts)
+        for event, handlers in self._handlers.items():
+            if event.is_intervention:
+                association.bind(event, *handlers)  # type: ignore[arg-type]
+            else:
+                for handler, arguments in handlers:  # type: ignore[misc]
+                    association.bind(event, handler, arguments)
+        return association
 
     def start(self) -> None:
         """Begin to accept."""

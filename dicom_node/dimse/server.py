@@ -226,6 +226,11 @@ class DicomServer:
     def waiting_room(self) -> WaitingRoom:
         return self._room
 
+    def prepare(self) -> bool:
+        for listener in self._listeners():
+            listener.spares.stock_up()
+        return not all(listener.spares.is_full for listener in self._listeners())
+
     def may_associate(self, address: str) -> bool:
         return self._open.may_connect(address)
 

@@ -83,6 +83,7 @@ class WaitingRoom:
         )
         self._guests = Guests(limits)
         self._in_turn: deque[Guest] = deque()
+        self._has_to_prepare = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
 
@@ -126,11 +127,14 @@ class WaitingRoom:
             os.close(end)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(self._patience_s()):
+        came = self._selector.select(self._patience_s())
+        for key, _ in came:
             self._attend(key.data)
         self._take_in()
         self._go_on_in_turn()
         self._send_away_late()
+        is_quiet = not came and not self._in_turn and not len(self._arrivals)
+        self._has_to_prepare = self._host.prepare() if is_quiet else bool(came) or self._has_to_prepare
 
     def _stumbled(self, error: Exception) -> None:
         """A room without its thread would keep everybody out."""
@@ -140,7 +144,7 @@ class WaitingRoom:
     def _patience_s(self) -> float:
         if len(self._arrivals):
             return 0.0
-        return _PATIENCE_WITH_QUEUE_S if self._in_turn else _PATIENCE_S
+        return _PATIENCE_WITH_QUEUE_S if self._in_turn or self._has_to_prepare else _PATIENCE_S
 
     def _attend(self, guest: Guest | None) -> None:
         if guest is None:

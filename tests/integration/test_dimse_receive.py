@@ -27,8 +27,10 @@ from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.peer import Peer
 from dicom_node.dimse import counted
 from dicom_node.dimse.contexts import STORAGE_SOP_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.dimse.echo import echo
 from dicom_node.dimse.requestor import Timeouts, associated
 from dicom_node.dimse.sender import send_files
+from dicom_node.dimse.spares import SPARES
 from tests.integration.dimse_support import (
     CT_IMAGE,
     OWN_AET,
@@ -428,3 +430,14 @@ def test_the_end_of_an_association_is_recorded_however_it_comes():
             session._association.dul.socket._shutdown_socket()
             node.wait_until_idle()
         assert node.associations.endings() == ["released", "aborted", "lost"]
+
+
+def test_associations_lie_ready_when_nobody_is_there_and_again_after_they_were_used():
+    with running_node() as node:
+        (listener,) = node.server._listeners()
+        for _ in range(2):
+            wait_for(lambda: listener.spares.is_full, "spare associations to be made")
+            for _ in range(SPARES + 2):
+                assert echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).ok
+        node.wait_until_idle()
+        assert node.associations.endings() == ["released"] * 2 * (SPARES + 2)
