@@ -21,7 +21,7 @@ objective "log_loss" fits honest ones, objective "competition" what scores best.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -162,10 +162,12 @@ def fit_operating_points(
     sensitivity_goal: float = SENSITIVITY_GOAL,
     objective: Objective = "log_loss",
     calibrate: Literal["heads", "no"] = "heads",
+    views: int = 1,
 ) -> OperatingPoints:
     """The operating points of raw probabilities [study, 8] on validation studies with their truth (0/1).
 
-    `calibrate="no"` keeps every temperature at 1 and every bias at 0: the probabilities are calibrated already.
+    `calibrate="no"` keeps every temperature at 1 and every bias at 0: the probabilities are calibrated already. Where
+    each study stands in `views` rows, seen in another way in each, fractures and studies are counted once.
     """
     if truth.shape != values.shape or truth.ndim != 2 or truth.shape[1] != len(LEVEL_COLUMNS) or not len(truth):
         raise OperatingPointsError(f"truth {truth.shape} and probabilities {values.shape} are not both [study, 8]")
@@ -177,19 +179,20 @@ def fit_operating_points(
     def fitted(columns: slice) -> HeadPoint:
         y, p, w = fractured[:, columns].ravel(), values[:, columns].ravel(), weights[:, columns].ravel()
         prevalence = PATIENT_PREVALENCE if columns.start == 0 else None
-        return _fit_head(y, p, w, sensitivity_goal, prevalence, is_calibrated=calibrate == "no")
+        head = _fit_head(y, p, w, sensitivity_goal, prevalence, is_calibrated=calibrate == "no")
+        return replace(head, positives=head.positives // views)
 
     in_common = fitted(slice(1, None))
     heads = [fitted(slice(0, 1))]
     for column in range(1, len(LEVEL_COLUMNS)):
-        is_rare = fractured[:, column].sum() < FEW_POSITIVES
+        is_rare = fractured[:, column].sum() < FEW_POSITIVES * views
         heads.append(in_common if is_rare else fitted(slice(column, column + 1)))
     return OperatingPoints(
         heads=tuple(heads),
         rule=rule,
         sensitivity_goal=sensitivity_goal,
         objective=objective,
-        studies=len(truth),
+        studies=len(truth) // views,
     )
 
 

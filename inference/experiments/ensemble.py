@@ -6,7 +6,7 @@ for the levels. A member that both weigh below a twentieth is left out: it costs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +22,10 @@ from inference.evaluation.predictions import Predictions, write_predictions
 from inference.experiments.bundle import Member, blended, load_experiment_bundle
 from inference.experiments.errors import DataError
 from inference.experiments.predicting import predictions_of, workers_for
-from inference.experiments.rescan import by_turns
+from inference.experiments.rescan import by_turns, in_every_view
 from inference.experiments.running import Run, described, open_data, train_experiment, write_bundle
 from inference.experiments.settings import Experiment
-from inference.experiments.studies import StudyStore
+from inference.experiments.studies import Study, StudyStore
 
 _LEAST_WEIGHT: Final = 0.05
 _CACHE_MIB: Final = 2000
@@ -61,7 +61,13 @@ def train_ensemble(run: Run, members: Sequence[Experiment], runs: Path) -> dict[
     write_predictions(run.folder / "validation_predictions.csv", together)
     weights = {m.model.experiment.name: [m.overall_weight, m.level_weight] for m in kept}
     facts = {**described(run, data), "weights": weights, "candidates": [e.name for e in members]}
-    return write_bundle(run, kept, together, data.truth, facts)
+
+    def blend(see: Callable[[Study], Study]) -> Array:
+        seen = StudyStore(data.held, _CACHE_MIB, run.device, see)
+        return blended(kept, [predictions_of(m.model, seen, data.truth, workers_for(run.device)).values for m in kept])
+
+    views = in_every_view(seen_as(members), blend)
+    return write_bundle(run, kept, together, views, data.truth, facts)
 
 
 def seen_as(members: Sequence[Experiment]) -> tuple[str, ...]:

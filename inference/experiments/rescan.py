@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -149,10 +150,25 @@ def by_turns(names: Iterable[str], uids: Iterable[str]) -> Callable[[Study], Stu
     turn = {uid: number % len(rescans) for number, uid in enumerate(shuffled)} if rescans else {}
 
     def see(study: Study) -> Study:
-        rescan = rescans[turn[study.uid]] if study.uid in turn else AS_IS
-        return rescanned_study(study, rescan, seed_of(study))
+        return _shown_by(rescans[turn[study.uid]] if study.uid in turn else AS_IS, study)
 
     return see
+
+
+def in_every_view(
+    names: Sequence[str], predict: Callable[[Callable[[Study], Study]], NDArray[np.float64]]
+) -> list[NDArray[np.float64]]:
+    """What `predict` says of the studies as each named rescan shows them, in the order of `names`; as they are without.
+
+    A name that comes again counts again and is predicted once. Raises SettingsError for a name that there is not.
+    """
+    shown = names or ("as-is",)
+    said = {name: predict(partial(_shown_by, rescan_named(name))) for name in dict.fromkeys(shown)}
+    return [said[name] for name in shown]
+
+
+def _shown_by(rescan: Rescan, study: Study) -> Study:
+    return rescanned_study(study, rescan, seed_of(study))
 
 
 def seed_of(study: Study) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 
 from inference.dataset.prepared import PreparedFolder
 from inference.evaluation.operating import fit_operating_points
@@ -27,7 +28,7 @@ from inference.experiments.claiming import claim
 from inference.experiments.errors import DataError
 from inference.experiments.families import build
 from inference.experiments.predicting import predictions_of, workers_for
-from inference.experiments.rescan import by_turns
+from inference.experiments.rescan import by_turns, in_every_view
 from inference.experiments.score import Batch, FractureModel, collate
 from inference.experiments.settings import Experiment
 from inference.experiments.starting import Start, load_start
@@ -120,7 +121,7 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
     run.folder.mkdir(parents=True, exist_ok=True)
     if run.ranks.first:
         claim(run, data.digest())
-    held = StudyStore(data.held, training.cache_mib // 3, run.device, by_turns(training.validate_as, data.truth))
+    held = _held(run, data, by_turns(training.validate_as, data.truth))
     name, steps = run.experiment.name, training.steps
     watch = Validator(
         run.experiment, run.folder, held, data.truth, run.ranks, lambda done, text: run.tell(name, done, steps, text)
@@ -195,19 +196,39 @@ def _finish(run: Run, data: RunData, model: FractureModel, held: StudyStore, fit
             "started_from": None if run.start is None else run.start.source,
         },
     }
-    return write_bundle(run, [Member(model=model)], raw, data.truth, facts)
+    assert run.experiment.training is not None
+    views = in_every_view(
+        run.experiment.training.validate_as,
+        lambda see: predictions_of(model, _held(run, data, see), data.truth, workers_for(run.device)).values,
+    )
+    return write_bundle(run, [Member(model=model)], raw, views, data.truth, facts)
+
+
+def _held(run: Run, data: RunData, see: Callable[[Study], Study]) -> StudyStore:
+    assert run.experiment.training is not None
+    return StudyStore(data.held, run.experiment.training.cache_mib // 3, run.device, see)
 
 
 def write_bundle(
     run: Run,
     members: list[Member],
     raw: Predictions,
+    views: Sequence[NDArray[np.float64]],
     truth: dict[str, tuple[int, ...]],
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Fit the operating points of `raw` (the members' blend), write the bundle, return its manifest."""
+    """Fit the operating points on `views`, write the bundle, return its manifest.
+
+    `raw` is the members' blend of the studies as validation sees them. Each of `views` [study, 8] is that of the same
+    studies seen by one scanner: one turn each would leave a threshold to the few fractures that a scanner has got.
+    """
     targets = np.array([truth[uid] for uid in raw.uids], dtype=np.float64)
-    points = fit_operating_points(targets, raw.values, rule=run.experiment.rule)  # type: ignore[arg-type]
+    points = fit_operating_points(
+        np.concatenate([targets] * len(views)),
+        np.concatenate(views),
+        rule=run.experiment.rule,  # type: ignore[arg-type]
+        views=len(views),
+    )
     metrics = {k: None if np.isnan(v) else round(v, 5) for k, v in trial_metrics(targets, raw.values).items()}
     save_bundle(
         run.bundle,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from inference.experiments.rescan import (
     blur_matrix,
     by_turns,
     draw_rescan,
+    in_every_view,
     rescanned,
     rescanned_study,
 )
@@ -201,6 +203,22 @@ def test_rescans_take_turns_over_the_studies_in_an_order_of_their_own(broken: St
     assert plain != [k % 2 == 0 for k in range(40)]
     assert see(dataclasses.replace(broken, uid="other")).hu is broken.hu
     assert by_turns([], uids)(broken) is broken
+
+
+def test_in_every_view_each_study_is_seen_by_each_scanner_and_asked_about_once_each(broken: Study) -> None:
+    asked: list[Study] = []
+
+    def predict(see: Callable[[Study], Study]) -> np.ndarray:
+        asked.append(see(broken))
+        return np.full((1, 8), float(asked[-1].hu.float().std()))
+
+    plain, soft, again = in_every_view(["as-is", "soft", "as-is"], predict)
+    assert asked[0] is broken
+    assert len(asked) == 2
+    assert again is plain
+    assert soft[0, 0] < plain[0, 0]
+    assert len(in_every_view([], predict)) == 1
+    assert asked[-1] is broken
 
 
 def test_a_rescan_that_there_is_not_is_refused_by_name() -> None:

@@ -55,6 +55,16 @@ def test_where_few_are_fractured_a_false_alarm_weighs_more() -> None:
     assert 0.2 < threshold_of_best_f2(truth, scores, prevalence=0.1) <= 0.3
 
 
+def test_studies_that_are_seen_in_several_ways_count_once() -> None:
+    truth, values = studies(120)
+    assert 10 < truth[:, 1].sum() < 20, "too few for a threshold of C1's own, and twice as many would be enough"
+    other = sigmoid(logit(values) + np.random.default_rng(1).normal(0, 0.5, values.shape))
+    both = fit_operating_points(np.concatenate([truth, truth]), np.concatenate([values, other]), views=2)
+    assert both.studies == 120
+    assert both.heads[1].positives == truth[:, 1:].sum()
+    assert both.heads[1] == both.heads[2], "the seven levels' in common"
+
+
 def test_the_patients_threshold_does_not_depend_on_how_many_of_the_validation_studies_are_fractured() -> None:
     truth, values = studies(400)
     sound = truth[:, 0] < 0.5
