@@ -27,8 +27,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dicom_node.core.data_set_digest import digest_of, hash_of, text_of
+from dicom_node.core.data_set_digest import text_of
 from dicom_node.core.errors import StorageUnavailable
+from dicom_node.data_set_hash import digest_of, hash_of
 from dicom_node.ports import Clock, StoredFile
 from storage.disk import Bytes, Disk
 from storage.lock import held

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dicom_node.core.data_set_digest import hash_of, text_of
+from dicom_node.core.data_set_digest import text_of
 from dicom_node.core.errors import StorageUnavailable
+from dicom_node.data_set_hash import hash_of
 from dicom_node.ports import Clock, StoredFile
 from storage.ready_files import digest_in
 

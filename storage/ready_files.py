@@ -39,7 +39,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from dicom_node.core.data_set_digest import DataSetHash, text_of
+from dicom_node.core.data_set_digest import text_of
+from dicom_node.data_set_hash import DataSetHash
 from storage.disk import Disk
 
 PREAMBLE_BYTES = 128

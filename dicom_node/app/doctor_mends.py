@@ -10,10 +10,10 @@ from dicom_node.app.found_instance import FoundInstanceReader
 from dicom_node.app.moves import move_study, note
 from dicom_node.app.set_aside import About, SetAside
 from dicom_node.app.stray_files import StrayFiles
-from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason, QuarantineState
 from dicom_node.core.study import InstanceRecord, StudyIntake, StudyState
 from dicom_node.core.transitions import StudyEvent
+from dicom_node.data_set_hash import digest_of
 from dicom_node.ports import Clock, FileStore, UnitOfWork, UnitOfWorkFactory
 
 _ACTOR = "doctor"

@@ -17,10 +17,10 @@ import structlog
 
 from dicom_node.app import counting
 from dicom_node.app.moves import NODE, note
-from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.identifiers import is_uid, study_key
 from dicom_node.core.quarantine import QuarantinedFile, QuarantineReason, QuarantineState
 from dicom_node.core.study import InstanceRecord
+from dicom_node.data_set_hash import digest_of
 from dicom_node.ports import Clock, Counters, FileStore, UnitOfWork, UnitOfWorkFactory
 
 log = structlog.get_logger(__name__)

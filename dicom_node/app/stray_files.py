@@ -13,10 +13,10 @@ from dicom_node.app.counting import NoCounters
 from dicom_node.app.found_instance import FoundInstance, FoundInstanceReader, is_complete, record_of
 from dicom_node.app.index_instance import Indexed, index_instance
 from dicom_node.app.set_aside import About, SetAside, about_conflict
-from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.errors import StorageConflict
 from dicom_node.core.quarantine import QuarantineReason
 from dicom_node.core.study import StudyState
+from dicom_node.data_set_hash import digest_of
 from dicom_node.ports import Clock, FileStore, UnitOfWorkFactory
 
 TEMPORARY_SUFFIX = ".part"

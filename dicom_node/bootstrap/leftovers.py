@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from dicom_node.app.found_instance import FoundInstance
-from dicom_node.core.data_set_digest import digest_of
+from dicom_node.data_set_hash import digest_of
 from dicom_node.dimse.contexts import encoding_of
 from dicom_node.dimse.data_set import DataSetUnreadable, read_head
 from dicom_node.dimse.handlers import header_of

@@ -50,7 +50,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dicom_node.core.data_set_digest import DataSetHash
+from dicom_node.data_set_hash import DataSetHash
 from dicom_node.dimse.command_set import EchoCommand, StoreCommand, echo_response, read_command, store_response
 
 KEPT_BYTES = 2 << 20

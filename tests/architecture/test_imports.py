@@ -29,6 +29,7 @@ HOMES = {
     "authlib": ("dicom_node.web.auth",),
     "joserfc": ("dicom_node.web.auth",),
     "tomlkit": ("config",),
+    "blake3": ("dicom_node.data_set_hash",),
 }
 
 INFERENCE_CALLERS = ("dicom_node.analysis", "dicom_node.demo", "dicom_node.bootstrap", "dicom_node.cli")

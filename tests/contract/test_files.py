@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.errors import StorageUnavailable
+from dicom_node.data_set_hash import digest_of
 from storage.files import DiskFileStore
 from storage.memory import MemoryFileStore
 from tests.contract.rows import NOON

@@ -28,7 +28,6 @@ from dicom_node.app.index_instance import Indexed
 from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance, ReceiveInstance
 from dicom_node.app.sweep import SweepReport
 from dicom_node.bootstrap.leftovers import read_found_instance
-from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.delivery import ObjectStatus
 from dicom_node.core.errors import AssociationAborted, NodeError, RejectedInput, StorageUnavailable
 from dicom_node.core.finding import AnalysisResult, ResultKind, ResultObject
@@ -36,6 +35,7 @@ from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.peer import Peer
 from dicom_node.core.shipment import Plan, Shipment
 from dicom_node.core.worklist import WorklistState
+from dicom_node.data_set_hash import digest_of
 from dicom_node.dimse.file_meta import encode_file_meta
 from dicom_node.ports import AnalysisRequest
 from dicom_node.results.provenance import write

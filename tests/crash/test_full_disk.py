@@ -16,9 +16,9 @@ import pytest
 
 from dicom_node.app.index_instance import Indexed
 from dicom_node.app.receive_instance import OUT_OF_RESOURCES, IncomingInstance, ReceiveInstance
-from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.errors import NodeError, RejectedInput
 from dicom_node.core.worklist import WorklistState
+from dicom_node.data_set_hash import digest_of
 from storage.database import Database, open_database
 from storage.disk import Bytes, Disk
 from storage.files import DiskFileStore

@@ -26,7 +26,6 @@ from dicom_node.app.index_instance import Indexed
 from dicom_node.app.operator_actions import ActionRefused
 from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance
 from dicom_node.core.completeness import ClosePolicy, Wait, assess
-from dicom_node.core.data_set_digest import digest_of
 from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.errors import (
     AssociationAborted,
@@ -44,6 +43,7 @@ from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.job import JobState
 from dicom_node.core.study import StudyState
 from dicom_node.core.worklist import WorklistState
+from dicom_node.data_set_hash import digest_of
 from dicom_node.ports import UnitOfWork
 from tests.unit.app.node import EXPLICIT, Node, incoming, not_applicable, pacs, silenced
 

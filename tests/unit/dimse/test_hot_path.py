@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from dicom_node.core.data_set_digest import hash_of
+from dicom_node.data_set_hash import hash_of
 from dicom_node.dimse.command_set import (
     EchoCommand,
     OtherCommand,

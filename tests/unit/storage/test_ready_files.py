@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.core.data_set_digest import digest_of, hash_of
 from dicom_node.core.errors import StorageUnavailable
+from dicom_node.data_set_hash import digest_of, hash_of
 from storage.disk import Disk, HookedDisk
 from storage.files import DiskFileStore
 from storage.ready_files import PREAMBLE_BYTES, STOCK, sealed, whole

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from dicom_node.core.data_set_digest import DataSetHash, digest_of, hash_of, is_blake3, is_digest, text_of
+from dicom_node.core.data_set_digest import is_blake3, is_digest, text_of
+from dicom_node.data_set_hash import DataSetHash, digest_of, hash_of
 
 DATA_SET = bytes(range(251)) * 41
 
