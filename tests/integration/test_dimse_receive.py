@@ -437,7 +437,9 @@ def test_associations_lie_ready_when_nobody_is_there_and_again_after_they_were_u
         (listener,) = node.server._listeners()
         for _ in range(2):
             wait_for(lambda: listener.spares.is_full, "spare associations to be made")
+            ready = set(listener.spares._ready)
             for _ in range(SPARES + 2):
                 assert echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).ok
+            assert ready.isdisjoint(listener.spares._ready), "those that lay ready were used"
         node.wait_until_idle()
         assert node.associations.endings() == ["released"] * 2 * (SPARES + 2)
