@@ -178,7 +178,7 @@ def _voxels_of(
     mask: NDArray[np.uint8], volume: Volume, column: Column, level: int
 ) -> tuple[NDArray[np.int64], tuple[PointMm, PointMm]]:
     """Indices [n, 3] (z, y, x) of the level in the mask, and its box in LPS mm."""
-    coarse = column.grid.to_lps_mm(np.argwhere(column.labels == level))
+    coarse = column.grid.to_lps_mm(column.voxels(level))
     reach = volume.to_index_zyx(coarse)
     room = 1.0 + np.array(column.grid.spacing_mm_zyx) / np.array(volume.spacing_mm_zyx)
     low = np.clip(np.floor(reach.min(axis=0) - room), 0, None).astype(int)

@@ -78,7 +78,7 @@ def place_levels(column: Column, near: torch.Tensor, volume: Volume, read: Read)
     `read` takes the network's input [3, n, y, x] and returns its logits [10, n]. What cannot be bettered comes back as
     it is.
     """
-    levels = [k for k in range(_FIRST, _LAST) if bool((column.labels == k).any())]
+    levels = [k for k in column.levels if _FIRST <= k < _LAST]
     if len(levels) < _LEAST_LEVELS or levels != list(range(levels[0], levels[-1] + 1)):
         return column, near
     walk = walk_through(trusted_centres(column, levels))

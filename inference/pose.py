@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from inference.postprocess import Column, body_centre
 from inference.preprocess import AIR_HU, sample_array
-from inference.shape import levels_of
 
 Array = NDArray[np.float64]
 
@@ -30,7 +29,7 @@ _SAME_LEVEL_MM: Final = 8.0
 
 def turn_upright(column: Column) -> Array | None:
     """The 3 x 3 rotation (z, y, x) that sets the column as most are, or None where it stands well enough."""
-    levels = [k for k in range(2, 8) if bool((column.labels == k).any())]
+    levels = [k for k in column.levels if k > 1]
     if len(levels) < _FEWEST_LEVELS:
         return None
     centres = np.array([body_centre(column, k) for k in levels])
@@ -45,7 +44,7 @@ def turn_upright(column: Column) -> Array | None:
 
 def named_alike(a: Column, b: Column) -> bool:
     """True where most levels that both columns have lie in the same places."""
-    common = set(levels_of(a.labels)) & set(levels_of(b.labels))
+    common = set(a.levels) & set(b.levels)
     apart = [np.linalg.norm(np.subtract(body_centre(a, k), body_centre(b, k))) for k in common]
     return bool(apart) and float(np.median(apart)) < _SAME_LEVEL_MM
 

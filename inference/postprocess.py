@@ -13,6 +13,7 @@ else `not_assessed`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -66,6 +67,32 @@ class Column:
     evidence: dict[int, float]
     notes: tuple[str, ...] = ()
     named_by: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def levels(self) -> list[int]:
+        """The levels that occur, the highest first."""
+        return [level for level, box in enumerate(self._boxes, start=1) if box is not None]
+
+    def voxels(self, level: int) -> NDArray[np.int64]:
+        """Indices [n, 3] (z, y, x) of the level's voxels, in the order of the array."""
+        mask, start = self.cropped(level)
+        return np.argwhere(mask) + start
+
+    def cropped(self, level: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """The level in the smallest box that holds it, and where on the grid (z, y, x) that begins; maybe empty."""
+        box = self._boxes[level - 1]
+        if box is None:
+            return np.zeros((0, 0, 0), dtype=bool), np.zeros(3, dtype=np.int64)
+        return self.labels[box] == level, np.array([side.start for side in box], dtype=np.int64)
+
+    @cached_property
+    def _boxes(self) -> list[tuple[slice, slice, slice] | None]:
+        # Seven levels are asked for many times, and each time the whole neck would be looked through.
+        return ndimage.find_objects(self.labels, max_label=len(LEVELS))  # type: ignore[no-any-return]
+
+    @cached_property
+    def _thickest(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,7 +159,7 @@ def keep_largest(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def level_status(column: Column, volume: Volume, level: int) -> str:
     """Which of the three statuses level 1-7 has; the rule stands at the top of this module."""
-    voxels = np.argwhere(column.labels == level)
+    voxels = column.voxels(level)
     share = share_of_expected(column, level)
     if share < _LEAST_SHARE_PARTLY:
         return NOT_ASSESSED
@@ -148,7 +175,7 @@ def level_status(column: Column, volume: Volume, level: int) -> str:
 
 def share_of_expected(column: Column, level: int) -> float:
     """The level's bone as a share of what a mean person's has."""
-    return int((column.labels == level).sum()) * _voxel_cm3(column.grid) / _EXPECTED_CM3[level - 1]
+    return int(column.cropped(level)[0].sum()) * _voxel_cm3(column.grid) / _EXPECTED_CM3[level - 1]
 
 
 def _meets_nothing(column: Column, volume: Volume, level: int) -> bool:
@@ -159,13 +186,14 @@ def _meets_nothing(column: Column, volume: Volume, level: int) -> bool:
     """
     voxel_mm = float(column.grid.spacing_mm_zyx[0])
     reach = max(1, round(_NEAR_MM / voxel_mm))
-    own = np.pad(column.labels == level, reach)
+    mask, start = column.cropped(level)
+    own = np.pad(mask, reach)
     near = np.zeros_like(own)
     for axis, ways in ((0, (-1, 1)), (1, (1,)), (2, (-1, 1))):
         for way in ways:
             for step in range(1, reach + 1):
                 near |= np.roll(own, way * step, axis=axis)
-    points = np.argwhere(near & ~own) - reach
+    points = np.argwhere(near & ~own) + start - reach
     index = np.round(volume.to_index_zyx(column.grid.to_lps_mm(points))).astype(int)
     inside = np.all((index >= 0) & (index < volume.hu.shape), axis=1)
     index = index[inside]
@@ -194,7 +222,14 @@ def representative_point(column: Column, level: int) -> tuple[float, float, floa
 
 def _thickest(column: Column, level: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The level's voxels [n, 3] and the weighted middle of its body, both as indices (z, y, x) of the grid."""
-    mask, start = _cropped(column.labels == level)
+    known = column._thickest
+    if level not in known:
+        known[level] = _body(column, level)
+    return known[level]
+
+
+def _body(column: Column, level: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    mask, start = column.cropped(level)
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
     zyx = np.argwhere(mask)
     middle = zyx.mean(axis=0)
@@ -308,12 +343,6 @@ def _attach_rest(labels: NDArray[np.uint8], winner: NDArray[np.uint8], grid: Pat
     distance, nearest = ndimage.distance_transform_edt(labels == 0, sampling=grid.spacing_mm_zyx, return_indices=True)
     rest &= distance <= _ATTACH_MM
     labels[rest] = labels[tuple(axis[rest] for axis in nearest)]
-
-
-def _cropped(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    zyx = np.argwhere(mask)
-    low, high = zyx.min(axis=0), zyx.max(axis=0) + 1
-    return mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], low
 
 
 def _voxel_cm3(grid: PatientGrid) -> float:

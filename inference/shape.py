@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from inference.postprocess import Column, keep_largest
 from inference.preprocess import AIR_HU, SHAPE_SPACING_MM, PatientGrid, sample_grid, shape_input
@@ -45,7 +44,7 @@ def draw_shapes(
     """
     any_bone = near[1:].sum(dim=0)
     shapes = {}
-    for level in levels_of(column.labels):
+    for level in column.levels:
         own = soft_piece(column, level, near)
         hints = sample_grid(torch.stack([own, (any_bone - own).clamp(min=0.0)]), column.grid, fine)
         box = _window(column, level, fine)
@@ -68,7 +67,7 @@ def coarse_shapes(column: Column, near: torch.Tensor | None = None) -> dict[int,
             if near is None
             else soft_piece(column, level, near),
         )
-        for level in levels_of(column.labels)
+        for level in column.levels
     }
 
 
@@ -115,7 +114,7 @@ def finer(grid: PatientGrid) -> PatientGrid:
 
 def _window(column: Column, level: int, fine: PatientGrid) -> tuple[slice, ...]:
     """The window about the level's extent, as indices of the fine grid; it may reach beyond it."""
-    low, high = np.percentile(np.argwhere(column.labels == level), [2, 98], axis=0)
+    low, high = np.percentile(column.voxels(level), [2, 98], axis=0)
     middle = fine.to_index_zyx(column.grid.to_lps_mm((low + high) / 2))
     starts = np.round(middle - (np.array(SHAPE_WINDOW_ZYX) - 1) / 2).astype(int)
     return tuple(slice(int(s), int(s) + n) for s, n in zip(starts, SHAPE_WINDOW_ZYX, strict=True))
@@ -137,8 +136,3 @@ def _place(part: PatientGrid, whole: PatientGrid) -> tuple[slice, slice, slice]:
     z, y, x = (round(float(i)) for i in whole.to_index_zyx(np.array(part.origin_lps_mm)))
     nz, ny, nx = part.shape_zyx
     return slice(z, z + nz), slice(y, y + ny), slice(x, x + nx)
-
-
-def levels_of(labels: NDArray[np.uint8]) -> list[int]:
-    """The levels that occur."""
-    return [int(k) for k in np.unique(labels) if k]

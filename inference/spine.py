@@ -23,7 +23,6 @@ from inference.postprocess import (
     body_centre,
     level_status,
 )
-from inference.shape import levels_of
 from inference.volume import Volume
 
 PointMm = tuple[float, float, float]
@@ -117,7 +116,7 @@ def describe(volume: Volume, column: Column, mask: NDArray[np.uint8]) -> Spine:
 
 def body_centres(column: Column) -> dict[int, PointMm]:
     """`body_centre` of each level of the column."""
-    return {level: body_centre(column, level) for level in levels_of(column.labels)}
+    return {level: body_centre(column, level) for level in column.levels}
 
 
 def oriented_box(column: Column, level: int, centres: dict[int, PointMm]) -> OrientedBox:
@@ -126,7 +125,7 @@ def oriented_box(column: Column, level: int, centres: dict[int, PointMm]) -> Ori
     `centres` are the column's `body_centres`.
     """
     axes = _axes(column, level, centres)
-    points = column.grid.to_lps_mm(np.argwhere(column.labels == level))
+    points = column.grid.to_lps_mm(column.voxels(level))
     along = points @ axes.T
     low, high = np.percentile(along, [_OUTLIERS_PERCENT, 100 - _OUTLIERS_PERCENT], axis=0)
     room = column.grid.spacing_mm_zyx[0]
@@ -142,7 +141,7 @@ def _axes(column: Column, level: int, centres: dict[int, PointMm]) -> NDArray[np
     up = _up(level, centres)
     # C1 has no body in front to show the way back; C2, which it turns about, does.
     guide = 2 if level == 1 and 2 in centres else level
-    voxels = column.grid.to_lps_mm(np.argwhere(column.labels == guide))
+    voxels = column.grid.to_lps_mm(column.voxels(guide))
     back = voxels.mean(axis=0) - np.array(centres[guide])
     back = back - up * (back @ up)
     if back[1] <= 0.5 * float(np.linalg.norm(back)) or np.linalg.norm(back) < 1.0:

@@ -17,6 +17,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from dicom_node.collector import loading
+
 EXIT_EXPECTED_ERROR = 3
 EXIT_ORPHANED = 4
 
@@ -39,21 +41,22 @@ def main(request_file: Path) -> int:
 
 def _analyse(request: dict[str, Any], work_dir: Path) -> str:
     # Imported here so that the watch on the parent runs before torch loads.
-    from dicom_node.analysis.evidence import StageLog
-    from dicom_node.analysis.limits import limit_memory
-    from dicom_node.analysis.localiser import configured_localiser
-    from dicom_node.analysis.serial import to_json
-    from dicom_node.analysis.study import analyse_study, open_study
-    from dicom_node.core.selection import SelectionRules
-    from inference.bundle import load_bundle
-    from inference.pipeline import Pipeline, overall_device
+    with loading():
+        from dicom_node.analysis.evidence import StageLog
+        from dicom_node.analysis.limits import limit_memory
+        from dicom_node.analysis.localiser import configured_localiser
+        from dicom_node.analysis.serial import to_json
+        from dicom_node.analysis.study import analyse_study, open_study
+        from dicom_node.core.selection import SelectionRules
+        from inference.bundle import load_bundle
+        from inference.pipeline import Pipeline, overall_device
 
-    stage = StageLog(work_dir)
-    limit_memory(request["memory_limit_mb"])
-    stage("loading the bundle")
-    device = overall_device(request["device"])
-    localiser = configured_localiser(request["localiser"], work_dir)
-    pipeline = Pipeline(load_bundle(request["bundle"], device), device, request["threads"], localiser)
+        stage = StageLog(work_dir)
+        limit_memory(request["memory_limit_mb"])
+        stage("loading the bundle")
+        device = overall_device(request["device"])
+        localiser = configured_localiser(request["localiser"], work_dir)
+        pipeline = Pipeline(load_bundle(request["bundle"], device), device, request["threads"], localiser)
     stage("reading headers")
     study = open_study(
         request["study_instance_uid"],

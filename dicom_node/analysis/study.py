@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dicom_node.analysis.facts import facts_of
 from dicom_node.analysis.localiser import NamedLocaliser
+from dicom_node.analysis.mask_file import save_mask
 from dicom_node.analysis.viewer_volume import write_viewer_volume
 from dicom_node.analysis.views import write_views
 from dicom_node.core.errors import GeometryUnsupported
@@ -182,8 +183,7 @@ def _analysed(
         )
         for level in prediction.levels
     )
-    mask_path = work_dir / "mask.npz"
-    np.savez_compressed(mask_path, mask=prediction.mask, affine_lps=volume.volume.affine_lps)
+    mask_path = save_mask(prediction.mask, volume.volume.affine_lps, work_dir / "mask.npz")
     suspicion_path = _save_suspicion(prediction.levels, work_dir / "suspicion.npz")
     views_path = write_views(volume.volume, prediction.mask, findings, work_dir / "views")
     viewer_path = write_viewer_volume(volume.volume, prediction.mask, work_dir / "viewer")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.analysis.mask_file import box_of
 from dicom_node.app.viewing import CT, HU_A_STEP, LOWEST_HU, Triple, ViewerGrid, write_grid, write_volume
 from inference.volume import Volume
 
@@ -32,7 +33,8 @@ def write_viewer_volume(volume: Volume, mask: NDArray[np.uint8], folder: Path) -
 
 def viewer_grid(volume: Volume, mask: NDArray[np.uint8]) -> ViewerGrid:
     """The box of `mask` with a margin, in whole blocks of which there are at most `MOST_VOXELS`."""
-    low, high = _box(mask)
+    box = box_of(mask)
+    low, high = np.array([part.start for part in box]), np.array([part.stop for part in box])
     spacing = np.array(volume.spacing_mm_zyx)
     margin = np.ceil(np.array(MARGIN_MM_ZYX) / spacing).astype(int)
     start = np.maximum(low - margin, 0)
@@ -68,14 +70,12 @@ def _planes(hu: NDArray[np.int16], grid: ViewerGrid) -> Iterator[bytes]:
     (z, y, x), (dz, dy, dx), (count, rows, columns) = grid.start_zyx, grid.step_zyx, grid.shape_zyx
     for k in range(count):
         slab = hu[z + k * dz : z + (k + 1) * dz, y : y + rows * dy, x : x + columns * dx]
-        mean = slab.reshape(dz, rows, dy, columns, dx).mean(axis=(0, 2, 4), dtype=np.float32)
-        yield np.clip(np.rint((mean - LOWEST_HU) / HU_A_STEP), 0, 255).astype(np.uint8).tobytes()
-
-
-def _box(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First voxel and end (z, y, x) of what is marked."""
-    places = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    return np.array([each[0] for each in places]), np.array([each[-1] + 1 for each in places])
+        # A block's voxels one after the other: numpy's mean over three axes at once takes five times as long.
+        total = np.zeros((rows, columns), dtype=np.int32)
+        for i, j, n in np.ndindex(dz, dy, dx):
+            total += slab[i, j::dy, n::dx]
+        steps = (total.astype(np.float32) / np.float32(dz * dy * dx) - LOWEST_HU) / HU_A_STEP
+        yield np.clip(np.rint(steps), 0, 255).astype(np.uint8).tobytes()
 
 
 def _triple(values: NDArray[np.int64]) -> Triple:

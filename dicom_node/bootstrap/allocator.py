@@ -9,7 +9,6 @@ arenas and fixed bounds it stayed between 370 and 400.
 from __future__ import annotations
 
 import ctypes
-import gc
 from contextlib import suppress
 from typing import Final
 
@@ -38,13 +37,3 @@ def trim() -> None:
     """Give back what lies free between blocks in use; milliseconds. Does nothing where the C library is not glibc."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def spare_the_collector() -> None:
-    """What is here now stays until the process ends: Python need not look for garbage in it again and again.
-
-    A node that has loaded everything holds 180,000 objects. Looking through them takes a tenth of a second, in which no
-    other thread runs, and associations make enough that is to be looked at.
-    """
-    gc.collect()
-    gc.freeze()

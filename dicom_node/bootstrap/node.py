@@ -37,7 +37,6 @@ from dicom_node.app.sweep import Sweep
 from dicom_node.app.ticks import TickHealth, node_ticks
 from dicom_node.app.verdicts import Verdicts
 from dicom_node.bootstrap.accounts import accounts_of, check_tls_files
-from dicom_node.bootstrap.allocator import spare_the_collector
 from dicom_node.bootstrap.auditing import audit_trail
 from dicom_node.bootstrap.decoding import DecodingAhead
 from dicom_node.bootstrap.delivering import (
@@ -63,6 +62,7 @@ from dicom_node.bootstrap.upkeep import quarantine_limits, quarantine_of, upkeep
 from dicom_node.bootstrap.watching import sources as watched
 from dicom_node.bootstrap.watching import why_not_ready
 from dicom_node.bootstrap.web_door import allowed_hosts, web_keys
+from dicom_node.collector import spare_the_collector
 from dicom_node.core.completeness import ClosePolicy
 from dicom_node.core.delivery_terms import DeliveryTerms
 from dicom_node.core.errors import ConfigurationError, StorageUnavailable

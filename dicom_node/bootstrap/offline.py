@@ -12,6 +12,7 @@ from typing import Any
 
 from config.settings import Settings
 from dicom_node.bootstrap.localiser import totalsegmentator
+from dicom_node.collector import loading
 from dicom_node.core.errors import BundleMismatch, EncodingInvalid, GeometryUnsupported
 from dicom_node.core.finding import ResultKind
 from dicom_node.core.identifiers import study_key
@@ -43,23 +44,27 @@ def analyse_folder(
 
     A study that fails is a result with outcome "failed"; the others go on. Raises BundleMismatch.
     """
-    from dicom_node.analysis.localiser import configured_localiser
-    from dicom_node.analysis.study import group_by_series
-    from dicom_node.bootstrap.store import SystemClock
-    from inference.bundle import load_bundle
-    from inference.bundle_files import BundleError
-    from inference.headers import scan_folder
-    from inference.pipeline import Pipeline, overall_device
+    with loading():
+        from dicom_node.analysis.localiser import configured_localiser
+        from dicom_node.analysis.study import group_by_series
+        from dicom_node.bootstrap.store import SystemClock
+        from dicom_node.results.tables import load_tables
+        from inference.bundle import load_bundle
+        from inference.bundle_files import BundleError
+        from inference.headers import scan_folder
+        from inference.pipeline import Pipeline, overall_device
 
-    clock = clock or SystemClock()
-    chosen_device = overall_device(device)
-    try:
-        bundle = load_bundle(settings.inference.bundle, chosen_device)
-    except BundleError as error:
-        raise BundleMismatch(str(error)) from error
-    other = totalsegmentator(settings.inference, device)
-    localiser = configured_localiser(None if other is None else asdict(other), None)
-    pipeline = Pipeline(bundle, chosen_device, settings.inference.threads or None, localiser)
+        clock = clock or SystemClock()
+        chosen_device = overall_device(device)
+        try:
+            bundle = load_bundle(settings.inference.bundle, chosen_device)
+        except BundleError as error:
+            raise BundleMismatch(str(error)) from error
+        other = totalsegmentator(settings.inference, device)
+        localiser = configured_localiser(None if other is None else asdict(other), None)
+        pipeline = Pipeline(bundle, chosen_device, settings.inference.threads or None, localiser)
+        encoder = make_encoder(settings)
+        load_tables()
     scan = scan_folder(folder)
     by_study: dict[str, list[Any]] = {}
     for header in scan.instances:
@@ -70,7 +75,7 @@ def analyse_folder(
             pipeline=pipeline,
             localiser=localiser,
             device=chosen_device,
-            encoder=make_encoder(settings),
+            encoder=encoder,
             out=out / study_key(uid) if len(by_study) > 1 else out,
             progress=progress,
             clock=clock,

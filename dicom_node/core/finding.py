@@ -100,8 +100,10 @@ class SelectionRecord:
 class AnalysisResult:
     """Everything the analysis hands to encoding, delivery and the pages.
 
-    `mask_path` is a .npz file with `mask` uint8 [z, y, x] (0 background, 1-7 = C1-C7) on the grid of the chosen
-    series, `affine_lps` float64 [4, 4] as in `inference.volume.Volume`; `slices[k]` is the source of z index k.
+    `mask_path` is a .npz file with `mask` uint8 [z, y, x] (0 background, 1-7 = C1-C7), a box of the grid of the chosen
+    series that begins at `start_zyx` of its `shape_zyx` voxels and outside of which all is background (where a file has
+    neither, `mask` is the whole grid), and `affine_lps` float64 [4, 4] of that grid as in `inference.volume.Volume`;
+    `slices[k]` is the source of z index k.
     `views_path` is a folder of 2D views for pictures (see `dicom_node.analysis.views`).
     `suspicion_path` is a .npz file with, for each assessed level, where it looks suspicious: `C2_values` float32
     [z, y, x] in 0-1 on a grid of its own, and `C2_affine` float64 [4, 4], from (x, y, z, 1) to LPS mm.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import highdicom as hd
 import numpy as np
@@ -42,11 +43,21 @@ def read_mask(file: Path) -> Mask:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             labels, affine = arrays["mask"], arrays["affine_lps"]
-    except (OSError, KeyError, ValueError) as error:
+            if labels.ndim != 3 or labels.dtype != np.uint8 or affine.shape != (4, 4):
+                raise ValueError(f"{labels.dtype} {labels.shape} where uint8 [z, y, x] is expected")
+            if "start_zyx" in arrays:
+                labels = _on_whole_grid(labels, arrays["start_zyx"], arrays["shape_zyx"])
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise EncodingInvalid(f"the mask {file.name} cannot be read: {error}") from error
-    if labels.ndim != 3 or labels.dtype != np.uint8 or affine.shape != (4, 4):
-        raise EncodingInvalid(f"the mask {file.name} is {labels.dtype} {labels.shape}, expected uint8 [z, y, x]")
     return Mask(labels=labels, affine_lps=np.asarray(affine, dtype=np.float64))
+
+
+def _on_whole_grid(box: NDArray[np.uint8], start: NDArray[np.int64], shape: NDArray[np.int64]) -> NDArray[np.uint8]:
+    # Pages of zeros that nobody touches cost no memory.
+    whole = np.zeros(tuple(int(n) for n in shape), dtype=np.uint8)
+    z, y, x = (slice(int(first), int(first) + n) for first, n in zip(start, box.shape, strict=True))
+    whole[z, y, x] = box
+    return whole
 
 
 def vertebrae(mask: Mask, sources: SourceSeries) -> segmentation.Labels | None:

@@ -57,18 +57,27 @@ def smooth_on_grid(labels: NDArray[np.uint8], affine_lps: Affine, grid: PatientG
     """
     out = np.zeros(grid.shape_zyx, dtype=np.uint8)
     filled, strongest = np.zeros((2, *grid.shape_zyx), dtype=np.float16)
-    for label in np.unique(labels[labels > 0]):
-        where = labels == label
-        region = _region(where, affine_lps, grid)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        where, affine = labels[box] == label, _moved(affine_lps, box)
+        region = _region(where, affine, grid)
         if region is None:
             continue
-        share = _share(where, affine_lps, grid.part(region))
+        share = _share(where, affine, grid.part(region))
         wins = share > strongest[region]
         out[region][wins] = label
         strongest[region][wins] = share[wins]
         filled[region] += share.astype(np.float16)
     out[filled <= _HALF] = 0
     return out
+
+
+def _moved(affine_lps: Affine, box: tuple[slice, slice, slice]) -> Affine:
+    """The affine of an array's part."""
+    affine = affine_lps.copy()
+    affine[:3, 3] += affine_lps[:3, :3] @ np.array([side.start for side in box[::-1]], dtype=float)
+    return affine
 
 
 def _region(where: NDArray[np.bool_], affine_lps: Affine, grid: PatientGrid) -> tuple[slice, slice, slice] | None:
@@ -87,12 +96,11 @@ def _region(where: NDArray[np.bool_], affine_lps: Affine, grid: PatientGrid) -> 
 
 def _share(where: NDArray[np.bool_], affine_lps: Affine, grid: PatientGrid) -> NDArray[np.float32]:
     """The trilinear share of a mask on a patient grid."""
-    box = ndimage.find_objects(where.astype(np.uint8))[0]
     to_source = np.linalg.inv(affine_lps) @ grid.affine_lps()
     matrix = to_source[:3, :3][::-1, ::-1].copy()
     matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max()] = 0.0
-    offset = to_source[:3, 3][::-1] - np.array([side.start for side in box], dtype=float)
-    source = torch.from_numpy(where[box].astype(np.float32))
+    offset = to_source[:3, 3][::-1]
+    source = torch.from_numpy(where.astype(np.float32))
     return np.asarray(sample_array(source, matrix, offset, grid.shape_zyx, outside=0.0).numpy())
 
 

@@ -50,7 +50,7 @@ def test_threads_share_the_memory_that_they_free() -> None:
 def test_what_is_there_before_the_receiver_listens_is_no_work_for_the_collector() -> None:
     program = """
 import gc
-from dicom_node.bootstrap.allocator import spare_the_collector
+from dicom_node.collector import spare_the_collector
 import dicom_node.bootstrap.node
 before = len(gc.get_objects())
 spare_the_collector()

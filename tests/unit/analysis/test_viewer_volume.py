@@ -53,3 +53,19 @@ def test_nothing_marked_leaves_nothing(tmp_path: Path):
     volume, mask = made((4, 8, 8), (1.0, 1.0, 1.0))
     assert write_viewer_volume(volume, mask, tmp_path / "viewer") is None
     assert not (tmp_path / "viewer").exists()
+
+
+def test_a_block_shows_the_mean_of_its_voxels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(viewer_volume, "MOST_VOXELS", 500)
+    volume, mask = made((8, 30, 30), (1.0, 1.0, 1.0))
+    mask[3:5, 12:18, 12:18] = 2
+    volume.hu[:] = np.random.default_rng(1).integers(-1000, 3000, volume.hu.shape)
+    grid = viewer_grid(volume, mask)
+    assert np.prod(grid.step_zyx) > 4
+    write_viewer_volume(volume, mask, tmp_path)
+    values = np.frombuffer(gzip.decompress((tmp_path / CT).read_bytes())[352:], dtype=np.uint8).reshape(grid.shape_zyx)
+    (z, y, x), (dz, dy, dx) = grid.start_zyx, grid.step_zyx
+    for place in ((0, 0, 0), tuple(n - 1 for n in grid.shape_zyx)):
+        k, j, i = (first + at * step for first, at, step in zip((z, y, x), place, (dz, dy, dx), strict=True))
+        mean = volume.hu[k : k + dz, j : j + dy, i : i + dx].mean()
+        assert values[place] == np.clip(np.rint((mean - LOWEST_HU) / HU_A_STEP), 0, 255)
