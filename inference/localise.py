@@ -90,6 +90,17 @@ class NetworkLocaliser:
         near = on_column(found.probabilities, found.grid, column.grid)
         if self._place_net is not None:
             column, near = place_levels(column, near, volume, self._read)
+        column, mask = self.draw(volume, column, near, report)
+        return describe(volume, column, mask)
+
+    def draw(
+        self, volume: Volume, column: Column, near: torch.Tensor, progress: Progress | None = None
+    ) -> tuple[Column, NDArray[np.uint8]]:
+        """The column with its levels as the last network draws them, and their mask on the volume's grid.
+
+        `near` [classes, z, y, x] are the probabilities on the column's grid.
+        """
+        report = progress or (lambda stage, share: None)
         if self._shape_net is None:
             shapes = coarse_shapes(column, near)
         else:
@@ -99,7 +110,7 @@ class NetworkLocaliser:
         report("mask", 0.5)
         mask = smooth_mask(volume, shapes)
         report("mask", 1.0)
-        return describe(volume, column, mask)
+        return column, mask
 
     def _read(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits [10, n] of what stands where along a straightened spine, from the place network's input [3, n, y, x].

@@ -41,7 +41,7 @@ from inference.dataset.prepared import (
 from inference.dataset.rsna import Problem, RsnaStudy
 from inference.dataset.splits import PhantomRecipe
 from inference.evaluation.resumable import Row, run
-from inference.spine import Localiser
+from inference.localise import NetworkLocaliser
 from inference.synthetic.rsna_layout import TRAIN_COLUMNS
 
 OPTIONS: Final = "cache.json"
@@ -53,11 +53,15 @@ _STALE_S: Final = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class CacheOptions:
-    """What all studies of a cache share. `localised_by`: sha256 of the bundle that drew the levels, None: the truth."""
+    """What all studies of a cache share. `localised_by`: sha256 of the bundle that drew the levels, None: the truth.
+
+    `drawn_by`: sha256 of the bundle that drew the levels which the truth had named.
+    """
 
     spacing_mm_zyx: tuple[float, float, float] = SPACING_MM_ZYX
     least_voxel_mm_zyx: tuple[float, float, float] = LEAST_VOXEL_MM_ZYX
     localised_by: str | None = None
+    drawn_by: str | None = None
     format: int = FORMAT
 
 
@@ -121,7 +125,8 @@ class Preparer:
             return prepare_phantom(
                 job.seed,
                 job.recipe,
-                self._localiser(),
+                None if self.options.drawn_by else self._localiser(),
+                draws=self._localiser() if self.options.drawn_by else None,
                 spacing_mm_zyx=self.options.spacing_mm_zyx,
                 least_voxel_mm_zyx=self.options.least_voxel_mm_zyx,
             )
@@ -131,7 +136,7 @@ class Preparer:
             # A pass of a day must not end at a study nobody foresaw; it is listed with what happened.
             raise StudyUnusable(job.key, f"unexpected {type(error).__name__}: {error}") from error
 
-    def _localiser(self) -> Localiser | None:
+    def _localiser(self) -> NetworkLocaliser | None:
         from inference.evaluation.localiser_run import bundle_localiser
 
         return None if self.bundle is None else bundle_localiser(self.bundle, "cpu", self.threads)

@@ -40,6 +40,9 @@ def prepare(
     localise: Annotated[
         bool, typer.Option("--localise", help="Levels as the localiser draws them; the truth is kept beside.")
     ] = False,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="Phantoms: levels that the truth names and the localiser draws; cheaper.")
+    ] = False,
     bundle: Bundle = "default",
     part: Part = "train",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many studies of the source.")] = None,
@@ -50,9 +53,11 @@ def prepare(
     workers: Workers = 2,
 ) -> None:
     """Crop, resample and compress studies into a cache that training reads; killed, the same command goes on."""
+    if draw and (localise or source is not None):
+        raise typer.BadParameter("is for phantoms, and does not go with --localise", param_hint="--draw")
     with _refusals():
         jobs, problems = _jobs(source, part, limit, keep_known_bad, split, phantoms, first_seed, fractures, protocol)
-        typer.echo(_filled(out, jobs, problems, bundle if localise else None, folds, workers))
+        typer.echo(_filled(out, jobs, problems, bundle if localise or draw else None, draw, folds, workers))
 
 
 @app.command()
@@ -181,16 +186,23 @@ def _phantom_jobs(
 
 
 def _filled(
-    out: Path, jobs: list[Job], problems: tuple[Problem, ...], bundle: str | None, folds: int, workers: int
+    out: Path,
+    jobs: list[Job],
+    problems: tuple[Problem, ...],
+    bundle: str | None,
+    draw: bool,
+    folds: int,
+    workers: int,
 ) -> str:
     import torch
 
     from inference.bundle import load_bundle
     from inference.dataset.cache import CacheOptions, Preparer, fill
 
-    localised_by = None if bundle is None else load_bundle(bundle).localiser_sha256
+    drawer = None if bundle is None else load_bundle(bundle).localiser_sha256
+    options = CacheOptions(drawn_by=drawer) if draw else CacheOptions(localised_by=drawer)
     threads = max(1, torch.get_num_threads() // workers)
-    preparer = Preparer(folder=out, options=CacheOptions(localised_by=localised_by), bundle=bundle, threads=threads)
+    preparer = Preparer(folder=out, options=options, bundle=bundle, threads=threads)
     with _bar("studies", len(jobs)) as step:
         return str(fill(jobs, preparer, problems=problems, workers=workers, folds=folds, on_row=step))
 

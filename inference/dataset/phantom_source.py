@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.dataset.crop import MARGIN_MM_XYZ, around_levels
+from inference.dataset.drawing import DrawsLevels, drawn_levels
 from inference.dataset.errors import StudyUnusable
 from inference.dataset.from_scan import localiser_facts
 from inference.dataset.placing import bounds_lps_mm, mask_boxes, on_grid, smooth_on_grid
@@ -70,6 +71,7 @@ def prepare_phantom(
     recipe: PhantomRecipe,
     localiser: Localiser | None = None,
     *,
+    draws: DrawsLevels | None = None,
     spacing_mm_zyx: tuple[float, float, float] = SPACING_MM_ZYX,
     least_voxel_mm_zyx: tuple[float, float, float] = LEAST_VOXEL_MM_ZYX,
 ) -> PreparedStudy:
@@ -77,7 +79,8 @@ def prepare_phantom(
 
     Without a localiser its levels are the generator's. With one they are what it answered on the whole study (the
     truth stays in `true_levels`), and the crop is around its answer; where it finds no spine, `levels` is None, and
-    the crop is the truth's. Raises StudyUnusable where the scan holds no cervical vertebra.
+    the crop is the truth's. With `draws` in its place they are named by the truth and drawn by it, for which the whole
+    study need not be rendered. Raises StudyUnusable where the scan holds no cervical vertebra.
     """
     spec, uid = phantom_spec(seed, recipe), phantom_uid(seed, recipe)
     anatomy = build_anatomy(spec)
@@ -89,13 +92,19 @@ def prepare_phantom(
     truth = np.minimum(on_grid(part.labels, part.volume.affine_lps, grid), OTHER_VERTEBRA)
     fracture = on_grid(part.fracture, part.volume.affine_lps, grid)
     broken = _truth(spec, part)
+    hu = sample_volume(part.volume, grid).numpy()
+    if draws is None:
+        levels = _levels(truth, spine, localiser is not None, grid, anatomy, full)
+    else:
+        seen = Volume(hu=np.rint(hu).astype(np.int16), affine_lps=grid.affine_lps())
+        levels = {"levels": drawn_levels(seen, truth, draws), "levels_from": "drawn", "true_levels": truth}
     return PreparedStudy(
         study_instance_uid=uid,
         patient=f"phantom-{seed}",
         source="phantom",
-        hu=stored_hu(sample_volume(part.volume, grid).numpy()),
+        hu=stored_hu(hu),
         grid=grid,
-        **_levels(truth, spine, localiser is not None, grid, anatomy, full),
+        **levels,
         fracture=fracture,
         boxes=mask_boxes(fracture > 0, grid, BOX_MARGIN_MM),
         truth=broken,
@@ -179,7 +188,7 @@ def _levels(
 
 def _truth(spec: PhantomSpec, part: _Part) -> tuple[int, ...]:
     """A level is broken where the spec breaks it and the scan shows some of the fracture, as in `describe`."""
-    seen = np.bincount(part.fracture.ravel(), minlength=8)[1:8] > 0
+    seen = [bool((part.fracture == number).any()) for number in range(1, 8)]
     asked = {fracture.level for fracture in spec.fractures}
     broken = [int(level in asked and bool(here)) for level, here in zip(LEVELS, seen, strict=True)]
     return max(broken), *broken

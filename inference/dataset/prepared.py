@@ -32,7 +32,7 @@ SUFFIX: Final = ".study"
 FOLDS: Final = "folds.csv"
 FORMAT: Final = 1
 SOURCES: Final = ("dicom", "phantom")
-LEVELS_FROM: Final = ("truth", "localiser")
+LEVELS_FROM: Final = ("truth", "localiser", "drawn")
 OTHER_VERTEBRA: Final = 8
 _HEAD: Final = "head.json"
 _ARRAYS: Final = ("hu", "levels", "fracture", "true_levels")
@@ -82,11 +82,12 @@ class PreparedStudy:
     """One study on `grid`, arrays uint8 [z, y, x] (z rises to the head, y to the back, x to the left).
 
     `hu`: HU = HU_LOW + HU_STEP * value, cut off outside -512 to 1528 HU. `levels`: 0 background, 1-7 = C1-C7, 8 any
-    other vertebra; None where nobody has drawn them; `levels_from` "truth" (a person's or the generator's) or
-    "localiser". `true_levels` keeps the truth where `levels` is the localiser's. `fracture`: the level whose fracture
-    zone it is; phantoms only. `boxes` surround fractures slice by slice. `truth`: 0 or 1 for patient_overall and
-    C1 ... C7; None for a test study. `patient` groups studies that must stay in one fold. `facts` are JSON-ready;
-    `FOUND` among them is False where a localiser looked and found no cervical spine.
+    other vertebra; None where nobody has drawn them; `levels_from` "truth" (a person's or the generator's),
+    "localiser", or "drawn" (named by the truth, drawn by the localiser). `true_levels` keeps the truth where `levels`
+    is something else. `fracture`: the level whose fracture zone it is; phantoms only. `boxes` surround fractures slice
+    by slice. `truth`: 0 or 1 for patient_overall and C1 ... C7; None for a test study. `patient` groups studies that
+    must stay in one fold. `facts` are JSON-ready; `FOUND` among them is False where a localiser looked and found no
+    cervical spine.
     Raises ValueError where these do not fit each other.
     """
 

@@ -17,7 +17,7 @@ from inference.evaluation.held_out import LEAST_VOXEL_MM, LEAST_VOXEL_TRUNK_MM, 
 from inference.evaluation.localiser import LITTLE_IN_VIEW, NEAR_EDGE_MM, score
 from inference.evaluation.localiser_summary import summarise
 from inference.evaluation.resumable import run
-from inference.spine import Localiser
+from inference.localise import NetworkLocaliser
 
 Row = dict[str, Any]
 
@@ -60,10 +60,8 @@ class Assess:
 
 
 @lru_cache(maxsize=1)
-def bundle_localiser(bundle: str, device: str = "cpu", threads: int = 1) -> Localiser:
+def bundle_localiser(bundle: str, device: str = "cpu", threads: int = 1) -> NetworkLocaliser:
     """The localiser of a bundle, as the pipeline uses it; `threads` sets torch's process-wide count."""
-    from inference.localise import NetworkLocaliser
-
     torch.set_num_threads(threads)
     target = torch.device(device)
     loaded = load_bundle(bundle, target)

@@ -89,7 +89,7 @@ def _localiser(run: ShippedRun) -> Path:
 
 
 def _prepared(run: ShippedRun, split: str, localiser: Path) -> Path:
-    """The split's phantoms, prepared with the localiser that will be shipped."""
+    """The split's phantoms, prepared with the localiser that will be shipped; to train on, it need only draw."""
     folder = run.folder / "caches" / split
     chosen = read_splits()[split]
     count = {"train": run.studies, "validation": run.validation}[split]
@@ -97,7 +97,8 @@ def _prepared(run: ShippedRun, split: str, localiser: Path) -> Path:
     if run.small is not None:
         recipe = replace(recipe, slices=run.small[0], matrix=run.small[1])
     jobs: list[Job] = [PhantomJob(seed=seed, recipe=recipe) for seed in chosen.seeds[:count]]
-    options = CacheOptions(localised_by=load_bundle(localiser).localiser_sha256)
+    drawer = load_bundle(localiser).localiser_sha256
+    options = CacheOptions(drawn_by=drawer) if split == "train" else CacheOptions(localised_by=drawer)
     threads = max(1, (os.cpu_count() or 1) // run.workers)
     preparer = Preparer(folder=folder, options=options, bundle=str(localiser), threads=threads)
     done = 0

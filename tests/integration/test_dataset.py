@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from dicom_node.demo.rsna_dataset import write_rsna_dataset
 from inference.dataset import cache as cache_module
@@ -24,6 +25,7 @@ from inference.dataset.rsna_study import load_study
 from inference.dataset.slice_predictors import PredictorChoice
 from inference.dataset.slices import study_slices
 from inference.dataset.splits import PhantomRecipe
+from inference.evaluation.localiser_run import bundle_localiser
 from inference.postprocess import Column
 from inference.preprocess import grid_covering
 from inference.spine import Spine
@@ -124,6 +126,38 @@ def test_the_crop_ends_at_the_margin_around_the_vertebrae_or_at_the_scan(data):
     room_mm = spot.min(axis=0) * SPACING
     assert np.all(room_mm <= np.array(MARGIN_MM_XYZ[::-1]) + 2 * np.array(SPACING))
     assert room_mm[2] >= MARGIN_MM_XYZ[0] - 2 * SPACING[2]
+
+
+def test_levels_that_the_truth_names_and_the_localiser_draws_do_not_show_the_fracture():
+    """A true mask has a gap where the bone is broken; what is drawn from the scan and the name has not."""
+    recipe = PhantomRecipe(fractures="enriched")
+    seed = next(s for s in range(100) if any(f.kind == "burst" for f in phantom_spec(s, recipe).fractures))
+    localiser = bundle_localiser("default", threads=2)
+    drawn = prepare_phantom(
+        seed, recipe, draws=localiser, spacing_mm_zyx=(1.0, 1.0, 1.0), least_voxel_mm_zyx=(1.0,) * 3
+    )
+    assert drawn.levels_from == "drawn"
+    whole = [k for k in range(2, 7) if (drawn.true_levels == k).sum() > 5000]
+    assert len(whole) >= 4
+    for level in whole:
+        ours, true = drawn.levels == level, drawn.true_levels == level
+        assert 2 * (ours & true).sum() / (ours.sum() + true.sum()) > 0.75
+    burst = next(f for f in phantom_spec(seed, recipe).fractures if f.kind == "burst")
+    zone = drawn.fracture == int(burst.level[1])
+    inside = zone & ndimage.binary_closing(drawn.true_levels == int(burst.level[1]), iterations=3)
+    gaps = inside & (drawn.true_levels == 0)
+    assert gaps.sum() > 100
+    assert (drawn.levels[gaps] > 0).mean() > 0.6
+
+
+def test_what_was_drawn_and_what_was_localised_do_not_share_a_folder(tmp_path):
+    job = [PhantomJob(seed=1, recipe=TINY)]
+    fill(job, preparer(tmp_path, drawn_by=None))
+    with pytest.raises(DataSetError, match="drawn_by"):
+        fill(job, preparer(tmp_path, drawn_by="0" * 64))
+    refused = cspine_node("prepare", "--phantoms", "1", "--draw", "--localise", "--out", str(tmp_path / "other"))
+    assert refused.status == 2
+    assert "--draw" in refused.err
 
 
 def test_a_localisers_levels_replace_the_truth_which_stays_beside(data):
