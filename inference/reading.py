@@ -53,6 +53,8 @@ class SliceRef:
     sop_class_uid: str
     file: Path
     frame_number: int | None
+    position_mm_lps: tuple[float, ...] | None
+    instance_number: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,4 +284,6 @@ def _reference(frame: SourceFrame) -> SliceRef:
         sop_class_uid=frame.instance.sop_class_uid,
         file=frame.instance.file,
         frame_number=frame.header.frame_number,
+        position_mm_lps=frame.instance.image_position if frame.header.frame_number is None else None,
+        instance_number=frame.instance.instance_number,
     )

@@ -69,7 +69,8 @@ def _finding(raw: dict[str, Any]) -> Finding:
 
 
 def _source(raw: dict[str, Any]) -> SourceSlice:
-    return SourceSlice(**{**raw, "file": Path(raw["file"])})
+    position = _triple(raw.get("position_mm_lps"))
+    return SourceSlice(**{**raw, "file": Path(raw["file"]), "position_mm_lps": position})
 
 
 def _triple(values: list[Any] | None) -> Any:

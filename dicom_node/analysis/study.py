@@ -27,6 +27,7 @@ from dicom_node.core.finding import (
     Finding,
     LevelStatus,
     Outcome,
+    PointLps,
     SelectionRecord,
     SeriesRejection,
     SourceSlice,
@@ -204,6 +205,8 @@ def _analysed(
                 sop_class_uid=source.sop_class_uid,
                 file=source.file,
                 frame_number=source.frame_number,
+                position_mm_lps=_triple(source.position_mm_lps),
+                instance_number=source.instance_number,
             )
             for source in volume.slices
         ),
@@ -245,6 +248,13 @@ def _unreadable_notes(study: StudyFiles) -> tuple[str, ...]:
 
 def _localiser_notes(bundle: BundleIdentity) -> tuple[str, ...]:
     return (f"Levels named by {bundle.levels_named_by}.",) if bundle.levels_named_by else ()
+
+
+def _triple(position: tuple[float, ...] | None) -> PointLps | None:
+    if position is None:
+        return None
+    x, y, z = position
+    return x, y, z
 
 
 def _fractions(report: Progress) -> Callable[[str, int, int], None]:

@@ -71,12 +71,18 @@ class BundleIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSlice:
-    """The instance (and frame, counted from 1, for multiframe) behind one z index of the analysed volume."""
+    """The instance (and frame, counted from 1, for multiframe) behind one z index of the analysed volume.
+
+    `position_mm_lps` and `instance_number` are what a single-frame instance's header says, where the analysis has kept
+    it: whoever needs no more need not open the file again.
+    """
 
     sop_instance_uid: str
     sop_class_uid: str
     file: Path
     frame_number: int | None = None
+    position_mm_lps: PointLps | None = None
+    instance_number: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,14 +79,17 @@ class SourceSeries:
 
 
 def read_sources(slices: tuple[SourceSlice, ...], *, study_instance_uid: str) -> SourceSeries:
-    """Each instance's header has been read once, without pixels. Raises EncodingInvalid where geometry is missing."""
+    """The first instance's header has been read, without pixels; others where the analysis has not kept what is needed.
+
+    Raises EncodingInvalid where geometry is missing.
+    """
     if not slices:
         raise EncodingInvalid("the analysis names no source slices, so its results would refer to nothing")
     try:
         headers = _read_headers(slices)
         first = headers[slices[0].file]
         geometry = _geometry(first, slices[0].frame_number)
-        frames = tuple(_frame(headers[source.file], source) for source in slices)
+        frames = tuple(_frame(headers, source) for source in slices)
         series_uid = str(first.SeriesInstanceUID)
         rows, columns = int(first.Rows), int(first.Columns)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
@@ -107,7 +110,7 @@ def read_sources(slices: tuple[SourceSlice, ...], *, study_instance_uid: str) ->
 def _read_headers(slices: tuple[SourceSlice, ...]) -> dict[Path, Dataset]:
     headers: dict[Path, Dataset] = {}
     for source in slices:
-        if source.file in headers:
+        if source.file in headers or (headers and _is_known(source)):
             continue
         whole = not headers or source.frame_number is not None
         try:
@@ -130,14 +133,24 @@ def _geometry(header: Dataset, frame_number: int | None) -> dict[str, Any]:
     }
 
 
-def _frame(header: Dataset, source: SourceSlice) -> SourceFrame:
-    x, y, z = _group(header, source.frame_number, "PlanePositionSequence").ImagePositionPatient
+def _is_known(source: SourceSlice) -> bool:
+    return source.frame_number is None and source.position_mm_lps is not None and source.instance_number is not None
+
+
+def _frame(headers: dict[Path, Dataset], source: SourceSlice) -> SourceFrame:
+    position: Any = source.position_mm_lps
+    number = source.instance_number
+    if not _is_known(source):
+        header = headers[source.file]
+        position = _group(header, source.frame_number, "PlanePositionSequence").ImagePositionPatient
+        number = _instance_number(header) if source.frame_number is None else source.frame_number
+    x, y, z = position
     return SourceFrame(
         sop_instance_uid=source.sop_instance_uid,
         sop_class_uid=source.sop_class_uid,
         frame_number=source.frame_number,
         position_mm_lps=(float(x), float(y), float(z)),
-        image_number=_instance_number(header) if source.frame_number is None else source.frame_number,
+        image_number=number,
     )
 
 

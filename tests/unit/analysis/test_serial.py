@@ -38,7 +38,7 @@ FULL = AnalysisResult(
     ),
     overall_probability=0.8,
     mask_path=Path("/data/mask.npz"),
-    slices=(SLICE,),
+    slices=(SLICE, dataclasses.replace(SLICE, position_mm_lps=(-80.0, -91.5, 12.25), instance_number=17)),
     views_path=Path("/data/views"),
     suspicion_path=Path("/data/suspicion.npz"),
     viewer_path=Path("/data/viewer"),

@@ -12,6 +12,8 @@ from dicom_node.results.identity import identify
 from dicom_node.results.provenance import Equipment
 from dicom_node.results.seg import Mask, build_labelmap, build_segmentation, read_mask, vertebrae
 from dicom_node.results.sources import read_sources
+from inference.headers import read_header
+from inference.reading import read_series
 from tests.builders.ct import affine_lps, make_ct_series
 from tests.builders.results import BUNDLE, make_result, source_slices
 from tests.unit.results.test_identity import RESULT
@@ -135,6 +137,28 @@ def test_a_source_without_position_is_refused_in_words(tmp_path: Path):
     broken.save_as(files[1])
     with pytest.raises(EncodingInvalid, match="ImagePositionPatient"):
         read_sources(source_slices(files), study_instance_uid="1.2.3")
+
+
+def test_what_the_analysis_kept_of_the_headers_is_as_good_as_the_headers(tmp_path: Path):
+    files = make_ct_series(tmp_path, n=5, rows=16, columns=12, spacing=(0.7, 0.5, 0.75))
+    read_again = read_sources(source_slices(files), study_instance_uid="1.2.3")
+    kept = tuple(
+        SourceSlice(
+            sop_instance_uid=reference.sop_instance_uid,
+            sop_class_uid=reference.sop_class_uid,
+            file=reference.file,
+            position_mm_lps=reference.position_mm_lps,
+            instance_number=reference.instance_number,
+        )
+        for reference in read_series([read_header(file) for file in files]).slices
+    )
+    by_uid = {frame.sop_instance_uid: frame for frame in read_again.frames}
+    for file in files:
+        if file != kept[0].file:
+            file.unlink()
+    frames = read_sources(kept, study_instance_uid="1.2.3").frames
+    assert [vars(by_uid[frame.sop_instance_uid]) for frame in frames] == [vars(frame) for frame in frames]
+    assert all(frame.image_number is not None for frame in frames)
 
 
 def test_a_source_file_that_is_gone_is_refused(tmp_path: Path):
