@@ -99,6 +99,10 @@ class OperatingPoints:
         temperature, bias = (np.array([getattr(h, name) for h in self.heads]) for name in ("temperature", "bias"))
         return np.asarray(sigmoid(logit(values) / temperature + bias))
 
+    def thresholds_alone(self) -> OperatingPoints:
+        """For probabilities that these points have calibrated already."""
+        return replace(self, heads=tuple(replace(head, temperature=1.0, bias=0.0) for head in self.heads))
+
     def called(self, values: Array) -> NDArray[np.bool_]:
         """Which heads are called fractured, from raw probabilities [..., 8]."""
         return np.asarray(self.calibrated(values) >= self.thresholds)

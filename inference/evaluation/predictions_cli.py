@@ -67,6 +67,10 @@ def predictions(
         bool, typer.Option("--calibrated-already", help="Fit thresholds only; leave the probabilities.")
     ] = False,
     operating_points: Points = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="The bundle whose predictions these are (one file): its thresholds are in force.")
+    ] = None,
+    record: Annotated[bool, typer.Option("--record", help="Write the numbers into that bundle's manifest.")] = False,
     pictures: Annotated[
         Path | None, typer.Option(help="A folder of <StudyInstanceUID>.png for the worst studies.")
     ] = None,
@@ -76,13 +80,20 @@ def predictions(
     """Every number of some models beside the truth: an HTML report, JSON, Markdown and submission files.
 
     Temperatures, biases and thresholds come from --validation with --validation-truth, or from --operating-points;
-    with neither, probabilities are taken as they are and called at 0.5.
+    with --bundle its thresholds apply to what `predict` has calibrated. With none of them, probabilities are taken as
+    they are and called at 0.5.
     """
     from inference.evaluation.predictions_run import Validation, compare_models, read_models, read_setting
     from inference.evaluation.predictions_run import write_evaluation as write
 
     if bool(validation) != (validation_truth is not None):
         raise typer.BadParameter("--validation and --validation-truth belong together")
+    if record and bundle is None:
+        raise typer.BadParameter("names no bundle to write to; give --bundle", param_hint="--record")
+    if bundle is not None and (validation or operating_points or len(files) != 1):
+        raise typer.BadParameter(
+            "goes with one file of predictions, and with no other thresholds", param_hint="--bundle"
+        )
     how = None
     if validation and validation_truth is not None:
         if operating_points:
@@ -93,12 +104,18 @@ def predictions(
         )  # fmt: skip
     with _in_one_line():
         setting = read_setting(truth, facts, rounds=draws)
-        models = read_models(files, setting, how, _read_points(operating_points, files))
+        points = _read_points(operating_points, files) if bundle is None else [_thresholds_of(bundle)]
+        models = read_models(files, setting, how, points)
         fitted_on = None if how is None else read_setting(how.truth, None).truth
         numbers = compare_models(setting, models, fitted_on)
         prepared = _prepared_beside(truth)
         drawn = _pictures(pictures, prepared, numbers)
-        written, warnings = write(out, setting, models, numbers, pictures=drawn, data_note=_note(note, prepared))
+        told = _note(note, prepared)
+        written, warnings = write(out, setting, models, numbers, pictures=drawn, data_note=told)
+        if record and bundle is not None:
+            from inference.evaluation.recording import FRACTURES, fracture_metrics, record_metrics
+
+            record_metrics(bundle, FRACTURES, fracture_metrics(numbers["models"][0], told))
     _say_comparison(numbers)
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -169,6 +186,16 @@ def _one_each(given: list[Path], files: list[Path], option: str) -> list[Path]:
 def _read_points(given: list[Path] | None, files: list[Path]) -> list[OperatingPoints]:
     paths = _one_each(given, files, "--operating-points") if given else []
     return [read_operating_points(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def _thresholds_of(bundle: str) -> OperatingPoints:
+    from inference.bundle import load_bundle
+    from inference.bundle_files import BundleError
+
+    try:
+        return load_bundle(bundle).fractures.points.thresholds_alone()
+    except BundleError as error:
+        raise typer.BadParameter(str(error), param_hint="--bundle") from None
 
 
 def _pictures(folder: Path | None, prepared: PreparedFolder | None, numbers: Mapping[str, Any]) -> dict[str, Picture]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference.bundle import bundle_folder, load_bundle
 from inference.dataset.prepared import PreparedStudy, SliceBox, save_prepared, study_path
 from inference.evaluation.drift_record import read_records
-from inference.evaluation.predictions import Predictions, write_predictions
+from inference.evaluation.predictions import LEVEL_COLUMNS, Predictions, write_predictions
 from inference.preprocess import PatientGrid
 from tests.builders.commands import cspine_node
 from tests.builders.predictions import made_facts, made_predictions, made_truth
@@ -132,3 +134,29 @@ def test_a_browser_shows_the_report_and_its_tables_do_not_widen_the_page(out: Pa
     assert np.median(grey) == 255
     assert (grey < 100).mean() > 0.01
     assert (grey[:, -12:] < 200).sum() == 0
+
+
+def test_a_bundles_numbers_are_measured_at_its_thresholds_and_stand_in_its_manifest(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(bundle_folder("default"), bundle)
+    truth = made_truth(60, seed=3)
+    said = made_predictions(truth, skill=3.0)
+    write_predictions(tmp_path / "truth.csv", truth)
+    write_predictions(tmp_path / "said.csv", said)
+    command = ("evaluate", "predictions", str(tmp_path / "said.csv"), "--truth", str(tmp_path / "truth.csv"))
+    more = ("--out", str(tmp_path / "out"), "--note", "sixty made-up studies", "--draws", "40")
+    assert cspine_node(*command, *more, "--record").status == 2
+    ran = cspine_node(*command, *more, "--bundle", str(bundle), "--record")
+    assert ran.status == 0, ran.err
+    kept = load_bundle(str(bundle)).manifest["metrics"]["fractures"]
+    assert kept["note"] == "sixty made-up studies; 95 % intervals"
+    assert kept["studies"] == 60
+    thresholds = load_bundle("default").fractures.points.thresholds
+    for column, (name, head) in enumerate(kept["heads"].items()):
+        assert name == LEVEL_COLUMNS[column]
+        assert head["threshold"] == pytest.approx(thresholds[column])
+        broken = truth.values[:, column] > 0.5
+        called = said.values[:, column] >= thresholds[column]
+        assert head["positives"] == broken.sum()
+        assert head["sensitivity"]["value"] == pytest.approx(called[broken].mean(), abs=1e-4)
+        assert head["specificity"]["value"] == pytest.approx((~called)[~broken].mean(), abs=1e-4)

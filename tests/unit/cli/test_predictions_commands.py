@@ -87,6 +87,8 @@ def test_constants_are_submitted_only_with_a_warning(folder: Path) -> None:
         ),
         (["--operating-points", "val/facts.json", "--operating-points", "val/facts.json"], "operating points lack"),
         (["--facts", "nowhere.json"], "nowhere.json"),
+        (["--bundle", "default"], "goes with one file of predictions"),
+        (["--record"], "names no bundle to write to"),
     ],
 )
 def test_what_contradicts_itself_is_refused_in_one_line(
