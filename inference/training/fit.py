@@ -167,8 +167,8 @@ class Training:
             )
 
     def _watched(self) -> bool:
-        """Let the watch look where it is its turn; True where it ends the training."""
-        if self._watch is None or self.step % self._watch.every:
+        """Let the watch look where it is its turn, and at the last step's weights; True where it ends the training."""
+        if self._watch is None or (self.step % self._watch.every and self.step != self._fit.steps):
             return False
         self._ended = self._watch.look(self)
         self.net.train()

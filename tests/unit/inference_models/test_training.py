@@ -68,13 +68,15 @@ def _fit(steps: int) -> Fit:
     )
 
 
+def noise(rng: np.random.Generator) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_normal((1, 1, 2, 2, 2), dtype=np.float32))
+
+
+def loss(net: torch.nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"loss": (net(batch).float() - 2 * batch).pow(2).mean()}
+
+
 def test_a_training_that_was_stopped_goes_on_where_it_stood(tmp_path: Path) -> None:
-    def noise(rng: np.random.Generator) -> torch.Tensor:
-        return torch.from_numpy(rng.standard_normal((1, 1, 2, 2, 2), dtype=np.float32))
-
-    def loss(net: torch.nn.Module, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"loss": (net(batch).float() - 2 * batch).pow(2).mean()}
-
     def run(folder: Path, stops: tuple[int, ...]) -> torch.Tensor:
         for stop in stops:
             torch.manual_seed(1)
@@ -90,3 +92,32 @@ def test_the_shipped_settings_keep_their_seed_ranges_apart() -> None:
     assert seeds.train_first + 100_000 < measured.start
     for split in splits.values():
         assert split.seeds.stop <= measured.start or split.seeds.start >= measured.stop
+
+
+class Looks:
+    """A watch that writes down when it looked."""
+
+    every = 5
+
+    def __init__(self) -> None:
+        self.at: list[int] = []
+
+    def look(self, training: Training) -> bool:
+        self.at.append(training.step)
+        return False
+
+    def report(self, row: dict[str, float]) -> None: ...
+
+    def state(self) -> dict[str, list[int]]:
+        return {"at": self.at}
+
+    def restore(self, state: dict[str, list[int]]) -> None:
+        self.at = list(state.get("at", []))
+
+
+def test_the_last_steps_weights_are_looked_at_too(tmp_path: Path) -> None:
+    """Else what was learnt after the last whole interval, at the lowest rates, is thrown away unseen."""
+    watch = Looks()
+    for until in (6, None, None):
+        Training(torch.nn.Conv3d(1, 1, 1), _fit(12), tmp_path, seed=3, watch=watch).run(noise, loss, until=until)
+    assert watch.at == [5, 10, 12]
