@@ -8,7 +8,13 @@ import sys
 PROGRAM = """
 import json
 from dicom_node.results.tables import load_tables
+read, loads = [], json.loads
+def count(*arguments, **keywords):
+    read.append(1)
+    return loads(*arguments, **keywords)
+json.loads = count
 load_tables()
+assert read, "nothing was read beforehand"
 def refuse(*arguments, **keywords):
     raise AssertionError("a table was read again")
 json.loads = refuse
