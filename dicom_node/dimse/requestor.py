@@ -65,7 +65,7 @@ class _Answers(DIMSEServiceProvider):
 
     pynetdicom's reactor thread polls the same queue without blocking. It is to be paused while somebody waits, but
     the pause has a gap in which the reactor can take the response and throw it away: the object would be stored, and
-    sent again. (From reading its code; one lost answer in our tests fits.) Here a poll finds nothing.
+    sent again. Here a poll finds nothing.
     """
 
     def get_msg(self, block: bool = False) -> Any:

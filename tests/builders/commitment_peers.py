@@ -17,6 +17,7 @@ from dicom_node.core.identifiers import AETitle
 from dicom_node.core.peer import Peer
 from dicom_node.dimse.commitment_messages import PUSH_MODEL_INSTANCE
 from dicom_node.dimse.contexts import PUSH_MODEL
+from tests.builders.stock_scu import keeping_answers
 from tests.integration.dimse_support import CT_IMAGE, OWN_AET, wait_for
 
 
@@ -92,7 +93,9 @@ class Peers:
     def _say(self, association: Any, information: Dataset | None = None) -> None:
         information = information or self.report_on(self.asked[-1])
         event_type = 2 if "FailedSOPSequence" in information else 1
-        status, _ = association.send_n_event_report(information, event_type, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        status, _ = keeping_answers(association).send_n_event_report(
+            information, event_type, PUSH_MODEL, PUSH_MODEL_INSTANCE
+        )
         self.answers.append(status.Status if "Status" in status else -1)
 
     def report_on(self, asked: Dataset) -> Dataset:
@@ -136,7 +139,7 @@ def ask_as_a_scanner(port: int, *uids: str, stays: bool, handler: Callable[[Any]
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT_IMAGE, uid
         information.ReferencedSOPSequence.append(item)
-    status, _ = association.send_n_action(information, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    status, _ = keeping_answers(association).send_n_action(information, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
     if stays:
         assert taken.wait(10)
     association.release()

@@ -20,6 +20,7 @@ import pytest
 from pynetdicom import AE
 
 from dicom_node.demo.stand_in_pacs import StandInPacs
+from tests.builders.stock_scu import keeping_answers
 from tests.e2e.conftest import PhantomStudy, make_phantom
 from tests.peers import NodeProcess, receiver, sender, wait_for
 
@@ -81,7 +82,7 @@ class Scanner:
         scu = AE(ae_title="SCANNER")
         first = pydicom.dcmread(self._pending[0], stop_before_pixels=True)
         scu.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-        association = scu.associate("127.0.0.1", self._node.port, ae_title=self._node.ae_title)
+        association = keeping_answers(scu.associate("127.0.0.1", self._node.port, ae_title=self._node.ae_title))
         if not association.is_established:
             return False
         try:

@@ -22,6 +22,7 @@ from pynetdicom import AE
 from dicom_node.demo.stand_in_pacs import StandInPacs
 from tests.builders.audit_schema import message_in, summary
 from tests.builders.certificates import Authority
+from tests.builders.stock_scu import keeping_answers
 from tests.builders.syslog_listener import SyslogListener
 from tests.e2e.conftest import make_phantom
 from tests.peers import NodeProcess, free_port, get_bytes, receiver, sender, wait_for
@@ -190,7 +191,7 @@ def _a_day_of_this_node(node: NodeProcess, files: list[Path], left: Evidence) ->
 def _send(node: NodeProcess, images: list[pydicom.Dataset]) -> list[int]:
     entity = AE(ae_title="SCANNER")
     entity.add_requested_context(CT, images[0].file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", node.port, ae_title="CSPINE_AI")
+    association = keeping_answers(entity.associate("127.0.0.1", node.port, ae_title="CSPINE_AI"))
     assert association.is_established
     statuses = [association.send_c_store(image).Status for image in images]
     association.release()

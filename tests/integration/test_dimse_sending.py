@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pynetdicom.ae import ApplicationEntity as AE
 
 from dicom_node.core.errors import AssociationAborted
 from dicom_node.demo.stand_in_pacs import StandInPacs
@@ -17,7 +20,17 @@ from dicom_node.dimse.echo import echo
 from dicom_node.dimse.part10 import Part10File, data_set_in, read_part10
 from dicom_node.dimse.requestor import VERIFICATION_PROPOSALS, Session, Timeouts, associated
 from dicom_node.dimse.sender import proposals_for, send_files
-from tests.integration.dimse_support import OWN_AET, data_set_bytes, instance, peer, running_node, wait_for, write
+from tests.builders.stock_scu import keeping_answers
+from tests.integration.dimse_support import (
+    CT_IMAGE,
+    OWN_AET,
+    data_set_bytes,
+    instance,
+    peer,
+    running_node,
+    wait_for,
+    write,
+)
 from tests.peers import DcmtkStorescp
 
 QUICK = Timeouts(connect_s=2.0, associate_s=2.0, answer_s=2.0)
@@ -141,3 +154,44 @@ def test_what_follows_an_object_that_was_sent_directly_still_works(tmp_path: Pat
             for file in files:
                 assert store(session, file) == 0
                 assert session.echo() == 0
+
+
+def with_a_gap(association: Any) -> Any:
+    """The association, whose reactor is late between its leave to go on and its look at what has come, and whose
+    caller is later still to ask for the answer."""
+    checkpoint, wait = association._reactor_checkpoint, association._reactor_checkpoint.wait
+    dimse, get = association.dimse, association.dimse.get_msg
+
+    def waits_and_is_late(*how: Any) -> bool:
+        is_set = wait(*how)
+        time.sleep(0.06)  # more than a delayed acknowledgement of TCP, for which pynetdicom's sender waits
+        return bool(is_set)
+
+    def asks_late(block: bool = False) -> Any:
+        time.sleep(0.15 if block else 0.0)
+        return get(block)
+
+    checkpoint.wait, dimse.get_msg = waits_and_is_late, asks_late
+    return association
+
+
+def test_a_reactor_that_is_late_takes_no_answer_from_the_one_who_waits(tmp_path: Path) -> None:
+    files = [read_part10(write(tmp_path, instance(number))) for number in range(5)]
+    with running_node() as node:
+        receiver = peer(OWN_AET, port=node.port)
+        asked = associated(receiver, own_aet=peer().ae_title, proposals=proposals_for(files), timeouts=QUICK)
+        with asked as session:
+            with_a_gap(session._association)
+            assert [store(session, file) for file in files] == [0x0000] * 5
+        assert len(node.receiving.instances) == 5
+
+
+def test_neither_does_the_scanner_of_our_tests() -> None:
+    entity = AE(peer().ae_title)
+    entity.add_requested_context(CT_IMAGE)
+    entity.dimse_timeout = 2
+    with running_node() as node:
+        association = with_a_gap(entity.associate("127.0.0.1", node.port, ae_title=OWN_AET))
+        keeping_answers(association)
+        assert [association.send_c_store(instance(number)).Status for number in range(5)] == [0x0000] * 5
+        association.release()

@@ -15,6 +15,7 @@ from config.settings import NodeTlsSettings
 from config.watch import LivePeers
 from dicom_node.bootstrap.peers import editor_of
 from dicom_node.bootstrap.store import ConfiguredPeers
+from tests.builders.stock_scu import keeping_answers
 from tests.integration.dimse_support import OWN_AET, Clock, Node, instance, running_node
 from tests.unit.config.builders import written
 
@@ -37,7 +38,7 @@ class Stand:
     def associate(self, calling: str):
         entity = AE(calling)
         entity.add_requested_context(CTImageStorage)
-        return entity.associate("127.0.0.1", self.node.port, ae_title=OWN_AET)
+        return keeping_answers(entity.associate("127.0.0.1", self.node.port, ae_title=OWN_AET))
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
+from tests.builders.stock_scu import keeping_answers
+
 
 @dataclass
 class Ledger:
@@ -88,7 +90,7 @@ class Scanner(threading.Thread):
         scu.acse_timeout = scu.dimse_timeout = scu.network_timeout = 60
         first = self._images[0]
         scu.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-        association = scu.associate("127.0.0.1", self._port(), ae_title="CSPINE_AI")
+        association = keeping_answers(scu.associate("127.0.0.1", self._port(), ae_title="CSPINE_AI"))
         if not association.is_established:
             self._ledger.count("refused")
             return False
