@@ -1,4 +1,5 @@
-"""The rows of received instances, written behind the answer: the sender waits for the disk and not for the database.
+"""The rows of received instances and of the associations that bring them, written behind the answer: the sender waits
+for the disk and not for the database.
 
 An instance whose file is durable is found again whatever happens to its row (`stray_files`), so its sender may be told
 Success before the row is there. Rows then come in batches: one transaction for all that wait, and no sync of its own,
@@ -15,26 +16,43 @@ What must not change by that:
 - While the database fails, or too many rows wait, nothing is claimed: the sender then waits for the database again, and
   is refused where that cannot take it.
 - An association is over, and storage commitment is spoken of, when its rows are written: `drain`.
+- The row of the association itself comes behind its accept, before any row that names it: with those of its instances
+  or earlier, and `until_open` keeps those waiting that are received in the old way. Until it carries a study the row
+  says nothing that anybody decides on.
 
-How to edit safely: `_waiting` has exactly the claimed UIDs of which a row is still to come, from `claim` to the commit.
+How to edit safely: `_waiting` has exactly the claimed UIDs of which a row is still to come, from `claim` to the commit;
+`_opened` has exactly the associations of which the row is still to come.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from dicom_node.app.index_instance import Indexed, index_instance, index_new_instances
 from dicom_node.core.errors import StorageConflict, StorageUnavailable
 from dicom_node.core.study import InstanceRecord, StudyState
-from dicom_node.ports import FileStore, HoldsInstance, UnitOfWorkFactory
+from dicom_node.ports import FileStore, HoldsInstance, UnitOfWork, UnitOfWorkFactory
 
+DRAIN_S = 10.0
+"""How long those wait for rows who cannot go on without them."""
 _TRIES_AFTER_CONFLICT = 5
 
 OnUnexpected = Callable[[InstanceRecord, Indexed], None]
 """Is told of an instance that turned out to be known after all, or in conflict: its file needs another place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedAssociation:
+    """An association that was accepted at `at`."""
+
+    association_id: str
+    calling_aet: str
+    address: str
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +93,29 @@ class IndexBehind:
         self._changed = threading.Condition()
         self._waiting: set[str] = set()
         self._records: list[InstanceRecord] = []
+        self._opened: dict[str, OpenedAssociation] = {}
         self._receiving_until: dict[str, float] = {}
         self._is_failing = False
         self._hurried = threading.Event()
         self.on_unexpected: OnUnexpected = lambda record, indexed: None
+
+    def open(self, association: OpenedAssociation) -> bool:
+        """Whether the association's row may come behind its accept; else whoever asks has to write it."""
+        with self._changed:
+            if self._is_failing:
+                return False
+            self._opened[association.association_id] = association
+            self._changed.notify_all()
+        return True
+
+    def until_open(self, association_id: str) -> None:
+        """The association's row is written where there is to be one. Raises StorageUnavailable after a while."""
+        with self._changed:
+            if association_id not in self._opened:
+                return
+            self._hurried.set()
+            if not self._changed.wait_for(lambda: association_id not in self._opened, self._limits.same_uid_timeout_s):
+                raise StorageUnavailable(f"association {association_id} waits for its row")
 
     def claim(self, sop_instance_uid: str, study_instance_uid: str) -> bool:
         """Whether the row of this instance may come behind its answer: the node holds none of that UID."""
@@ -114,19 +151,25 @@ class IndexBehind:
                 self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> None:
-        """Every row whose instance was put before is written. Raises StorageUnavailable where that takes too long."""
+        """Every row is written of what was put or opened before. Raises StorageUnavailable where that takes long."""
         with self._changed:
             mine = {record.sop_instance_uid for record in self._records}
-            if not mine:
+            opened = set(self._opened)
+            if not mine and not opened:
                 return
             self._hurried.set()
-            if not self._changed.wait_for(lambda: mine.isdisjoint(self._waiting), timeout_s):
-                raise StorageUnavailable(f"{len(self._waiting)} instances wait for their rows")
+            is_written = self._changed.wait_for(
+                lambda: mine.isdisjoint(self._waiting) and opened.isdisjoint(self._opened), timeout_s
+            )
+            if not is_written:
+                raise StorageUnavailable(
+                    f"{len(self._waiting)} instances and {len(self._opened)} associations wait for their rows"
+                )
 
     def wait(self, timeout_s: float) -> bool:
         """Whether there is something to write; then more may have joined it, unless somebody waits for it."""
         with self._changed:
-            if not self._changed.wait_for(lambda: bool(self._records), timeout_s):
+            if not self._changed.wait_for(lambda: bool(self._records or self._opened), timeout_s):
                 return False
         self._hurried.wait(self._limits.gather_s)
         return True
@@ -135,18 +178,22 @@ class IndexBehind:
         """Write the rows of one batch; how many. Raises StorageUnavailable, and keeps those that are not written."""
         self._hurried.clear()
         with self._changed:
+            opened = tuple(self._opened.values())
             batch = self._records[: self._limits.batch]
-        if not batch:
+        if not batch and not opened:
             return 0
-        written, failure = self._write(batch)
+        written, failure = self._write(opened, batch)
         self._is_failing = failure is not None
         with self._changed:
             self._records = [record for record in self._records if record.sop_instance_uid not in written]
             self._waiting -= written
+            for association in opened:
+                if association.association_id in written:
+                    del self._opened[association.association_id]
             self._changed.notify_all()
         if failure is not None:
             raise failure
-        return len(batch)
+        return len(opened) + len(batch)
 
     def _is_new(self, sop_instance_uid: str, study_instance_uid: str) -> bool:
         now = self._monotonic()
@@ -167,21 +214,34 @@ class IndexBehind:
         with self._reading() as uow:
             return uow.studies.find_instance(sop_instance_uid) is not None
 
-    def _write(self, batch: list[InstanceRecord]) -> tuple[set[str], StorageUnavailable | None]:
-        """The UIDs whose rows are written, and why the others are not."""
+    def _write(
+        self, opened: Sequence[OpenedAssociation], batch: list[InstanceRecord]
+    ) -> tuple[set[str], StorageUnavailable | None]:
+        """The UIDs and association ids whose rows are written, and why the others are not."""
         try:
             with self._uow() as uow:
+                for association in opened:
+                    open_association(uow, association)
                 index_new_instances(uow, batch)
                 uow.commit_unsynced()
         except StorageUnavailable as error:
             return set(), error
         except StorageConflict:  # one of them is there, or written by another process at this moment
-            return self._write_each(batch)
-        return {record.sop_instance_uid for record in batch}, None
+            return self._write_each(opened, batch)
+        ids = {association.association_id for association in opened}
+        return ids | {record.sop_instance_uid for record in batch}, None
 
-    def _write_each(self, batch: list[InstanceRecord]) -> tuple[set[str], StorageUnavailable | None]:
+    def _write_each(
+        self, opened: Sequence[OpenedAssociation], batch: list[InstanceRecord]
+    ) -> tuple[set[str], StorageUnavailable | None]:
         written: set[str] = set()
         failure: StorageUnavailable | None = None
+        for association in opened:
+            try:
+                self._open_alone(association)
+            except StorageUnavailable as error:
+                return written, error
+            written.add(association.association_id)
         for record in batch:
             try:
                 indexed = self._write_alone(record)
@@ -192,6 +252,14 @@ class IndexBehind:
             if indexed is not Indexed.NEW:
                 self.on_unexpected(record, indexed)
         return written, failure
+
+    def _open_alone(self, association: OpenedAssociation) -> None:
+        try:
+            with self._uow() as uow:
+                open_association(uow, association)
+                uow.commit_unsynced()
+        except StorageConflict:
+            pass  # written by a commit of ours that was said to have failed: no other process knows the id
 
     def _write_alone(self, record: InstanceRecord) -> Indexed:
         """The last try is without the association: of one that has no row, nothing can be said to carry the study."""
@@ -209,3 +277,13 @@ class IndexBehind:
             except StorageConflict:
                 continue
         raise StorageUnavailable(f"the row of instance {record.sop_instance_uid} is in conflict again and again")
+
+
+def open_association(uow: UnitOfWork, association: OpenedAssociation) -> None:
+    """Write the row of an association that is open; it carries no study yet. The caller commits."""
+    uow.studies.open_association(
+        association.association_id,
+        calling_aet=association.calling_aet,
+        address=association.address,
+        at=association.at,
+    )

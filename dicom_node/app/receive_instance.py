@@ -189,6 +189,8 @@ class ReceiveInstance:
         record = self._write(incoming, header)
         answered = False
         try:
+            if self._behind is not None:
+                self._behind.until_open(record.association_id)
             indexed = self._index(record)
             answered = True
         except (StorageUnavailable, StorageConflict) as error:

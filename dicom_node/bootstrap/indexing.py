@@ -7,13 +7,12 @@ import threading
 import structlog
 
 from dicom_node.app.commitment_duties import CommitmentDuties
-from dicom_node.app.index_behind import IndexBehind
+from dicom_node.app.index_behind import DRAIN_S, IndexBehind
 from dicom_node.core.commitment import CommitmentDuty, CommitmentReport, Reference
 from dicom_node.core.errors import StorageUnavailable
 
 log = structlog.get_logger(__name__)
 
-DRAIN_S = 10.0
 _LOOK_AGAIN_S = 0.25
 _PAUSE_AFTER_FAILURE_S = 0.5
 

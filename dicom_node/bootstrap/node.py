@@ -50,7 +50,7 @@ from dicom_node.bootstrap.delivering import (
 from dicom_node.bootstrap.drift import ScoreDrift
 from dicom_node.bootstrap.gpus import Gpus
 from dicom_node.bootstrap.hands import receiving_processes
-from dicom_node.bootstrap.indexing import DRAIN_S, DutiesBehind, IndexingThread
+from dicom_node.bootstrap.indexing import DutiesBehind, IndexingThread
 from dicom_node.bootstrap.leftovers import read_found_instance
 from dicom_node.bootstrap.localiser import totalsegmentator
 from dicom_node.bootstrap.offline import make_encoder
@@ -285,9 +285,7 @@ class Node:
                 behind=behind,
                 ahead=ahead.use_case,
             ),
-            associations=RecordAssociations(
-                uow_factory=store.unit_of_work, clock=self._clock, before_close=lambda: behind.drain(DRAIN_S)
-            ),
+            associations=RecordAssociations(uow_factory=store.unit_of_work, clock=self._clock, behind=behind),
             audit=self._audit,
             clock=self._clock,
             ae_title=node.ae_title,

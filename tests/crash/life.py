@@ -23,7 +23,8 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import Engine
 
-from dicom_node.app.index_behind import IndexBehind
+from dicom_node.app.associations import RecordAssociations
+from dicom_node.app.index_behind import BehindLimits, IndexBehind
 from dicom_node.app.index_instance import Indexed
 from dicom_node.app.receive_instance import DUPLICATE_SOP_INSTANCE, IncomingInstance, ReceiveInstance
 from dicom_node.app.sweep import SweepReport
@@ -185,7 +186,13 @@ class DiskNode(Node):
         self.analyzer = StandInAnalyzer()  # type: ignore[assignment]
         self.encoder = SmallEncoder()  # type: ignore[assignment]
         report = super().restart()
-        self.behind = IndexBehind(uow_factory=self.uow, reading=self.database.reading, files=self.files)
+        self.behind = _IndexAtOnce(
+            uow_factory=self.uow,
+            reading=self.database.reading,
+            files=self.files,
+            limits=BehindLimits(same_uid_timeout_s=0.0),
+        )
+        self.associations = RecordAssociations(uow_factory=self.uow, clock=self.clock, behind=self.behind)
         self.receive = ReceiveInstance(
             uow_factory=self.uow,
             files=self.files,
@@ -195,6 +202,15 @@ class DiskNode(Node):
             behind=self.behind,
         )
         return report
+
+
+class _IndexAtOnce(IndexBehind):
+    """Has no thread that writes rows: who waits for one writes what waits."""
+
+    def until_open(self, association_id: str) -> None:
+        with suppress(StorageUnavailable):
+            self.step()
+        super().until_open(association_id)
 
 
 _ENGINES: dict[Path, Engine] = {}
@@ -245,7 +261,7 @@ class Life:
     @contextmanager
     def _association(self, name: str) -> Iterator[None]:
         with suppress(StorageUnavailable):
-            self.node.open_association(name)
+            self.node.associations.opened(name, calling_aet="SCANNER", address="::1")
         yield
         self._unclosed.append(name)
         self._close_associations()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dicom_node.app import counting
+from dicom_node.app.associations import RecordAssociations
 from dicom_node.app.found_instance import FoundInstance
 from dicom_node.app.index_behind import BehindLimits, IndexBehind
 from dicom_node.app.index_instance import Indexed
@@ -35,6 +36,7 @@ class BehindNode(Node):
             limits=self.limits,
             monotonic=lambda: self.now,
         )
+        self.associations = RecordAssociations(uow_factory=self.uow, clock=self.clock, behind=self.behind)
         self.receive = ReceiveInstance(
             uow_factory=self.uow,
             clock=self.clock,
@@ -48,6 +50,10 @@ class BehindNode(Node):
     def rows(self) -> list[str]:
         with self.uow() as uow:
             return [record.sop_instance_uid for record in uow.studies.instances(STUDY)]
+
+    def open_rows(self) -> int:
+        with self.uow() as uow:
+            return uow.studies.open_association_count()
 
     def write_all(self) -> None:
         while self.behind.step():
@@ -100,6 +106,76 @@ def test_the_open_association_carries_the_study_once_the_row_is_there(node: Behi
     node.receive(incoming(2, association_id="a"))
     node.write_all()
     assert node.detail().study.open_associations == ("a",)
+
+
+def test_the_row_of_an_association_comes_behind_its_accept_and_before_any_that_names_it(node: BehindNode) -> None:
+    node.associations.opened("a", calling_aet="SCANNER", address="::1")
+    node.receive(incoming(1, association_id="a"))
+    assert node.open_rows() == 0
+    assert node.behind.wait(0.0)
+    assert node.behind.step() == 2
+    assert node.open_rows() == 1
+    assert node.detail().study.open_associations == ("a",)
+    node.associations.closed("a", how="released")
+    assert node.open_rows() == 0
+
+
+def test_an_association_that_brought_nothing_has_its_row_too(node: BehindNode) -> None:
+    node.associations.opened("a", calling_aet="SCANNER", address="::1")
+    assert node.behind.wait(0.0)
+    assert (node.behind.step(), node.behind.step()) == (1, 0)
+    assert node.open_rows() == 1
+
+
+def test_what_is_received_in_the_old_way_waits_for_the_row_of_its_association(tmp_path: Path) -> None:
+    node = BehindNode(tmp_path)
+    node.receive(incoming(1))
+    node.write_all()
+    node.associations.opened("a", calling_aet="SCANNER", address="::1")
+    with pytest.raises(RejectedInput, match="association a waits for its row"):
+        node.receive(incoming(1, association_id="a"))
+    node.behind._limits = BehindLimits(same_uid_timeout_s=30.0)
+    answers: list[Indexed] = []
+    again = threading.Thread(target=lambda: answers.append(node.receive(incoming(1, association_id="a"))))
+    again.start()
+    node.behind.step()
+    again.join(30.0)
+    assert answers == [Indexed.IDENTICAL]
+    assert node.detail().study.open_associations == ("a",)
+
+
+def test_an_association_is_not_over_before_its_row_is_written(node: BehindNode, monkeypatch: Any) -> None:
+    monkeypatch.setattr("dicom_node.app.associations.DRAIN_S", 0.0)
+    node.associations.opened("a", calling_aet="SCANNER", address="::1")
+    with pytest.raises(StorageUnavailable, match="1 associations wait"):
+        node.associations.closed("a", how="released")
+    node.write_all()
+    node.associations.closed("a", how="released")
+    assert node.open_rows() == 0
+
+
+def test_while_the_database_fails_an_association_has_its_row_before_it_is_accepted(node: BehindNode) -> None:
+    node.associations.opened("a", calling_aet="SCANNER", address="::1")
+    with node.failing():
+        with pytest.raises(StorageUnavailable):
+            node.behind.step()
+        with pytest.raises(StorageUnavailable):
+            node.associations.opened("b", calling_aet="SCANNER", address="::1")
+    node.associations.opened("c", calling_aet="SCANNER", address="::1")
+    assert node.open_rows() == 1
+    node.write_all()
+    assert node.open_rows() == 2
+
+
+def test_the_row_of_an_association_that_is_there_already_keeps_no_other_waiting(node: BehindNode) -> None:
+    """After a commit that was done and said to have failed."""
+    node.open_association("a")
+    node.associations.opened("a", calling_aet="SCANNER", address="::1")
+    node.associations.opened("b", calling_aet="SCANNER", address="::1")
+    node.receive(incoming(1, association_id="b"))
+    node.write_all()
+    assert node.open_rows() == 2
+    assert node.rows() == [uid(1)]
 
 
 def test_an_instance_that_is_held_is_answered_as_ever(node: BehindNode) -> None:
