@@ -207,7 +207,7 @@ class FakePacs:
                 self.abort_after = None
                 raise AssociationAborted(f"{peer.name} aborted")
             status = self.answers.pop(0) if self.answers else 0x0000
-            if status == 0x0000:
+            if status == 0x0000 or 0xB000 <= status <= 0xBFFF:  # with a warning it is stored as well (PS3.4 B.2.3)
                 key = (peer.name, entry.sop_instance_uid)
                 self.held[key] = self.held.get(key, 0) + 1
             self.before_answer()
