@@ -17,9 +17,7 @@ from tests.unit.app.node import STUDY, Node, silenced
 from tests.unit.web.builders import accounts, app
 
 ANONYMOUS = {"/healthz", "/readyz"}
-TRIES = settings(
-    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+TRIES = settings(max_examples=40, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ from dicom_node.core.account import Role
 from tests.unit.web.builders import app
 from tests.unit.web.peer_file import PeerFile
 
-TRIES = settings(
-    max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+TRIES = settings(max_examples=25, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

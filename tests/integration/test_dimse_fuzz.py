@@ -146,7 +146,6 @@ def keep_looking(check: Callable[..., None], examples: int = EXAMPLES, **strateg
     before, number, ends_at = peak_mb(), 0, time.monotonic() + SECONDS / 3
     quick = settings(
         max_examples=examples if not SECONDS else 100,
-        deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
@@ -239,7 +238,7 @@ def test_data_sets_spoilt_in_any_way_are_read_or_refused(capsys):
 
 
 @given(noise=st.binary(max_size=400))
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100, database=None)
 def test_any_bytes_are_a_request_or_a_sentence_about_why_not(noise):
     good = dicom_streams.request()
     assert association_request.problem_of(good) == ""

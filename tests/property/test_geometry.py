@@ -34,7 +34,6 @@ def stacks(draw: st.DrawFn) -> tuple[list[float], np.ndarray]:
     return [*axes[:, 0], *axes[:, 1]], first + np.arange(count)[:, None] * step
 
 
-@settings(deadline=None)
 @given(stack=stacks(), order=st.randoms(use_true_random=False))
 def test_the_affine_puts_the_first_voxel_of_each_slice_at_its_image_position(
     stack: tuple[list[float], np.ndarray], order: random.Random
@@ -54,7 +53,6 @@ def test_the_affine_puts_the_first_voxel_of_each_slice_at_its_image_position(
     np.testing.assert_allclose(affine[:3, 1], column_direction * 0.5, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(stack=stacks())
 def test_a_stack_ascends_along_the_patient_axis_it_is_nearest_to(stack: tuple[list[float], np.ndarray]) -> None:
     orientation, positions = stack
@@ -63,7 +61,6 @@ def test_a_stack_ascends_along_the_patient_axis_it_is_nearest_to(stack: tuple[li
     assert (np.diff(geometry.offsets_mm) > 0).all()
 
 
-@settings(deadline=None)
 @given(stack=stacks(), lost=st.sets(st.integers(1, 10), max_size=4))
 def test_a_stack_with_slices_lost_is_put_back_on_the_same_grid(
     stack: tuple[list[float], np.ndarray], lost: set[int]
@@ -81,7 +78,6 @@ def test_a_stack_with_slices_lost_is_put_back_on_the_same_grid(
     assert len(geometry.gaps) == np.count_nonzero(steps > 1)
 
 
-@settings(deadline=None)
 @given(
     offsets=st.lists(st.floats(0.05, 4), min_size=2, max_size=30).map(lambda steps: np.cumsum([0, *steps])),
 )
@@ -95,7 +91,7 @@ def test_an_interpolated_plane_lies_exactly_between_its_sources(offsets: np.ndar
     assert np.abs(offsets[plan.nearest] - planes).max() <= np.diff(offsets).max() / 2 + 1e-9
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(stack=stacks(), order=st.randoms(use_true_random=False))
 def test_the_order_of_the_files_never_changes_the_volume(
     stack: tuple[list[float], np.ndarray], order: random.Random

@@ -27,7 +27,7 @@ def meanings(draw: st.DrawFn) -> StoredValues:
     return meaning if padding is None else padding.applied_to(meaning)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(meanings())
 def test_every_pattern_becomes_what_the_table_says_wherever_it_lies(meaning: StoredValues) -> None:
     expected = hounsfield_table(meaning)[EVERY_PATTERN]

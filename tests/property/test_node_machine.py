@@ -360,6 +360,5 @@ TestNodeMachine = NodeMachine.TestCase
 TestNodeMachine.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )

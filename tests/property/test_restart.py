@@ -78,7 +78,7 @@ class _KillingCommits:
         self.heal = lambda: setattr(node.database, "unit_of_work", healthy)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=4))
 def test_a_kill_at_any_commit_loses_nothing_and_sends_nothing_twice(kills):
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +101,7 @@ def test_a_kill_at_any_commit_loses_nothing_and_sends_nothing_twice(kills):
         _assert_settled(node, acknowledged)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sets(st.integers(1, 30), max_size=12))
 def test_a_database_that_is_away_now_and_then_delays_and_loses_nothing(outages):
     with tempfile.TemporaryDirectory() as folder:

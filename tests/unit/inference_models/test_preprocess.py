@@ -35,7 +35,7 @@ def _tilted(tilt: float, spacing: tuple[float, float, float], shape: tuple[int, 
     return Volume(hu=np.round(hu).astype(np.int16), affine_lps=affine)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     tilt=st.floats(-0.3, 0.3),
     spacing=st.tuples(st.floats(0.5, 3.0), st.floats(0.3, 0.9), st.floats(0.3, 0.9)),
