@@ -149,7 +149,7 @@ class StorageSettings(Section):
     durability: Literal["fsync", "os"] = Field(
         default="fsync",
         description="What Success to a sender means: fsync, the image would survive a power cut; os, it would survive "
-        "the end of this process, and the operating system writes it in its own time. os is for disks behind a "
+        "the end of this process, and no sync is waited for. os is for disks behind a "
         "battery, or a second copy; after a power cut `doctor --deep` finds what is lost.",
     )
 

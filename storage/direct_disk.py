@@ -109,6 +109,25 @@ class DirectDisk(Disk):
             self._buffers.append(buffer)
 
 
+class UnsyncedDisk(DirectDisk):
+    """Waits for no sync: what it wrote survives this process, no power cut.
+
+    Past the cache here, too. One association alone is faster into the cache until that is full, and slower then.
+    Several pay for each call, after which the interpreter is to be had again: a large image is one call and not eight.
+    Choosing by whether somebody else writes at the moment was no faster than the cache (`docs/PERFORMANCE.md`).
+    """
+
+    def make_root(self, root: Path) -> None:
+        """Exists afterwards."""
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def sync_file(self, descriptor: int) -> None:
+        """Nothing."""
+
+    def sync_folder(self, folder: Path) -> None:
+        """Nothing."""
+
+
 def _gathered(window: memoryview, views: list[memoryview]) -> tuple[int, list[memoryview]]:
     """How many bytes of `views` lie in `window` now, and what is left of them."""
     filled = 0

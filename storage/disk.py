@@ -83,20 +83,6 @@ class Disk:
         return figures.f_bavail * figures.f_frsize
 
 
-class UnsyncedDisk(Disk):
-    """Waits for no sync, nor for the disk at all: what it wrote survives this process, no power cut."""
-
-    def make_root(self, root: Path) -> None:
-        """Exists afterwards."""
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def sync_file(self, descriptor: int) -> None:
-        """Nothing."""
-
-    def sync_folder(self, folder: Path) -> None:
-        """Nothing."""
-
-
 class HookedDisk(Disk):
     """Calls `before(step, path)` ahead of each step that changes the disk; `step` is the method's name.
 

@@ -23,8 +23,7 @@ from dicom_node.bootstrap.clock import SystemClock
 from dicom_node.core.errors import StorageUnavailable
 from dicom_node.dimse.hands import serve_door
 from dicom_node.observability import configure_logging
-from storage.direct_disk import DirectDisk
-from storage.disk import UnsyncedDisk
+from storage.direct_disk import DirectDisk, UnsyncedDisk
 from storage.files import DiskFileStore
 from storage.permissions import keep_to_ourselves
 

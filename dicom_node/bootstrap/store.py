@@ -22,8 +22,7 @@ from dicom_node.core.peer import Peer, PeerTls, StowEndpoint, UserIdentity, obje
 from dicom_node.core.routing import ResultClass, RoutingRule
 from dicom_node.ports import Clock, UnitOfWorkFactory
 from storage.database import Database, open_database
-from storage.direct_disk import DirectDisk
-from storage.disk import UnsyncedDisk
+from storage.direct_disk import DirectDisk, UnsyncedDisk
 from storage.files import DiskFileStore
 
 log = structlog.get_logger(__name__)

@@ -24,8 +24,8 @@ from dicom_node.app.counting import NoCounters
 from dicom_node.core.identifiers import AETitle, study_key
 from dicom_node.core.peer import Peer
 from dicom_node.dimse.server import DicomServer
-from storage.direct_disk import DirectDisk
-from storage.disk import CACHED_AT_ONCE, UnsyncedDisk
+from storage.direct_disk import DirectDisk, UnsyncedDisk
+from storage.disk import CACHED_AT_ONCE
 from storage.files import DiskFileStore
 from tests.benchmarks.sending import OWN_AET
 
