@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from storage.direct_disk import BLOCK_BYTES, BUFFER_BYTES, DirectDisk
+from storage.direct_disk import BLOCK_BYTES, BUFFER_BYTES, DirectDisk, UnsyncedDisk
 from storage.disk import Bytes
 
 LARGE = 20 * BLOCK_BYTES
@@ -40,7 +40,10 @@ def test_a_file_holds_exactly_what_was_written_whatever_its_length(tmp_path: Pat
     assert written(DirectDisk(), tmp_path / "file", head, memoryview(data_set)) == head + data_set
 
 
-def test_whole_blocks_are_written_past_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [DirectDisk, UnsyncedDisk])
+def test_whole_blocks_are_written_past_the_cache(
+    kind: type[DirectDisk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[int, int]] = []
     real = os.write
 
@@ -49,9 +52,23 @@ def test_whole_blocks_are_written_past_the_cache(tmp_path: Path, monkeypatch: py
         return real(descriptor, data)
 
     monkeypatch.setattr(os, "write", write)
-    if written(DirectDisk(), tmp_path / "file", b"head", content(LARGE)) and not seen:
+    if written(kind(), tmp_path / "file", b"head", content(LARGE)) and not seen:
         pytest.skip("this file system knows no writes past its cache")
     assert seen == [(LARGE, os.O_DIRECT)]
+
+
+@pytest.mark.parametrize(("kind", "syncs"), [(DirectDisk, True), (UnsyncedDisk, False)])
+def test_only_the_one_that_says_so_waits_for_no_sync(
+    kind: type[DirectDisk], syncs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda descriptor, name=name: asked.append(name))
+    disk = kind()
+    disk.make_root(tmp_path / "root")
+    disk.sync_folder(tmp_path)
+    assert written(disk, tmp_path / "file", content(LARGE)) == content(LARGE)
+    assert set(asked) == ({"fsync", "fdatasync"} if syncs else set())
 
 
 def test_a_file_system_that_refuses_at_the_write_gets_everything_in_the_common_way(
