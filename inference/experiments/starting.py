@@ -40,8 +40,14 @@ def start_from(path_or_name: str, experiment: Experiment) -> Start:
 
 
 def load_start(network: nn.Module, start: Start) -> None:
-    """The network has the weights. Raises StartRefused naming the first one that does not fit."""
-    own, given = network.state_dict(), start.weights
+    """The network has the weights. Raises StartRefused naming the first one that does not fit.
+
+    What a network says can be `added` to one trained without it may be missing: it starts as it was made.
+    """
+    own = network.state_dict()
+    added: tuple[str, ...] = getattr(network, "added", ())
+    given = {key: value for key, value in own.items() if key.startswith(added)} if added else {}
+    given |= start.weights
     name = f"{start.source['name']} {start.source['version']}"
     for key in sorted(own.keys() | given.keys()):
         if key not in own or key not in given:

@@ -2,7 +2,7 @@
 
 Every level is cropped where the localiser drew it. Its score is the mean of its highest slices; the patient's blends
 the noisy-or of the levels with a head that reads all seven together. It explains itself: a score for every slice and a
-coarse map of what looks fractured, trained on fracture zones or boxes where they are known.
+map of what looks fractured, trained on fracture zones or boxes where they are known.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from inference.experiments.losses import known_bce, missed_overlap, noisy_or, st
 from inference.experiments.score import Batch, SliceScores, StudyScore, device_of
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import Study
+from inference.models.fine_path import CELL as FINE_CELL
 from inference.models.vertebra_net import VertebraLogits, VertebraNet
 from inference.preprocess import PatientGrid
 from inference.suspicion import SuspicionMap
@@ -30,12 +31,16 @@ _CELL: Final = 8  # pixels of a map's cell
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """The encoder's channels; width and layers of the LSTM; how many of the slices make a level's score."""
+    """The encoder's channels; width and layers of the LSTM; how many of the slices make a level's score.
+
+    `fine` are the channels of the fine path at two, four and eight pixels; none: there is no such path.
+    """
 
     channels: tuple[int, ...]
     hidden: int
     layers: int
     top: int
+    fine: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +98,13 @@ class VertebraCrop:
         self._input: InputSettings = experiment.input
         numbers: NetworkSettings = experiment.network
         self.network: torch.nn.Module = VertebraNet(
-            self._input.channels, numbers.channels, numbers.hidden, numbers.layers, numbers.top
+            self._input.channels, numbers.channels, numbers.hidden, numbers.layers, numbers.top, numbers.fine
         )
 
     def sample(self, study: Study, rng: np.random.Generator | None) -> Batch:
         """`crops` [1, 7, s, c, h, w] and `present` [1, 7]; `truth` and `known` [1, 8].
 
-        `zones` [1, 7, s, h / 8, w / 8] with `zone_known` [1, 7].
+        `zones` [1, 7, s, h / 2, w / 2] with `zone_known` [1, 7].
         """
         study.need_levels(self.experiment.name)
         change = draw_change(study, self.experiment.augmentation, rng)
@@ -107,10 +112,10 @@ class VertebraCrop:
         stacks = self._stacks(study, change, rng, self._drawn_levels(study, change, truth, rng))
         # Half the memory of waiting batches; a step of HU is finer still.
         crops, present = _stacked(stacks, self._input, study.device, torch.float16)
-        cells = [n // _CELL for n in self._input.size_yx]
+        cells = [n // FINE_CELL for n in self._input.size_yx]
         zones = torch.zeros(7, self._input.slices, *cells, device=study.device)
         for level, stack in stacks.items():
-            zones[level - 1] = F.max_pool2d(stack.zone[:, None], _CELL)[:, 0]
+            zones[level - 1] = F.max_pool2d(stack.zone[:, None], FINE_CELL)[:, 0]
         # A level that is not in sight cannot be asked for; nor can the patient where only such levels are fractured.
         known[1:] *= present
         if truth[0] > 0 and not bool((truth[1:] * known[1:]).any()):
@@ -132,12 +137,17 @@ class VertebraCrop:
         logits = torch.cat([out.overall[:, None], out.levels], dim=1)
         study = study_loss(kind, logits, batch["truth"], batch["known"])
         zones, known = batch["zones"], batch["zone_known"][:, :, None]
+        coarse = F.max_pool2d(zones.flatten(0, 2)[:, None], _CELL // FINE_CELL)[:, 0].unflatten(0, zones.shape[:3])
         shown = (zones.flatten(3).amax(dim=3) > 0).float()
         slices = known_bce(out.slices, shown, known.expand_as(shown), 2.0)
-        cells = known[..., None, None].expand_as(zones)
-        maps = known_bce(out.maps, zones, cells, 10.0) + missed_overlap(out.maps, zones, cells)
+        maps = _map_loss(out.maps, coarse, known)
+        parts = {"study": study.detach(), "slices": slices.detach(), "maps": maps.detach()}
         total = study + self._input.slice_weight * slices + self._input.map_weight * maps
-        return {"loss": total, "study": study.detach(), "slices": slices.detach(), "maps": maps.detach()}
+        if out.fine is not None:
+            fine = _map_loss(out.fine, zones, known)
+            total = total + self._input.map_weight * fine
+            parts["fine"] = fine.detach()
+        return {"loss": total, **parts}
 
     def predict(self, study: Study) -> StudyScore:
         """Levels from their slices, the patient from both ways of reading the levels together."""
@@ -156,7 +166,8 @@ class VertebraCrop:
         overall = share * noisy_or(levels[present.to(device)]) + (1 - share) * learned
         levels = torch.where(present.to(device), levels, levels.new_tensor(self._input.missing))
         slices = torch.sigmoid(out.slices.double()).mean(dim=0).cpu().numpy()
-        maps = torch.sigmoid(torch.cat([out.maps[:1], *(m.flip(-1)[None] for m in out.maps[1:])])).mean(dim=0)
+        seen = out.maps if out.fine is None else out.fine
+        maps = torch.sigmoid(torch.cat([seen[:1], *(m.flip(-1)[None] for m in seen[1:])])).mean(dim=0)
         return StudyScore(
             probabilities=np.array([float(overall), *levels.tolist()]),
             slices={k: _slice_scores(s, slices[k - 1]) for k, s in stacks.items()},
@@ -186,6 +197,11 @@ class VertebraCrop:
         return stacks
 
 
+def _map_loss(maps: torch.Tensor, zones: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    cells = known[..., None, None].expand_as(zones)
+    return known_bce(maps, zones, cells, 10.0) + missed_overlap(maps, zones, cells)
+
+
 def _stacked(
     stacks: dict[int, Stack], numbers: InputSettings, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -210,11 +226,12 @@ def _slice_scores(stack: Stack, values: NDArray[np.float64]) -> SliceScores:
 
 def _suspicion(stack: Stack, values: NDArray[np.float32]) -> SuspicionMap:
     z, y, x = stack.grid.spacing_mm_zyx
-    # A cell covers eight pixels each way: its centre lies three and a half further on.
-    first = stack.grid.to_lps_mm(np.array([0.0, (_CELL - 1) / 2, (_CELL - 1) / 2]))
+    cell = stack.grid.shape_zyx[1] // values.shape[1]
+    # A cell covers so many pixels each way: its centre lies half of the others further on.
+    first = stack.grid.to_lps_mm(np.array([0.0, (cell - 1) / 2, (cell - 1) / 2]))
     grid = PatientGrid(
         origin_lps_mm=(float(first[0]), float(first[1]), float(first[2])),
-        spacing_mm_zyx=(z, y * _CELL, x * _CELL),
+        spacing_mm_zyx=(z, y * cell, x * cell),
         shape_zyx=(values.shape[0], values.shape[1], values.shape[2]),
     )
     return SuspicionMap(values=values, grid=grid)

@@ -7,20 +7,20 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
+def norm(channels: int) -> nn.BatchNorm2d:
     """Over all slices that are looked at together, in use too: then they are those of one study."""
     return nn.BatchNorm2d(channels, track_running_stats=False)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3 x 3 convolutions with a shortcut; the first may stride by 2 and widen."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.norm1 = _norm(out_channels)
+        self.norm1 = norm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
-        self.norm2 = _norm(out_channels)
+        self.norm2 = norm(out_channels)
         same = in_channels == out_channels and stride == 1
         # ceil_mode: as many pixels as the strided convolution leaves, of an odd side too.
         fewer = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
@@ -50,13 +50,13 @@ class SliceEncoder(nn.Module):
             raise ValueError(f"channels {channels}: expected four or more multiples of 8")
         c = tuple(channels)
         self.width, self.fine = 2 * c[-1], fine
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, c[0], 3, 2, 1, bias=False), _norm(c[0]), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, c[0], 3, 2, 1, bias=False), norm(c[0]), nn.ReLU())
         self.stages = nn.ModuleList(
-            nn.Sequential(_Block(c[i], c[i + 1], 2), _Block(c[i + 1], c[i + 1], 1)) for i in range(len(c) - 1)
+            nn.Sequential(Block(c[i], c[i + 1], 2), Block(c[i + 1], c[i + 1], 1)) for i in range(len(c) - 1)
         )
         self.near = nn.Conv2d(c[2], fine, 1, bias=False)
         self.far = nn.Conv2d(c[3], fine, 1, bias=False)
-        self.join = nn.Sequential(nn.Conv2d(fine, fine, 3, 1, 1, bias=False), _norm(fine), nn.ReLU())
+        self.join = nn.Sequential(nn.Conv2d(fine, fine, 3, 1, 1, bias=False), norm(fine), nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.stem(x)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from inference.models.fine_path import FinePath
 from inference.models.sequence import Sequence
 from inference.models.slice_encoder import SliceEncoder
 
@@ -17,13 +18,14 @@ _ABSENT = -10.0
 class VertebraLogits:
     """Logits of n studies: `levels` [n, 7], `slices` [n, 7, s], `maps` [n, 7, s, h / 8, w / 8], `overall` [n].
 
-    A level that is absent has -10 throughout.
+    `fine` [n, 7, s, h / 2, w / 2] of a network with a fine path. A level that is absent has -10 throughout.
     """
 
     levels: torch.Tensor
     slices: torch.Tensor
     maps: torch.Tensor
     overall: torch.Tensor
+    fine: torch.Tensor | None = None
 
 
 class VertebraNet(nn.Module):
@@ -32,9 +34,22 @@ class VertebraNet(nn.Module):
     Every slice has a vector and a coarse map of what looks fractured; the map's peaks are part of what the recurrent
     head reads, so that the place and the verdict belong together. A level's logit is the mean of its `top` highest
     slice logits. The overall logit is learned from the levels' own summaries, in their order down the neck.
+
+    With three `fine` channels there is a fine path, whose vectors are added to the slices' own, weighed with nothing at
+    first: it can be `added` to a network that was trained without it, and leaves that one's answers as they were.
     """
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...], hidden: int, layers: int, top: int) -> None:
+    added = ("fine.", "fine_vectors.")
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: tuple[int, ...],
+        hidden: int,
+        layers: int,
+        top: int,
+        fine: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
         self.top = top
         self.encoder = SliceEncoder(in_channels, channels)
@@ -44,12 +59,21 @@ class VertebraNet(nn.Module):
         self.slice_head = nn.Sequential(nn.Linear(wide, 64), nn.LeakyReLU(0.1), nn.Dropout(0.2), nn.Linear(64, 1))
         self.neck = Sequence("gru", 2 * wide + 2, 32)
         self.overall_head = nn.Sequential(nn.Linear(2 * self.neck.width, 32), nn.LeakyReLU(0.1), nn.Linear(32, 1))
+        self.fine = FinePath(in_channels, fine) if fine else None
+        if self.fine is not None:
+            self.fine_vectors = nn.Linear(self.fine.width, self.encoder.width, bias=False)
+            nn.init.zeros_(self.fine_vectors.weight)
 
     def forward(self, crops: torch.Tensor, present: torch.Tensor) -> VertebraLogits:
         n, levels, slices = crops.shape[:3]
         there = present.flatten()
-        vectors, fine = self.encoder(crops.flatten(0, 1)[there].flatten(0, 1))
-        maps = self.map_head(fine).float()[:, 0]
+        images = crops.flatten(0, 1)[there].flatten(0, 1)
+        vectors, features = self.encoder(images)
+        maps = self.map_head(features).float()[:, 0]
+        fine = None
+        if self.fine is not None:
+            fine, thin = self.fine(images)
+            vectors = vectors + self.fine_vectors(thin)
         peaks = maps.flatten(1).topk(min(8, maps[0].numel()), dim=1).values
         read = torch.cat([vectors, peaks[:, :1] / 5.0, peaks.mean(dim=1, keepdim=True) / 5.0], dim=1)
         states = self.sequence(read.unflatten(0, (-1, slices)))
@@ -61,6 +85,9 @@ class VertebraNet(nn.Module):
             slices=_placed(slice_logits, there, _ABSENT).unflatten(0, (n, levels)),
             maps=_placed(maps.unflatten(0, (-1, slices)), there, _ABSENT).unflatten(0, (n, levels)),
             overall=self._overall(_placed(summary, there, 0.0).unflatten(0, (n, levels)), present),
+            fine=None
+            if fine is None
+            else _placed(fine.unflatten(0, (-1, slices)), there, _ABSENT).unflatten(0, (n, levels)),
         )
 
     def _overall(self, summaries: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

@@ -44,9 +44,10 @@ def test_what_a_stack_shows_lies_where_the_study_has_it(study: Study) -> None:
     assert middle_mm(stack.zone, stack.grid) == pytest.approx(zone, abs=0.6)
 
 
-def test_a_map_points_to_the_place_it_was_made_from(study: Study) -> None:
+@pytest.mark.parametrize("pixels", [2, 8])
+def test_a_map_points_to_the_place_it_was_made_from(study: Study, pixels: int) -> None:
     stack = level_stack(study, 3, study.boxes[3], SHAPE, NO_CHANGE)
-    cells = F.avg_pool2d(stack.zone[:, None], 8)[:, 0]
+    cells = F.avg_pool2d(stack.zone[:, None], pixels)[:, 0]
     suspicion = _suspicion(stack, cells.numpy())
     zone = middle_mm((study.zone == 3).float(), study.grid)
     assert middle_mm(torch.from_numpy(suspicion.values), suspicion.grid) == pytest.approx(zone, abs=0.6)

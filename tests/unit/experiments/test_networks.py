@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from inference.experiments.settings import read_experiment
+from inference.models.fine_path import CELL, FinePath
 from inference.models.sequence import Sequence
 from inference.models.slice_encoder import SliceEncoder
 from inference.models.vertebra_net import VertebraNet
@@ -68,3 +69,50 @@ def test_a_levels_score_is_the_mean_of_its_highest_slices() -> None:
     with torch.inference_mode():
         out = net(torch.randn(1, 7, 4, 2, 16, 16), torch.ones(1, 7, dtype=torch.bool))
     assert torch.allclose(out.levels, out.slices.topk(2, dim=2).values.mean(dim=2), atol=1e-6)
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+def test_a_fine_path_answers_for_every_second_pixel_of_its_experiment(tiny: bool) -> None:
+    experiment = read_experiment("vertebra-crop", tiny=tiny)
+    high, wide = experiment.input.size_yx
+    path = FinePath(experiment.input.channels, experiment.network.fine)
+    with torch.inference_mode():
+        logits, vectors = path(torch.randn(2, experiment.input.channels, high, wide))
+    assert logits.shape == (2, high // CELL, wide // CELL)
+    assert vectors.shape == (2, path.width)
+
+
+def test_no_pixel_escapes_a_fine_path() -> None:
+    torch.manual_seed(0)
+    path = FinePath(2, (8, 8, 8)).eval()
+    slices = torch.randn(1, 2, 16, 24, requires_grad=True)
+    logits = path(slices)[0]
+    logits[0, 4, 6].backward()  # type: ignore[no-untyped-call]
+    assert slices.grad is not None
+    assert bool((slices.grad[0, :, 8:10, 12:14] != 0).all())
+
+
+def test_a_fine_path_has_three_widths() -> None:
+    with pytest.raises(ValueError, match="expected three numbers"):
+        FinePath(2, (8, 8))
+
+
+def test_a_fine_path_that_has_learnt_nothing_leaves_the_answers_as_they_were() -> None:
+    torch.manual_seed(0)
+    plain = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2).eval()
+    grown = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2, fine=(8, 8, 8)).eval()
+    missing = grown.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert all(name.startswith(VertebraNet.added) for name in missing)
+    crops, present = torch.randn(1, 7, 3, 2, 16, 16), torch.ones(1, 7, dtype=torch.bool)
+    present[0, 3] = False
+    with torch.inference_mode():
+        before, after = plain(crops, present), grown(crops, present)
+        grown.fine_vectors.weight.fill_(0.1)
+        taught = grown(crops, present)
+    assert before.fine is None
+    assert torch.equal(before.levels, after.levels)
+    assert torch.equal(before.overall, after.overall)
+    assert after.fine is not None
+    assert after.fine.shape == (1, 7, 3, 8, 8)
+    assert float(after.fine[0, 3].max()) == -10.0
+    assert not torch.allclose(before.levels, taught.levels)

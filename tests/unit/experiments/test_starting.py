@@ -89,6 +89,22 @@ def test_more_or_fewer_weights_are_refused_by_name(bundle: Path, sagittal: Exper
         load_start(build(sagittal).network, dataclasses.replace(start, weights={**start.weights, "aaa": torch.ones(1)}))
 
 
+def test_a_network_without_a_fine_path_can_start_one_that_has_it_and_not_the_other_way_round(tmp_path: Path) -> None:
+    fine = read_experiment("vertebra-crop", tiny=True)
+    plain = dataclasses.replace(fine, network=dataclasses.replace(fine.network, fine=()))
+    for name, experiment in (("plain", plain), ("fine", fine)):
+        save_bundle(tmp_path / name, [Member(model=build(experiment))], POINTS, {"name": name, "version": "1"})
+    start = start_from(str(tmp_path / "plain"), fine)
+    network = build(fine).network
+    as_made = {key: value.clone() for key, value in network.state_dict().items() if key not in start.weights}
+    load_start(network, start)
+    own = network.state_dict()
+    assert as_made
+    assert all(torch.equal(own[key], value) for key, value in {**as_made, **start.weights}.items())
+    with pytest.raises(StartRefused, match="the experiment has no weights fine"):
+        load_start(build(plain).network, start_from(str(tmp_path / "fine"), plain))
+
+
 def test_what_is_no_bundle_is_refused(tmp_path: Path, sagittal: Experiment) -> None:
     with pytest.raises(BundleError):
         start_from(str(tmp_path / "nothing"), sagittal)

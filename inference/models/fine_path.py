@@ -1,0 +1,66 @@
+"""What is thin: a U-Net that works at two pixels, beside an encoder whose features start at four.
+
+A hairline is about a pixel wide. Where the first features lie four pixels apart, little of it is left; the network that
+had only those gave the phantoms that it was trained on no better answers than others (docs/EXPERIMENTS.md).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from inference.models.slice_encoder import Block, norm
+
+CELL = 2
+"""Pixels of a fine cell."""
+
+
+class FinePath(nn.Module):
+    """[n, in_channels, h, w] to (logits [n, h / 2, w / 2] of what looks fractured, vectors [n, `width`]).
+
+    Pixels are folded two by two into channels, so that the first convolution misses none. `channels` are those at two,
+    four and eight pixels; sides must be multiples of 8. A vector holds the highest features of the slice, the features
+    where it looks most fractured, and how fractured it looks there.
+    """
+
+    def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        if len(channels) != 3:
+            raise ValueError(f"fine channels {channels}: expected three numbers, at two, four and eight pixels")
+        fine, middle, far = channels
+        self.width = 2 * fine + 2
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels * CELL**2, fine, 3, 1, 1, bias=False), norm(fine), nn.ReLU(), Block(fine, fine, 1)
+        )
+        self.down = nn.Sequential(Block(fine, middle, 2), Block(middle, middle, 1))
+        self.deep = nn.Sequential(Block(middle, far, 2), Block(far, far, 1))
+        self.rise = _Join(far, middle)
+        self.show = _Join(middle, fine)
+        self.head = nn.Conv2d(fine, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        near = self.stem(F.pixel_unshuffle(x, CELL))
+        middle = self.down(near)
+        features = self.show(self.rise(self.deep(middle), middle), near)
+        logits = self.head(features).float()[:, 0]
+        flat, seen = logits.flatten(1), features.flatten(2)
+        there = (seen @ flat.softmax(dim=1).to(seen.dtype)[..., None])[..., 0]
+        peaks = flat.topk(min(8, flat.shape[1]), dim=1).values / 5.0
+        highest = seen.amax(dim=2)
+        vectors = [highest.float(), there.float(), peaks[:, :1], peaks.mean(dim=1, keepdim=True)]
+        return logits, torch.cat(vectors, dim=1)
+
+
+class _Join(nn.Module):
+    """Coarse features beside the finer ones they came from."""
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(coarse, fine, 1, bias=False)
+        self.join = nn.Sequential(nn.Conv2d(fine, fine, 3, 1, 1, bias=False), norm(fine), nn.ReLU())
+
+    def forward(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
+        wide = F.interpolate(self.narrow(coarse), size=fine.shape[2:], mode="nearest")
+        joined: torch.Tensor = self.join(fine + wide)
+        return joined
