@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from inference.experiments.changes import NO_CHANGE
 from inference.experiments.crops import StackShape, level_stack
 from inference.experiments.studies import Study, study_of
-from inference.experiments.vertebra_crop import _suspicion
+from inference.experiments.vertebra_crop import _shown, _suspicion
+from inference.models.vertebra_net import VertebraLogits
 from tests.builders.necks_prepared import neck
 
 SHAPE = StackShape(slices=5, neighbours=3, size_yx=(80, 96), pixel_mm=0.5, near_mm=0.8, margin_mm=0.0)
@@ -51,6 +52,23 @@ def test_a_map_points_to_the_place_it_was_made_from(study: Study, pixels: int) -
     suspicion = _suspicion(stack, cells.numpy())
     zone = middle_mm((study.zone == 3).float(), study.grid)
     assert middle_mm(torch.from_numpy(suspicion.values), suspicion.grid) == pytest.approx(zone, abs=0.6)
+
+
+def test_the_map_that_is_shown_is_high_where_both_maps_are_and_both_views() -> None:
+    torch.manual_seed(0)
+    maps, fine = torch.full((2, 7, 3, 2, 2), -9.0), torch.full((2, 7, 3, 8, 8), -9.0)
+    maps[0, 2, 1, 1, 1] = maps[1, 2, 1, 1, 0] = 9.0  # the second view is mirrored
+    fine[0, 2, 1, 6, 6] = fine[1, 2, 1, 6, 1] = 9.0
+    fine[:, 2, 1, 0, :] = 9.0
+    nothing = torch.zeros(2, 7)
+    out = VertebraLogits(levels=nothing, slices=nothing, maps=maps, overall=nothing, fine=fine)
+    shown = _shown(out)
+    assert shown.shape == (7, 3, 8, 8)
+    assert np.unravel_index(int(shown.argmax()), shown.shape) == (2, 1, 6, 6)
+    assert float(shown[2, 1, 6, 6]) > 0.99
+    assert float(shown[2, 1, 0].max()) < 0.1
+    coarse = _shown(VertebraLogits(levels=nothing, slices=nothing, maps=maps, overall=nothing))
+    assert np.unravel_index(int(coarse.argmax()), coarse.shape) == (2, 1, 1, 1)
 
 
 def test_a_slice_has_its_neighbours_beside_it(study: Study) -> None:
