@@ -1,7 +1,7 @@
-"""What is thin: a U-Net that works at two pixels, beside an encoder whose features start at four.
+"""What is thin: a U-Net that begins and ends at two pixels, beside an encoder whose blocks begin at four.
 
-A hairline is about a pixel wide. Where the first features lie four pixels apart, little of it is left; the network that
-had only those gave the phantoms that it was trained on no better answers than others (docs/EXPERIMENTS.md).
+A hairline is about a pixel wide, and little of it is left four pixels apart. The network without this path gave the
+phantoms that it was trained on no better answers than others (docs/EXPERIMENTS.md).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ def norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions with a shortcut; the first may stride by 2 and widen."""
+    """[n, in_channels, h, w] to [n, out_channels, h / stride, w / stride]: two 3 x 3 convolutions with a shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()

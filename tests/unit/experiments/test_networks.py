@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from inference.experiments.settings import read_experiment
 from inference.models.fine_path import CELL, FinePath
@@ -82,14 +83,31 @@ def test_a_fine_path_answers_for_every_second_pixel_of_its_experiment(tiny: bool
     assert vectors.shape == (2, path.width)
 
 
-def test_no_pixel_escapes_a_fine_path() -> None:
+def lined(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise [count, 1, 16, 24] with a line one pixel wide in every other image, and its cells [count, 8, 12]."""
+    images, cells = 0.3 * torch.randn(count, 1, 16, 24), torch.zeros(count, 8, 12)
+    for k in range(0, count, 2):
+        column = int(torch.randint(4, 20, ()))
+        images[k, 0, :, column] -= 2.0
+        cells[k, :, column // CELL] = 1.0
+    return images, cells
+
+
+def test_a_fine_path_learns_where_a_line_of_one_pixel_lies() -> None:
     torch.manual_seed(0)
-    path = FinePath(2, (8, 8, 8)).eval()
-    slices = torch.randn(1, 2, 16, 24, requires_grad=True)
-    logits = path(slices)[0]
-    logits[0, 4, 6].backward()  # type: ignore[no-untyped-call]
-    assert slices.grad is not None
-    assert bool((slices.grad[0, :, 8:10, 12:14] != 0).all())
+    path = FinePath(1, (8, 8, 8))
+    optimizer = torch.optim.Adam(path.parameters(), lr=1e-2)
+    for _ in range(40):
+        images, cells = lined(16)
+        loss = F.binary_cross_entropy_with_logits(path(images)[0], cells)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    images, cells = lined(16)
+    with torch.inference_mode():
+        found = path.eval()(images)[0] > 0
+    assert float((found == cells.bool()).float().mean()) > 0.98
+    assert float(found[cells.bool()].float().mean()) > 0.9
 
 
 def test_a_fine_path_has_three_widths() -> None:
