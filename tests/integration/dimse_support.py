@@ -123,6 +123,10 @@ class Node:
     def wait_until_idle(self) -> None:
         wait_for(lambda: not self.server.open_connections, "every connection to end")
 
+    def wait_until_counted(self, *names: str, times: int = 1) -> None:
+        """The other side may see an answer, or its connection's end, before we have counted why."""
+        wait_for(lambda: self.counts.counted[names] == times, f"{' '.join(names)} to be counted {times} times")
+
 
 @contextmanager
 def running_node(

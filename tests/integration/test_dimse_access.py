@@ -66,7 +66,7 @@ def test_a_wrong_ae_title_is_rejected_with_the_reason_of_the_standard(calling, c
         association = associate(node.port, calling=calling, called=called)
         assert association.is_rejected
         assert rejection(association) == expected
-        assert node.counts.counted[(counted.ASSOCIATIONS_REJECTED, rule)] == 1
+        node.wait_until_counted(counted.ASSOCIATIONS_REJECTED, rule)
         assert not node.associations.opened_
 
 
@@ -113,7 +113,7 @@ def test_one_address_cannot_take_every_place():
     with running_node(limits=limits) as node:
         first, second = associate(node.port), associate(node.port)
         assert rejection(second) == (2, 3, 2)
-        assert node.counts.counted[(counted.ASSOCIATIONS_REJECTED, "maximum_per_address")] == 1
+        node.wait_until_counted(counted.ASSOCIATIONS_REJECTED, "maximum_per_address")
         first.release()
 
 
@@ -166,7 +166,7 @@ def test_storescu_of_dcmtk_is_let_in_with_the_user_and_passcode_that_are_configu
         assert (done.returncode == 0) is is_let_in, said
         assert len(node.receiving.instances) == is_let_in
         if not is_let_in:
-            assert node.counts.counted[(counted.ASSOCIATIONS_REJECTED, "user_identity")] == 1
+            node.wait_until_counted(counted.ASSOCIATIONS_REJECTED, "user_identity")
             assert "Rejected Permanent" in said
         assert ("Server Response (not dumped) length: 0" in said) is ("-rsp" in user), said
 

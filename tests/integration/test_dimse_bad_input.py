@@ -267,7 +267,7 @@ def test_a_store_that_lacks_something_is_answered_and_the_association_goes_on(na
         connection = associated(node)
         connection.sendall(sent)
         assert f"0x{status_of(receive_pdu(connection)):04X}" == f"0x{status:04X}"
-        assert node.counts.counted[(counting.INSTANCES_REJECTED, reason)] == 1
+        node.wait_until_counted(counting.INSTANCES_REJECTED, reason)
         whole = data_set_bytes(encode(instance(1)))
         connection.sendall(pdata(3, 0x03, command()) + pdata(3, 0x02, whole))
         assert status_of(receive_pdu(connection)) == 0x0000
@@ -390,7 +390,7 @@ def test_an_address_with_too_many_silent_connections_loses_the_one_that_waits_lo
         silent = [open_socket(node.port) for _ in range(5)]
         assert receive(silent[0], 1) == b""
         assert node.server.open_connections == 4
-        assert node.counts.counted[(counted.CONNECTIONS_REFUSED, "too_many_waiting")] == 1
+        node.wait_until_counted(counted.CONNECTIONS_REFUSED, "too_many_waiting")
         assert echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).ok
         for connection in silent:
             connection.close()
@@ -420,7 +420,7 @@ def test_a_request_beyond_what_may_have_threads_is_rejected_for_now():
         refused = open_socket(node.port)
         refused.sendall(associate_request())
         assert receive_pdu(refused)[6:10] == bytes((0, 2, 3, 2))
-        assert node.counts.counted[(counted.CONNECTIONS_REFUSED, "too_many_connections")] == 1
+        node.wait_until_counted(counted.CONNECTIONS_REFUSED, "too_many_connections")
         del node.server.may_associate
         held[0].close()
         assert_goes_on(node)

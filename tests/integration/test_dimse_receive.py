@@ -82,7 +82,7 @@ def test_echoscu_gets_its_answer():
     with running_node() as node:
         answer = dcmtk("echoscu", node, "127.0.0.1", str(node.port))
         assert answer.returncode == 0, answer.stderr
-        assert node.counts.counted[(counted.ECHOES, "SCANNER")] == 1
+        node.wait_until_counted(counted.ECHOES, "SCANNER")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_command_for_another_sop_class_than_its_context_is_refused():
     with running_node() as node:
         answer = store(node, plain(), context="1.2.840.10008.5.1.4.1.1.4")
         assert answer.status == 0x0122
-        assert node.counts.counted[(counting.INSTANCES_REJECTED, "context_mismatch")] == 1
+        node.wait_until_counted(counting.INSTANCES_REJECTED, "context_mismatch")
 
 
 def test_a_header_without_sop_class_is_taken_at_the_commands_word():
@@ -328,7 +328,7 @@ def test_an_error_nobody_foresaw_is_never_answered_with_success():
     with running_node() as node:
         node.receiving.hook = broken
         assert store(node, plain()).status == 0x0110
-        assert node.counts.counted[(counting.INSTANCES_REJECTED, "internal_error")] == 1
+        node.wait_until_counted(counting.INSTANCES_REJECTED, "internal_error")
         node.receiving.hook = lambda incoming: None
         assert store(node, plain()).status == 0x0000
 

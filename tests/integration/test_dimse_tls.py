@@ -94,7 +94,7 @@ def test_a_peer_with_a_certificate_of_our_authority_may_echo_and_a_plain_one_may
 def test_a_peer_that_must_come_over_tls_is_rejected_on_the_plain_port(site):
     with node_with_tls(site) as node:
         assert "Calling AE title not recognised" in echo(peer(OWN_AET, port=node.port), "SCANNER", 5.0).why
-        assert node.counts.counted[(counted.ASSOCIATIONS_REJECTED, "tls")] == 1
+        node.wait_until_counted(counted.ASSOCIATIONS_REJECTED, "tls")
 
 
 def test_without_a_plain_port_there_is_none(site):
@@ -123,7 +123,7 @@ def test_an_ae_title_with_a_pinned_certificate_cannot_be_borrowed_by_another_hol
     with node_with_tls(site, peers=[peer(tls=pinned)]) as node:
         assert echo_over_tls(node, site.as_scanner()).ok
         assert not echo_over_tls(node, site.as_scanner(site.node)).ok
-        assert node.counts.counted[(counted.ASSOCIATIONS_REJECTED, "certificate")] == 1
+        node.wait_until_counted(counted.ASSOCIATIONS_REJECTED, "certificate")
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_images_larger_than_what_an_association_is_granted_are_received_while_th
                 for _ in range(90):  # 5.9 MB: half of the memory is for one address
                     connection.sendall(pdata(3, 0x00, b"\0" * 65_530))
         node.wait_until_idle()
-        assert node.counts.counted[counted.PROTOCOL_ERRORS, "out_of_memory"] == 1
+        node.wait_until_counted(counted.PROTOCOL_ERRORS, "out_of_memory")
         assert node.server.receiving_memory.held_bytes == 0
 
 
@@ -186,7 +186,7 @@ def test_silence_and_half_a_pdu_end_an_association_that_a_hand_reads(tmp_path: P
             stalled.sendall(pdata(3, 0x03, command())[:10])
             assert receive_pdu(silent)[:1] == b"\x07"
             node.wait_until_idle()
-        assert node.counts.counted[counted.PROTOCOL_ERRORS, "stalled_pdu"] == 1
+        node.wait_until_counted(counted.PROTOCOL_ERRORS, "stalled_pdu")
         assert sorted(node.associations.endings()) == ["aborted", "lost"]
 
 
@@ -228,12 +228,12 @@ def test_a_hand_that_is_killed_ends_its_associations_and_is_replaced_and_nothing
         node.wait_until_idle()
         assert [kept.stored is not None for kept in node.receiving.instances] == [True, True]
         assert all((tmp_path / kept.stored.path).exists() for kept in node.receiving.instances if kept.stored)
-        assert node.counts.counted[counted.PROTOCOL_ERRORS, "hand_lost"] == 1
+        node.wait_until_counted(counted.PROTOCOL_ERRORS, "hand_lost")
         assert node.server.receiving_memory.held_bytes == 0
         with associated(node) as connection:  # the node reads by itself, or the next hand does
             assert store_one(connection, 3) == 0
         wait_for(lambda: killed not in hands.pids and hands.up == 1, "another hand", 60.0)
-        assert node.counts.counted[(counted.HANDS_LOST,)] == 1
+        node.wait_until_counted(counted.HANDS_LOST)
         with associated(node) as connection:
             assert store_one(connection, 4) == 0
             assert hands.lent == 1
@@ -295,6 +295,6 @@ def test_a_request_with_a_fault_for_which_the_node_has_no_memory_is_aborted_as_s
                 connection.sendall(pdata(3, 0x02 if at + 65_536 >= len(whole) else 0, whole[at : at + 65_536]))
             assert receive_pdu(connection)[:1] in (b"\x07", b"")
         node.wait_until_idle()
-        assert node.counts.counted[counted.PROTOCOL_ERRORS, "out_of_memory"] == 1
+        node.wait_until_counted(counted.PROTOCOL_ERRORS, "out_of_memory")
         assert node.server.receiving_memory.held_bytes == 0
         assert hands.up == 1
