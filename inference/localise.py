@@ -20,6 +20,7 @@ from inference.mask import smooth_mask
 from inference.placing import place_levels
 from inference.pose import named_alike, turn_upright, turned, turned_back
 from inference.postprocess import Column, find_column
+from inference.precision import has_bfloat16
 from inference.preprocess import (
     AIR_HU,
     LOCALISER_SPACING_MM,
@@ -207,14 +208,6 @@ class NetworkLocaliser:
 
 def _ready(net: nn.Module, device: torch.device) -> nn.Module:
     return net.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload, no-any-return]
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """True where bfloat16 arithmetic is the hardware's own: AVX-512 BF16 or AMX processors, and GPUs that say so."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _around(centre: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[slice, slice, slice]:

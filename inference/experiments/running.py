@@ -34,6 +34,7 @@ from inference.experiments.settings import Experiment
 from inference.experiments.starting import Start, load_start
 from inference.experiments.studies import Draws, Study, StudyStore, draws_of, split
 from inference.experiments.watching import Validator, trial_metrics
+from inference.precision import has_bfloat16
 from inference.training.fit import Training
 from inference.training.ranks import ALONE, Ranks
 
@@ -151,7 +152,7 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
 
 def worthwhile_amp(device: str, model: FractureModel) -> bool:
     """Whether bfloat16 is faster than float32 and safe: on CUDA, and on a CPU that has instructions for it."""
-    return device.startswith("cuda") or (model.bfloat16_on_cpu and bool(torch.cpu._is_avx512_bf16_supported()))
+    return device.startswith("cuda") or (model.bfloat16_on_cpu and has_bfloat16(torch.device(device)))
 
 
 def _draw(run: Run, data: RunData, model: FractureModel) -> Callable[[np.random.Generator], Batch]:

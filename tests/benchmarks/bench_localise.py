@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from inference.bundle import load_bundle  # noqa: E402
-from inference.localise import STRIDE, NetworkLocaliser, Precision, has_bfloat16  # noqa: E402
+from inference.localise import STRIDE, NetworkLocaliser, Precision  # noqa: E402
+from inference.precision import has_bfloat16  # noqa: E402
 from inference.preprocess import LOCALISER_SPACING_MM, localiser_input  # noqa: E402
 from inference.spine import Spine  # noqa: E402
 from inference.synthetic import draw_spec, make_phantom  # noqa: E402

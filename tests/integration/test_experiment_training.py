@@ -136,7 +136,8 @@ def test_a_flipped_neck_gives_the_slices_and_maps_of_the_flipped_picture() -> No
     one, other = model.predict(study_of(study)), model.predict(study_of(flipped))
     assert np.allclose(one.probabilities, other.probabilities, atol=1e-5)
     assert np.allclose(one.slices[3].values, other.slices[3].values, atol=1e-5)
-    assert np.allclose(one.maps[3].values, other.maps[3].values[..., ::-1], atol=1e-5)
+    # The fine path may compute in bfloat16.
+    assert np.allclose(one.maps[3].values, other.maps[3].values[..., ::-1], atol=5e-3)
 
 
 def test_two_processes_train_one_network(caches: tuple[Path, Path], tmp_path: Path) -> None:

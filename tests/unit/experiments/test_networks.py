@@ -134,3 +134,19 @@ def test_a_fine_path_that_has_learnt_nothing_leaves_the_answers_as_they_were() -
     assert after.fine.shape == (1, 7, 3, 8, 8)
     assert float(after.fine[0, 3].max()) == -10.0
     assert not torch.allclose(before.levels, taught.levels)
+
+
+def test_in_use_the_fine_path_computes_in_bfloat16_where_the_hardware_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2, fine=(8, 8, 8)).eval()
+    net.fine_vectors.weight.data.normal_(std=0.1)
+    crops, present = torch.randn(1, 7, 3, 2, 16, 16), torch.ones(1, 7, dtype=torch.bool)
+    answers = {}
+    for half in (False, True):
+        monkeypatch.setattr("inference.models.vertebra_net.has_bfloat16", lambda device, half=half: half)
+        with torch.inference_mode():
+            answers[half] = net(crops, present)
+    levels, halved = (torch.sigmoid(answers[half].levels) for half in (False, True))
+    assert not torch.equal(answers[False].fine, answers[True].fine)
+    assert torch.allclose(levels, halved, atol=2e-3)
+    assert answers[True].fine.dtype == answers[True].levels.dtype == torch.float32
