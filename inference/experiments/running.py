@@ -1,8 +1,8 @@
 """One experiment from prepared studies to a bundle, in one call that may be killed at any moment and called again.
 
 A run's folder holds `run.json` (what was asked for), `last.pt`, `best.pt`, `losses.csv`, `validation.csv`,
-`tensorboard/`, `validation_predictions.csv` (raw, before calibration) and `bundle/`. An ensemble's holds its members'
-runs under `members/`, those that are missing are trained first.
+`tensorboard/`, `validation_predictions.csv` (raw, before calibration) and `bundle/`; `fine/` where a fine path learned
+by itself first. An ensemble's holds its members' runs under `members/`, those that are missing are trained first.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from inference.experiments.bundle import Member, holds_experiment, load_experime
 from inference.experiments.claiming import claim
 from inference.experiments.errors import DataError
 from inference.experiments.families import build
+from inference.experiments.fine_first import fine_loss, fine_slices
 from inference.experiments.predicting import predictions_of, workers_for
 from inference.experiments.rescan import by_turns, in_every_view
 from inference.experiments.score import Batch, FractureModel, collate
-from inference.experiments.settings import Experiment
+from inference.experiments.settings import Experiment, FineTraining
 from inference.experiments.starting import Start, load_start
 from inference.experiments.studies import Draws, Study, StudyStore, draws_of, split
-from inference.experiments.watching import Validator, trial_metrics
+from inference.experiments.watching import Onlooker, Validator, trial_metrics
+from inference.models.fine_path import FinePath
 from inference.precision import has_bfloat16
 from inference.training.fit import Training
 from inference.training.ranks import ALONE, Ranks
@@ -41,6 +43,7 @@ from inference.training.ranks import ALONE, Ranks
 _log = structlog.get_logger(__name__)
 
 Tell = Callable[[str, int, int, str], None]
+_MOST_DRAWS = 200
 
 
 def _silent(name: str, done: int, of: int, text: str) -> None:
@@ -122,6 +125,8 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
     run.folder.mkdir(parents=True, exist_ok=True)
     if run.ranks.first:
         claim(run, data.digest())
+    if run.experiment.fine_training is not None and not (run.folder / "last.pt").exists():
+        _fine_first(run, run.experiment.fine_training, data, model)
     held = _held(run, data, by_turns(training.validate_as, data.truth))
     name, steps = run.experiment.name, training.steps
     watch = Validator(
@@ -155,6 +160,35 @@ def worthwhile_amp(device: str, model: FractureModel) -> bool:
     return device.startswith("cuda") or (model.bfloat16_on_cpu and has_bfloat16(torch.device(device)))
 
 
+def _fine_first(run: Run, numbers: FineTraining, data: RunData, model: FractureModel) -> None:
+    """Train the network's fine path by itself, or what is left of that; the network has its averaged weights."""
+    training = run.experiment.training
+    assert training is not None
+    path, name = model.network.fine, f"{run.experiment.name}, the fine path first"
+    assert isinstance(path, FinePath)
+    fitting = Training(
+        path,
+        numbers.fit,
+        run.folder / "fine",
+        training.seed,
+        run.device,
+        memory_format=model.memory_format,
+        ranks=run.ranks,
+        loaders=min(training.loaders, os.cpu_count() or 1),
+        amp=worthwhile_amp(run.device, model),
+        watch=Onlooker(lambda done, text: run.tell(name, done, numbers.steps, text), numbers.steps),
+    )
+    store = StudyStore(data.train, training.cache_mib, run.device)
+    draws = draws_of(data.train, data.train_uids, training.positive_share)
+
+    def draw(rng: np.random.Generator) -> Batch:
+        studies = [_drawn(store, draws, rng, zone_known=True) for _ in range(numbers.studies)]
+        return collate([fine_slices(model.sample, study, numbers.slices, rng) for study in studies])
+
+    fitting.run(draw, lambda network, batch: fine_loss(network, batch, numbers))
+    path.load_state_dict(fitting.average.state_dict())
+
+
 def _draw(run: Run, data: RunData, model: FractureModel) -> Callable[[np.random.Generator], Batch]:
     training = run.experiment.training
     assert training is not None
@@ -167,12 +201,16 @@ def _draw(run: Run, data: RunData, model: FractureModel) -> Callable[[np.random.
     return draw
 
 
-def _drawn(store: StudyStore, draws: Draws, rng: np.random.Generator) -> Study:
-    """A study to learn from; one in which a localiser found next to nothing has nothing to crop."""
-    while True:
+def _drawn(store: StudyStore, draws: Draws, rng: np.random.Generator, *, zone_known: bool = False) -> Study:
+    """A study to learn from; one in which a localiser found next to nothing has nothing to crop.
+
+    With `zone_known` one that says where it is fractured; raises DataError where it hits upon none.
+    """
+    for _ in range(_MOST_DRAWS):
         study = store[draws.pick(rng)]
-        if study.boxes or not study.looked:
+        if (study.boxes or not study.looked) and (study.zone_known or not zone_known):
             return study
+    raise DataError(f"none of {_MOST_DRAWS} studies drawn shows a vertebra{' and where it is broken' * zone_known}")
 
 
 def _finish(run: Run, data: RunData, model: FractureModel, held: StudyStore, fitting: Training) -> dict[str, Any]:

@@ -109,8 +109,40 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FineTraining:
+    """How the fine path learns by itself before the whole network does (`inference.experiments.fine_first`).
+
+    A step has `slices` of each of `studies` studies. `slice_weight` is the share of the loss of what a slice is called.
+    """
+
+    steps: int
+    studies: int
+    slices: int
+    learning_rate: float
+    weight_decay: float
+    warm_up_steps: int
+    average_decay: float
+    slice_weight: float
+
+    @property
+    def fit(self) -> Fit:
+        """The part that the training loop knows."""
+        return Fit(
+            channels=(),
+            batch=self.studies,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warm_up_steps=self.warm_up_steps,
+            steps=self.steps,
+            average_decay=self.average_decay,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One named experiment. `network` and `input` are dataclasses of its family; an ensemble has `members` instead.
+
+    `fine_training` is for a network with a fine path, which then learns by itself first.
 
     `rule` chooses the operating point: f2 (the highest F2), or sensitive (the highest specificity that keeps a
     sensitivity of 0.95).
@@ -124,6 +156,7 @@ class Experiment:
     input: Any = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: TrainingSettings | None = None
+    fine_training: FineTraining | None = None
     members: tuple[str, ...] = ()
     rule: str = "f2"
 
@@ -197,6 +230,8 @@ def experiment_from(raw: dict[str, Any], where: str) -> Experiment:
             raise SettingsError(f"{where}: an ensemble has no [{key}]")
         if kind is not None:
             rest[key] = parse(kind, rest.get(key, {}), f"{where} [{key}]")
+    if "fine_training" in rest:
+        rest["fine_training"] = parse(FineTraining, rest["fine_training"], f"{where} [fine_training]")
     rest["augmentation"] = parse(Augmentation, rest.get("augmentation", {}), f"{where} [augmentation]")
     experiment = parse(Experiment, rest, where)
     _check(experiment, where)
@@ -246,6 +281,8 @@ def _check(experiment: Experiment, where: str) -> None:
     _check_augmentation(experiment.augmentation, f"{where} [augmentation]")
     if experiment.rule not in RULES:
         raise SettingsError(f"{where}: rule is {experiment.rule!r}, expected one of {', '.join(RULES)}")
+    if experiment.fine_training is not None:
+        _check_fine(experiment.fine_training, experiment.network, f"{where} [fine_training]")
     training = experiment.training
     if training is None:
         return
@@ -254,8 +291,21 @@ def _check(experiment: Experiment, where: str) -> None:
     for name in ("steps", "batch", "warm_up_steps", "validate_every", "validate_on", "loaders"):
         if getattr(training, name) < 1:
             raise SettingsError(f"{where} [training]: {name} is {getattr(training, name)}, expected at least 1")
-    if not 0.0 <= training.average_decay < 1.0:
-        raise SettingsError(f"{where} [training]: average_decay is {training.average_decay}, expected 0 to below 1")
+    _check_average(training.average_decay, f"{where} [training]")
+
+
+def _check_fine(fine: FineTraining, network: Any, where: str) -> None:
+    if not getattr(network, "fine", ()):
+        raise SettingsError(f"{where}: the network has no fine path")
+    for name, least in (("steps", 1), ("studies", 1), ("slices", 2), ("warm_up_steps", 1)):
+        if getattr(fine, name) < least:
+            raise SettingsError(f"{where}: {name} is {getattr(fine, name)}, expected at least {least}")
+    _check_average(fine.average_decay, where)
+
+
+def _check_average(decay: float, where: str) -> None:
+    if not 0.0 <= decay < 1.0:
+        raise SettingsError(f"{where}: average_decay is {decay}, expected 0 to below 1")
 
 
 def _check_augmentation(most: Augmentation, where: str) -> None:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from inference.experiments.changes import NO_CHANGE, Change, draw_change, targets, windowed
 from inference.experiments.crops import Stack, StackShape, level_stack
-from inference.experiments.losses import known_bce, missed_overlap, noisy_or, study_loss
+from inference.experiments.losses import cell_loss, known_bce, noisy_or, study_loss
 from inference.experiments.score import Batch, SliceScores, StudyScore, device_of
 from inference.experiments.settings import Experiment
 from inference.experiments.studies import Study
 from inference.models.fine_path import CELL as FINE_CELL
+from inference.models.fine_path import called
 from inference.models.vertebra_net import VertebraLogits, VertebraNet
 from inference.preprocess import PatientGrid
 from inference.suspicion import SuspicionMap
@@ -145,8 +146,11 @@ class VertebraCrop:
         total = study + self._input.slice_weight * slices + self._input.map_weight * maps
         if out.fine is not None:
             fine = _map_loss(out.fine, zones, known)
-            total = total + self._input.map_weight * fine
-            parts["fine"] = fine.detach()
+            thin = known_bce(
+                called(out.fine.flatten(0, 2)).unflatten(0, shown.shape), shown, known.expand_as(shown), 2.0
+            )
+            total = total + self._input.map_weight * fine + self._input.slice_weight * thin
+            parts |= {"fine": fine.detach(), "thin": thin.detach()}
         return {"loss": total, **parts}
 
     def predict(self, study: Study) -> StudyScore:
@@ -217,7 +221,7 @@ def _both(logits: torch.Tensor) -> torch.Tensor:
 
 def _map_loss(maps: torch.Tensor, zones: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     cells = known[..., None, None].expand_as(zones)
-    return known_bce(maps, zones, cells, 10.0) + missed_overlap(maps, zones, cells)
+    return cell_loss(maps, zones, cells)
 
 
 def _stacked(

@@ -120,6 +120,29 @@ class Validator:
         self._tell(training.step, f"validation {row['loss']:.3f}")
 
 
+class Onlooker:
+    """Tells of a training's losses and lets it run to its last step."""
+
+    def __init__(self, tell: Callable[[int, str], None], steps: int) -> None:
+        self.every = steps
+        self._tell = tell
+
+    def look(self, training: Training) -> bool:
+        """Never ends it."""
+        return False
+
+    def report(self, row: dict[str, float]) -> None:
+        """Step and loss."""
+        self._tell(int(row["step"]), f"loss {row['loss']:.3f}")
+
+    def state(self) -> dict[str, Any]:
+        """Nothing to remember."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing was remembered."""
+
+
 def trial_metrics(truth: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """Competition loss as it is and calibrated, AUC of the patient and mean AUC of the levels (nan: one class only)."""
     points = fit_operating_points(truth, values, objective="competition")

@@ -46,10 +46,15 @@ class FinePath(nn.Module):
         logits = self.head(features).float()[:, 0]
         flat, seen = logits.flatten(1), features.flatten(2)
         there = (seen @ flat.softmax(dim=1).to(seen.dtype)[..., None])[..., 0]
-        peaks = flat.topk(min(8, flat.shape[1]), dim=1).values / 5.0
-        highest = seen.amax(dim=2)
-        vectors = [highest.float(), there.float(), peaks[:, :1], peaks.mean(dim=1, keepdim=True)]
+        peak = flat.amax(dim=1, keepdim=True)
+        vectors = [seen.amax(dim=2).float(), there.float(), peak / 5.0, called(logits)[:, None] / 5.0]
         return logits, torch.cat(vectors, dim=1)
+
+
+def called(logits: torch.Tensor) -> torch.Tensor:
+    """What slices [n] are called by their maps [n, y, x]: the mean of the eight highest cells."""
+    flat = logits.flatten(1)
+    return flat.topk(min(8, flat.shape[1]), dim=1).values.mean(dim=1)
 
 
 class _Join(nn.Module):

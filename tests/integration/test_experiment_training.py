@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from inference.experiments.errors import DataError
 from inference.experiments.families import build
+from inference.experiments.fine_first import fine_loss, fine_slices
 from inference.experiments.running import Run, train_experiment
 from inference.experiments.score import collate
 from inference.experiments.settings import Experiment, read_experiment
@@ -80,6 +82,86 @@ def test_a_killed_training_ends_with_the_bundle_of_an_uninterrupted_one(
     train_experiment(broken)
     for file in (f"bundle/{name}.safetensors", "validation.csv", "validation_predictions.csv"):
         assert (whole.folder / file).read_bytes() == (broken.folder / file).read_bytes(), file
+
+
+def test_a_training_that_is_killed_while_its_fine_path_learns_by_itself_goes_on_there(
+    caches: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = (a_run(caches, tmp_path / which, "vertebra-crop", steps=4) for which in ("whole", "broken"))
+    train_experiment(whole)
+    step = Training._step
+
+    def die_at_the_fourth(self: Training, batch: object, loss: object) -> object:
+        if self.folder.name == "fine" and self.step == 3:
+            raise Killed
+        return step(self, batch, loss)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "_SAVE_EVERY", 2)
+        patched.setattr(Training, "_step", die_at_the_fourth)
+        with pytest.raises(Killed):
+            train_experiment(broken)
+    assert torch.load(broken.folder / "fine" / "last.pt", weights_only=True)["step"] == 2
+    assert not (broken.folder / "last.pt").exists()
+    train_experiment(broken)
+    for file in ("bundle/vertebra-crop.safetensors", "validation_predictions.csv"):
+        assert (whole.folder / file).read_bytes() == (broken.folder / file).read_bytes(), file
+
+
+def test_the_whole_network_begins_with_what_its_fine_path_has_learnt_by_itself(
+    caches: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = {}
+    step = Training._step
+
+    def note(self: Training, batch: object, loss: object) -> object:
+        if self.step == 0 and self.folder.name != "fine":
+            begun.update({name: value.clone() for name, value in self.net.state_dict().items()})
+        return step(self, batch, loss)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Training, "_step", note)
+    told: list[tuple[str, int, int]] = []
+    run = dataclasses.replace(
+        a_run(caches, tmp_path / "run", "vertebra-crop", steps=1),
+        tell=lambda name, done, of, text: told.append((name, done, of)),
+    )
+    train_experiment(run)
+    assert told[0] == ("vertebra-crop, the fine path first", 4, 4)
+    learnt = torch.load(run.folder / "fine" / "last.pt", weights_only=True)
+    assert learnt["step"] == 4
+    assert all(torch.equal(begun[f"fine.{name}"], value) for name, value in learnt["average"].items())
+
+
+def test_a_fine_path_without_a_study_that_says_where_it_is_broken_is_refused(tmp_path: Path) -> None:
+    write_necks(tmp_path / "train", 1, first=1, zones=False)
+    write_necks(tmp_path / "held", 1, first=3)
+    with pytest.raises(DataError, match="shows a vertebra and where it is broken"):
+        train_experiment(a_run((tmp_path / "train", tmp_path / "held"), tmp_path / "run", "vertebra-crop"))
+
+
+def test_half_of_what_a_fine_path_learns_from_is_broken_and_it_learns_which() -> None:
+    experiment = _calm(read_experiment("vertebra-crop", tiny=True))
+    numbers = experiment.fine_training
+    assert numbers is not None
+    studies = [study_of(neck(f"1.{i}", broken=(2, 5) if i else (), seed=i)) for i in range(3)]
+    torch.manual_seed(0)
+    model = build(experiment)
+    path = model.network.fine
+    parts = [fine_slices(model.sample, study, 6, np.random.default_rng(i)) for i, study in enumerate(studies)]
+    shown = [int((part["zones"].flatten(1).amax(dim=1) > 0).sum()) for part in parts]
+    assert shown == [0, 3, 3]
+    batch = collate(parts)
+    assert batch["images"].shape == (18, 4, 32, 32)
+    assert batch["zones"].shape == (18, 16, 16)
+    optimizer = torch.optim.AdamW(path.parameters(), lr=1e-2)
+    first = last = fine_loss(path, batch, numbers)
+    for _ in range(40):
+        optimizer.zero_grad()
+        last["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        last = fine_loss(path, batch, numbers)
+    assert float(last["cells"]) < 0.6 * float(first["cells"])
+    assert float(last["slices"]) < 0.3 * float(first["slices"])
 
 
 def test_no_improvement_ends_a_training_and_it_stays_ended(

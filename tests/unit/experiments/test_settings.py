@@ -98,6 +98,22 @@ def test_an_ensemble_trains_nothing_and_says_so(tmp_path: Path) -> None:
         read_experiment(file)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("fine = [32, 48, 80]", "fine = []", r"\[fine_training\]: the network has no fine path"),
+        ("slices = 32", "slices = 1", r"\[fine_training\]: slices is 1, expected at least 2"),
+        ("studies = 4", "studies = 0", r"\[fine_training\]: studies is 0, expected at least 1"),
+        ("slice_weight = 0.5\n\n[tiny", "\n[tiny", r"\[fine_training\]: key 'slice_weight' is missing"),
+    ],
+)
+def test_a_fine_path_is_trained_first_where_there_is_one(tmp_path: Path, before: str, after: str, said: str) -> None:
+    assert read_experiment("vertebra-crop").fine_training is not None
+    assert read_experiment("volume-3dcnn").fine_training is None
+    with pytest.raises(SettingsError, match=said):
+        read_experiment(changed(tmp_path, before, after, "vertebra-crop"))
+
+
 def test_an_unknown_experiment_is_told_which_there_are() -> None:
     with pytest.raises(SettingsError, match="no experiment resnet; there are default, neckfrac-ensemble, sagittal-9"):
         read_experiment("resnet")

@@ -91,7 +91,8 @@ def test_more_or_fewer_weights_are_refused_by_name(bundle: Path, sagittal: Exper
 
 def test_a_network_without_a_fine_path_can_start_one_that_has_it_and_not_the_other_way_round(tmp_path: Path) -> None:
     fine = read_experiment("vertebra-crop", tiny=True)
-    plain = dataclasses.replace(fine, network=dataclasses.replace(fine.network, fine=()))
+    without = dataclasses.replace(fine.network, fine=())
+    plain = dataclasses.replace(fine, network=without, fine_training=None)
     for name, experiment in (("plain", plain), ("fine", fine)):
         save_bundle(tmp_path / name, [Member(model=build(experiment))], POINTS, {"name": name, "version": "1"})
     start = start_from(str(tmp_path / "plain"), fine)
