@@ -1,8 +1,9 @@
 """One experiment from prepared studies to a bundle, in one call that may be killed at any moment and called again.
 
 A run's folder holds `run.json` (what was asked for), `last.pt`, `best.pt`, `losses.csv`, `validation.csv`,
-`tensorboard/`, `validation_predictions.csv` (raw, before calibration) and `bundle/`; `fine/` where a fine path learned
-by itself first. An ensemble's holds its members' runs under `members/`, those that are missing are trained first.
+`tensorboard/`, `validation_predictions.csv` (raw, before calibration) and `bundle/`; `fine/` and `coronal/` where such
+paths learned by themselves first. An ensemble's holds its members' runs under `members/`, those that are missing are
+trained first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from inference.experiments.bundle import Member, holds_experiment, load_experime
 from inference.experiments.claiming import claim
 from inference.experiments.errors import DataError
 from inference.experiments.families import build
-from inference.experiments.fine_first import fine_loss, fine_slices
+from inference.experiments.fine_first import PATHS, fine_loss, fine_slices
 from inference.experiments.predicting import predictions_of, workers_for
 from inference.experiments.rescan import by_turns, in_every_view
 from inference.experiments.score import Batch, FractureModel, collate
@@ -126,7 +127,9 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
     if run.ranks.first:
         claim(run, data.digest())
     if run.experiment.fine_training is not None and not (run.folder / "last.pt").exists():
-        _fine_first(run, run.experiment.fine_training, data, model)
+        for path in PATHS:
+            if getattr(model.network, path) is not None:
+                _fine_first(run, run.experiment.fine_training, data, model, path)
     held = _held(run, data, by_turns(training.validate_as, data.truth))
     name, steps = run.experiment.name, training.steps
     watch = Validator(
@@ -160,30 +163,30 @@ def worthwhile_amp(device: str, model: FractureModel) -> bool:
     return device.startswith("cuda") or (model.bfloat16_on_cpu and has_bfloat16(torch.device(device)))
 
 
-def _fine_first(run: Run, numbers: FineTraining, data: RunData, model: FractureModel) -> None:
-    """Train the network's fine path by itself, or what is left of that; the network has its averaged weights."""
+def _fine_first(run: Run, numbers: FineTraining, data: RunData, model: FractureModel, name: str) -> None:
+    """Train one of the network's fine paths by itself, or what is left of that; it has its averaged weights then."""
     training = run.experiment.training
     assert training is not None
-    path, name = model.network.fine, f"{run.experiment.name}, the fine path first"
+    path, told = getattr(model.network, name), f"{run.experiment.name}, its {name} path first"
     assert isinstance(path, FinePath)
     fitting = Training(
         path,
         numbers.fit,
-        run.folder / "fine",
+        run.folder / name,
         training.seed,
         run.device,
         memory_format=model.memory_format,
         ranks=run.ranks,
         loaders=min(training.loaders, os.cpu_count() or 1),
         amp=worthwhile_amp(run.device, model),
-        watch=Onlooker(lambda done, text: run.tell(name, done, numbers.steps, text), numbers.steps),
+        watch=Onlooker(lambda done, text: run.tell(told, done, numbers.steps, text), numbers.steps),
     )
     store = StudyStore(data.train, training.cache_mib, run.device)
     draws = draws_of(data.train, data.train_uids, training.positive_share)
 
     def draw(rng: np.random.Generator) -> Batch:
         studies = [_drawn(store, draws, rng, zone_known=True) for _ in range(numbers.studies)]
-        return collate([fine_slices(model.sample, study, numbers.slices, rng) for study in studies])
+        return collate([fine_slices(model.sample, name, study, numbers.slices, rng) for study in studies])
 
     fitting.run(draw, lambda network, batch: fine_loss(network, batch, numbers))
     path.load_state_dict(fitting.average.state_dict())

@@ -295,7 +295,7 @@ def _check(experiment: Experiment, where: str) -> None:
 
 
 def _check_fine(fine: FineTraining, network: Any, where: str) -> None:
-    if not getattr(network, "fine", ()):
+    if not getattr(network, "fine", ()) and not getattr(network, "coronal", ()):
         raise SettingsError(f"{where}: the network has no fine path")
     for name, least in (("steps", 1), ("studies", 1), ("slices", 2), ("warm_up_steps", 1)):
         if getattr(fine, name) < least:

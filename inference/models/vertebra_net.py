@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from inference.models.fine_path import FinePath
+from inference.models.fine_path import FinePath, called
 from inference.models.sequence import Sequence
 from inference.models.slice_encoder import SliceEncoder
 from inference.precision import has_bfloat16
@@ -19,7 +19,8 @@ _ABSENT = -10.0
 class VertebraLogits:
     """Logits of n studies: `levels` [n, 7], `slices` [n, 7, s], `maps` [n, 7, s, h / 8, w / 8], `overall` [n].
 
-    `fine` [n, 7, s, h / 2, w / 2] of a network with a fine path. A level that is absent has -10 throughout.
+    `fine` [n, 7, s, h / 2, w / 2] of a network with a fine path, `coronal` [n, 7, s, rows / 2, w / 2] of one with a
+    coronal path. A level that is absent has -10 throughout.
     """
 
     levels: torch.Tensor
@@ -27,6 +28,7 @@ class VertebraLogits:
     maps: torch.Tensor
     overall: torch.Tensor
     fine: torch.Tensor | None = None
+    coronal: torch.Tensor | None = None
 
 
 class VertebraNet(nn.Module):
@@ -38,9 +40,11 @@ class VertebraNet(nn.Module):
 
     With three `fine` channels there is a fine path, whose vectors are added to the slices' own, weighed with nothing at
     first: it can be `added` to a network that was trained without it, and leaves that one's answers as they were.
+    So does a coronal path, with three `coronal` channels, which reads coronal slices [n, 7, slices, coronal_channels,
+    rows, w] and adds to the level's logit: what lies flat shows in one axial slice or two, and is a line in those.
     """
 
-    added = ("fine.", "fine_vectors.")
+    added = ("fine.", "fine_vectors.", "coronal.", "coronal_head.")
 
     def __init__(
         self,
@@ -50,6 +54,8 @@ class VertebraNet(nn.Module):
         layers: int,
         top: int,
         fine: tuple[int, ...] = (),
+        coronal: tuple[int, ...] = (),
+        coronal_channels: int = 0,
     ) -> None:
         super().__init__()
         self.top = top
@@ -64,8 +70,16 @@ class VertebraNet(nn.Module):
         if self.fine is not None:
             self.fine_vectors = nn.Linear(self.fine.width, self.encoder.width, bias=False)
             nn.init.zeros_(self.fine_vectors.weight)
+        self.coronal = FinePath(coronal_channels, coronal) if coronal else None
+        if self.coronal is not None:
+            last = nn.Linear(32, 1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.coronal_head = nn.Sequential(nn.Linear(self.coronal.width + 2, 32), nn.LeakyReLU(0.1), last)
 
-    def forward(self, crops: torch.Tensor, present: torch.Tensor) -> VertebraLogits:
+    def forward(
+        self, crops: torch.Tensor, present: torch.Tensor, coronal: torch.Tensor | None = None
+    ) -> VertebraLogits:
         n, levels, slices = crops.shape[:3]
         there = present.flatten()
         images = crops.flatten(0, 1)[there].flatten(0, 1)
@@ -80,19 +94,33 @@ class VertebraNet(nn.Module):
         states = self.sequence(read.unflatten(0, (-1, slices)))
         slice_logits = self.slice_head(states).float()[..., 0]
         level_logits = slice_logits.topk(min(self.top, slices), dim=1).values.mean(dim=1)
+        upright = None
+        if self.coronal is not None:
+            if coronal is None:
+                raise ValueError("a network with a coronal path reads coronal slices too")
+            upright, seen = self._thin(self.coronal, coronal.flatten(0, 1)[there].flatten(0, 1))
+            level_logits = level_logits + self._upright(upright, seen, coronal.shape[2])
         summary = torch.cat([states.mean(dim=1), states.amax(dim=1), level_logits[:, None]], dim=1)
+        of_slices = {"slices": slice_logits, "maps": maps.unflatten(0, (-1, slices))}
+        if fine is not None:
+            of_slices["fine"] = fine.unflatten(0, (-1, slices))
+        if upright is not None and coronal is not None:
+            of_slices["coronal"] = upright.unflatten(0, (-1, coronal.shape[2]))
         return VertebraLogits(
             levels=_placed(level_logits, there, _ABSENT).unflatten(0, (n, levels)),
-            slices=_placed(slice_logits, there, _ABSENT).unflatten(0, (n, levels)),
-            maps=_placed(maps.unflatten(0, (-1, slices)), there, _ABSENT).unflatten(0, (n, levels)),
             overall=self._overall(_placed(summary, there, 0.0).unflatten(0, (n, levels)), present),
-            fine=None
-            if fine is None
-            else _placed(fine.unflatten(0, (-1, slices)), there, _ABSENT).unflatten(0, (n, levels)),
+            **{name: _placed(part, there, _ABSENT).unflatten(0, (n, levels)) for name, part in of_slices.items()},
         )
 
+    def _upright(self, maps: torch.Tensor, vectors: torch.Tensor, slices: int) -> torch.Tensor:
+        """What the coronal slices of each level add to its logit."""
+        calls = called(maps).unflatten(0, (-1, slices)).topk(min(3, slices), dim=1).values / 5.0
+        highest = vectors.unflatten(0, (-1, slices)).amax(dim=1)
+        added: torch.Tensor = self.coronal_head(torch.cat([highest, calls[:, :1], calls.mean(dim=1, keepdim=True)], 1))
+        return added[:, 0].float()
+
     def _thin(self, path: FinePath, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the fine path sees: in use in bfloat16 where the hardware computes in it, in two thirds of the time."""
+        """What a fine path sees: in use in bfloat16 where the hardware computes in it, in two thirds of the time."""
         kind = images.device.type
         half = has_bfloat16(images.device) if not self.training else torch.is_autocast_enabled(kind)
         with torch.autocast(kind, torch.bfloat16, enabled=half):

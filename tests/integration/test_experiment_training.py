@@ -126,7 +126,7 @@ def test_the_whole_network_begins_with_what_its_fine_path_has_learnt_by_itself(
         tell=lambda name, done, of, text: told.append((name, done, of)),
     )
     train_experiment(run)
-    assert told[0] == ("vertebra-crop, the fine path first", 4, 4)
+    assert told[0] == ("vertebra-crop, its fine path first", 4, 4)
     learnt = torch.load(run.folder / "fine" / "last.pt", weights_only=True)
     assert learnt["step"] == 4
     assert all(torch.equal(begun[f"fine.{name}"], value) for name, value in learnt["average"].items())
@@ -147,7 +147,7 @@ def test_half_of_what_a_fine_path_learns_from_is_broken_and_it_learns_which() ->
     torch.manual_seed(0)
     model = build(experiment)
     path = model.network.fine
-    parts = [fine_slices(model.sample, study, 6, np.random.default_rng(i)) for i, study in enumerate(studies)]
+    parts = [fine_slices(model.sample, "fine", study, 6, np.random.default_rng(i)) for i, study in enumerate(studies)]
     shown = [int((part["zones"].flatten(1).amax(dim=1) > 0).sum()) for part in parts]
     assert shown == [0, 3, 3]
     batch = collate(parts)

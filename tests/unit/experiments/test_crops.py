@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from inference.experiments.changes import NO_CHANGE
 from inference.experiments.crops import StackShape, level_stack
 from inference.experiments.studies import Study, study_of
-from inference.experiments.vertebra_crop import _shown, _suspicion
+from inference.experiments.vertebra_crop import _shown, _suspicion, from_the_front
 from inference.models.vertebra_net import VertebraLogits
 from tests.builders.necks_prepared import neck
 
@@ -68,6 +68,56 @@ def test_the_map_that_is_shown_is_high_where_both_maps_are_and_both_views() -> N
     assert float(shown[2, 1, 0].max()) < 0.1
     coarse = _shown(VertebraLogits(levels=nothing, slices=nothing, maps=maps, overall=nothing))
     assert np.unravel_index(int(coarse.argmax()), coarse.shape) == (2, 1, 1, 1)
+
+
+CORONAL = StackShape(**{**vars(SHAPE), "coronal_slices": 17, "coronal_rows": 40, "coronal_every": 4})
+
+
+def test_coronal_slices_leave_the_axial_ones_where_they_were(study: Study) -> None:
+    alone, beside = (level_stack(study, 3, study.boxes[3], shape, NO_CHANGE) for shape in (SHAPE, CORONAL))
+    assert alone.coronal is None
+    assert torch.allclose(alone.hu, beside.hu, atol=1e-2)
+    assert torch.equal(alone.zone, beside.zone)
+    assert alone.z_mm == pytest.approx(beside.z_mm)
+    assert alone.grid.origin_lps_mm == pytest.approx(beside.grid.origin_lps_mm)
+
+
+def test_what_coronal_slices_show_lies_where_the_study_has_it(study: Study) -> None:
+    coronal = level_stack(study, 3, study.boxes[3], CORONAL, NO_CHANGE).coronal
+    assert coronal is not None
+    assert coronal.hu.shape == (17, 3, 40, 96)
+    assert coronal.own.shape == coronal.zone.shape == (17, 40, 96)
+    assert coronal.grid.shape_zyx == (40, 17, 96)
+    there = middle_mm((study.levels == 3).float(), study.grid)
+    assert middle_mm(coronal.own.transpose(0, 1), coronal.grid) == pytest.approx(there, abs=0.8)
+    zone = middle_mm((study.zone == 3).float(), study.grid)
+    assert middle_mm(coronal.zone.transpose(0, 1), coronal.grid) == pytest.approx(zone, abs=0.8)
+
+
+def test_a_coronal_slice_shows_what_the_axial_ones_do_in_their_rows(study: Study) -> None:
+    shape = StackShape(**{**vars(CORONAL), "slices": 18, "neighbours": 1})
+    stack = level_stack(study, 3, study.boxes[3], shape, NO_CHANGE)
+    assert stack.coronal is not None
+    z = round((stack.grid.origin_lps_mm[2] - stack.coronal.grid.origin_lps_mm[2]) / 0.8)
+    y = round((stack.coronal.grid.origin_lps_mm[1] - stack.grid.origin_lps_mm[1]) / 0.5)
+    for neighbour, off in ((0, -2), (1, 0), (2, 2)):
+        assert torch.equal(stack.coronal.hu[5, neighbour, z], stack.hu[0, 0, y + 5 * 4 + off])
+
+
+def test_a_coronal_map_points_to_its_place_in_the_axial_one(study: Study) -> None:
+    shape = StackShape(**{**vars(CORONAL), "slices": 12})
+    stack = level_stack(study, 3, study.boxes[3], shape, NO_CHANGE)
+    assert stack.coronal is not None
+    front = F.avg_pool2d(stack.coronal.zone[:, None], 2)[:, 0].numpy()
+    seen = from_the_front(stack, front, (40, 48))
+    assert seen.shape == (12, 40, 48)
+    axial = F.avg_pool2d(stack.zone[:, None], 2)[:, 0].numpy()
+    overlap = 2 * np.minimum(seen, axial).sum() / (seen.sum() + axial.sum())
+    assert overlap > 0.85
+    places = [_suspicion(stack, values) for values in (seen, axial)]
+    one, other = (middle_mm(torch.from_numpy(place.values), place.grid) for place in places)
+    assert one == pytest.approx(other, abs=1.0)  # coronal slices are 2 mm apart
+    assert seen[:, :2].max() == 0.0, "no coronal slice lies there"
 
 
 def test_a_slice_has_its_neighbours_beside_it(study: Study) -> None:

@@ -136,6 +136,33 @@ def test_a_fine_path_that_has_learnt_nothing_leaves_the_answers_as_they_were() -
     assert not torch.allclose(before.levels, taught.levels)
 
 
+def test_a_coronal_path_that_has_learnt_nothing_leaves_the_answers_as_they_were() -> None:
+    torch.manual_seed(0)
+    plain = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2).eval()
+    grown = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2, coronal=(8, 8, 8), coronal_channels=4).eval()
+    missing = grown.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert all(name.startswith(VertebraNet.added) for name in missing)
+    crops, present = torch.randn(1, 7, 3, 2, 16, 16), torch.ones(1, 7, dtype=torch.bool)
+    present[0, 3] = False
+    coronal = torch.randn(1, 7, 5, 4, 24, 16)
+    with torch.inference_mode():
+        before, after = plain(crops, present), grown(crops, present, coronal)
+        grown.coronal_head[-1].weight.fill_(0.5)
+        taught = grown(crops, present, coronal)
+        coronal[0, 3] = 7.0
+        same = grown(crops, present, coronal)
+    assert before.coronal is None
+    assert torch.equal(before.levels, after.levels)
+    assert torch.equal(before.overall, after.overall)
+    assert after.coronal is not None
+    assert after.coronal.shape == (1, 7, 5, 12, 8)
+    assert float(after.coronal[0, 3].max()) == float(taught.levels[0, 3]) == -10.0
+    assert not torch.allclose(before.levels[0, :3], taught.levels[0, :3])
+    assert torch.equal(taught.levels, same.levels)
+    with pytest.raises(ValueError, match="reads coronal slices too"):
+        grown(crops, present)
+
+
 def test_in_use_the_fine_path_computes_in_bfloat16_where_the_hardware_does(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net = VertebraNet(2, (8, 8, 16, 16), hidden=8, layers=1, top=2, fine=(8, 8, 8)).eval()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from inference.experiments.errors import SettingsError
+from inference.experiments.families import build
 from inference.experiments.settings import FOLDER, experiment_from, experiment_names, read_experiment
 
 TABLE = {
@@ -101,7 +102,7 @@ def test_an_ensemble_trains_nothing_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("fine = [32, 48, 80]", "fine = []", r"\[fine_training\]: the network has no fine path"),
+        ("fine = [32, 48, 80]\ncoronal = [32, 48, 80]", "", r"\[fine_training\]: the network has no fine path"),
         ("slices = 32", "slices = 1", r"\[fine_training\]: slices is 1, expected at least 2"),
         ("studies = 4", "studies = 0", r"\[fine_training\]: studies is 0, expected at least 1"),
         ("slice_weight = 0.5\n\n[tiny", "\n[tiny", r"\[fine_training\]: key 'slice_weight' is missing"),
@@ -112,6 +113,22 @@ def test_a_fine_path_is_trained_first_where_there_is_one(tmp_path: Path, before:
     assert read_experiment("volume-3dcnn").fine_training is None
     with pytest.raises(SettingsError, match=said):
         read_experiment(changed(tmp_path, before, after, "vertebra-crop"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("coronal = [32, 48, 80]\n", "", r"coronal channels \(\) and 24 coronal slices; both or none"),
+        ("coronal_slices = 24\n", "", r"coronal channels \(32, 48, 80\) and 0 coronal slices"),
+        ("coronal_rows = 40", "coronal_rows = 36", "expected rows in eights"),
+        ("coronal_every = 4", "coronal_every = 3", "an even number of pixels"),
+        ("fine = [32, 48, 80]\n", "", "without a fine one"),
+        ("coronal_slices = 24", "coronal_slices = 28", "slices that lie within 112"),
+    ],
+)
+def test_coronal_slices_fit_their_path_and_the_crop(tmp_path: Path, before: str, after: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        build(read_experiment(changed(tmp_path, before, after, "vertebra-crop")))
 
 
 def test_an_unknown_experiment_is_told_which_there_are() -> None:
