@@ -266,17 +266,8 @@ def _check(numbers: InputSettings, network: NetworkSettings, name: str) -> None:
 
 
 def _shown(out: VertebraLogits) -> torch.Tensor:
-    """The map of every level [7, s, y, x] of a study, its mirrored view laid back upon the other.
-
-    With a fine path the geometric mean of both maps: the coarse one knows where, the fine one draws it. Alone the fine
-    one has its peak in the wrong place more often.
-    """
-    coarse = _both(out.maps)
-    if out.fine is None:
-        return coarse
-    fine = _both(out.fine)
-    wide = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
-    return (wide * fine).sqrt()
+    """The map of every level [7, s, y, x] of a study: the fine path's where there is one, which draws it best."""
+    return _both(out.maps if out.fine is None else out.fine)
 
 
 def from_the_front(stack: Stack, values: NDArray[np.float32], cells_yx: tuple[int, ...]) -> NDArray[np.float32]:
@@ -303,6 +294,7 @@ def _between(index: NDArray[Any], count: int) -> NDArray[np.float64]:
 
 
 def _both(logits: torch.Tensor) -> torch.Tensor:
+    """Chances of a study's views [views, 7, s, y, x] as one map, a mirrored view laid back upon the other."""
     views = torch.sigmoid(logits.float())
     return torch.cat([views[:1], views[1:].flip(-1)]).mean(dim=0)
 
