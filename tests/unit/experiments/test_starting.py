@@ -89,10 +89,14 @@ def test_more_or_fewer_weights_are_refused_by_name(bundle: Path, sagittal: Exper
         load_start(build(sagittal).network, dataclasses.replace(start, weights={**start.weights, "aaa": torch.ones(1)}))
 
 
-def test_a_network_without_a_fine_path_can_start_one_that_has_it_and_not_the_other_way_round(tmp_path: Path) -> None:
+def test_a_network_without_fine_paths_can_start_one_that_has_them_and_not_the_other_way_round(tmp_path: Path) -> None:
     fine = read_experiment("vertebra-crop", tiny=True)
-    without = dataclasses.replace(fine.network, fine=())
-    plain = dataclasses.replace(fine, network=without, fine_training=None)
+    plain = dataclasses.replace(
+        fine,
+        network=dataclasses.replace(fine.network, fine=(), coronal=()),
+        input=dataclasses.replace(fine.input, coronal_slices=0),
+        fine_training=None,
+    )
     for name, experiment in (("plain", plain), ("fine", fine)):
         save_bundle(tmp_path / name, [Member(model=build(experiment))], POINTS, {"name": name, "version": "1"})
     start = start_from(str(tmp_path / "plain"), fine)
@@ -102,7 +106,7 @@ def test_a_network_without_a_fine_path_can_start_one_that_has_it_and_not_the_oth
     own = network.state_dict()
     assert as_made
     assert all(torch.equal(own[key], value) for key, value in {**as_made, **start.weights}.items())
-    with pytest.raises(StartRefused, match="the experiment has no weights fine"):
+    with pytest.raises(StartRefused, match="the experiment has no weights coronal"):
         load_start(build(plain).network, start_from(str(tmp_path / "fine"), plain))
 
 
