@@ -38,8 +38,9 @@ from inference.experiments.studies import Draws, Study, StudyStore, draws_of, sp
 from inference.experiments.watching import Onlooker, Validator, trial_metrics
 from inference.models.fine_path import FinePath
 from inference.precision import has_bfloat16
-from inference.training.fit import Training
+from inference.training.fit import Training, Watch
 from inference.training.ranks import ALONE, Ranks
+from inference.training.settings import Fit
 
 _log = structlog.get_logger(__name__)
 
@@ -135,18 +136,7 @@ def train_experiment(run: Run) -> dict[str, Any] | None:
     watch = Validator(
         run.experiment, run.folder, held, data.truth, run.ranks, lambda done, text: run.tell(name, done, steps, text)
     )
-    fitting = Training(
-        model.network,
-        training.fit,
-        run.folder,
-        training.seed,
-        run.device,
-        memory_format=model.memory_format,
-        ranks=run.ranks,
-        loaders=min(training.loaders, os.cpu_count() or 1),
-        amp=worthwhile_amp(run.device, model),
-        watch=watch,
-    )
+    fitting = _fitting(run, model, model.network, training.fit, run.folder, watch)
     all_done = fitting.ended or fitting.step >= steps
     if not all_done:
         fitting.run(_draw(run, data, model), model.loss)
@@ -163,24 +153,34 @@ def worthwhile_amp(device: str, model: FractureModel) -> bool:
     return device.startswith("cuda") or (model.bfloat16_on_cpu and has_bfloat16(torch.device(device)))
 
 
-def _fine_first(run: Run, numbers: FineTraining, data: RunData, model: FractureModel, name: str) -> None:
-    """Train one of the network's fine paths by itself, or what is left of that; it has its averaged weights then."""
+def _fitting(
+    run: Run, model: FractureModel, network: torch.nn.Module, numbers: Fit, folder: Path, watch: Watch
+) -> Training:
+    """The training of a model's network, or of a part of it, as the run's machine can do it."""
     training = run.experiment.training
     assert training is not None
-    path, told = getattr(model.network, name), f"{run.experiment.name}, its {name} path first"
-    assert isinstance(path, FinePath)
-    fitting = Training(
-        path,
-        numbers.fit,
-        run.folder / name,
+    return Training(
+        network,
+        numbers,
+        folder,
         training.seed,
         run.device,
         memory_format=model.memory_format,
         ranks=run.ranks,
         loaders=min(training.loaders, os.cpu_count() or 1),
         amp=worthwhile_amp(run.device, model),
-        watch=Onlooker(lambda done, text: run.tell(told, done, numbers.steps, text), numbers.steps),
+        watch=watch,
     )
+
+
+def _fine_first(run: Run, numbers: FineTraining, data: RunData, model: FractureModel, name: str) -> None:
+    """Train one of the network's fine paths by itself, or what is left of that; it has its averaged weights then."""
+    training = run.experiment.training
+    assert training is not None
+    path, told = getattr(model.network, name), f"{run.experiment.name}, its {name} path first"
+    assert isinstance(path, FinePath)
+    watch = Onlooker(lambda done, text: run.tell(told, done, numbers.steps, text), numbers.steps)
+    fitting = _fitting(run, model, path, numbers.fit, run.folder / name, watch)
     store = StudyStore(data.train, training.cache_mib, run.device)
     draws = draws_of(data.train, data.train_uids, training.positive_share)
 

@@ -41,7 +41,8 @@ class VertebraNet(nn.Module):
     With three `fine` channels there is a fine path, whose vectors are added to the slices' own, weighed with nothing at
     first: it can be `added` to a network that was trained without it, and leaves that one's answers as they were.
     So does a coronal path, with three `coronal` channels, which reads coronal slices [n, 7, slices, coronal_channels,
-    rows, w] and adds to the level's logit: what lies flat shows in one axial slice or two, and is a line in those.
+    rows, w] (without them: ValueError) and adds to the level's logit: what lies flat shows in one axial slice or two,
+    and is a line in those.
     """
 
     added = ("fine.", "fine_vectors.", "coronal.", "coronal_head.")

@@ -59,24 +59,29 @@ class Killed(BaseException):
     """Stands for a process that ends without a word."""
 
 
+def killed_at(last: int, run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a training that saves every other step and dies after step `last` of the one in `folder`."""
+    step = Training._step
+
+    def die(self: Training, batch: object, loss: object) -> object:
+        if self.folder == folder and self.step == last:
+            raise Killed
+        return step(self, batch, loss)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "_SAVE_EVERY", 2)
+        patched.setattr(Training, "_step", die)
+        with pytest.raises(Killed):
+            train_experiment(run)
+
+
 @pytest.mark.parametrize("name", ["sagittal-9", "volume-3dcnn"])
 def test_a_killed_training_ends_with_the_bundle_of_an_uninterrupted_one(
     name: str, caches: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, broken = (a_run(caches, tmp_path / which, name, steps=8) for which in ("whole", "broken"))
     train_experiment(whole)
-    step = Training._step
-
-    def die_at_the_eighth(self: Training, batch: object, loss: object) -> object:
-        if self.step == 7:
-            raise Killed
-        return step(self, batch, loss)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patched:
-        patched.setattr(fit, "_SAVE_EVERY", 2)
-        patched.setattr(Training, "_step", die_at_the_eighth)
-        with pytest.raises(Killed):
-            train_experiment(broken)
+    killed_at(7, broken, broken.folder, monkeypatch)
     assert torch.load(broken.folder / "last.pt", weights_only=True)["step"] == 6
     assert not broken.bundle.exists()
     train_experiment(broken)
@@ -89,18 +94,7 @@ def test_a_training_that_is_killed_while_its_fine_path_learns_by_itself_goes_on_
 ) -> None:
     whole, broken = (a_run(caches, tmp_path / which, "vertebra-crop", steps=4) for which in ("whole", "broken"))
     train_experiment(whole)
-    step = Training._step
-
-    def die_at_the_fourth(self: Training, batch: object, loss: object) -> object:
-        if self.folder.name == "fine" and self.step == 3:
-            raise Killed
-        return step(self, batch, loss)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patched:
-        patched.setattr(fit, "_SAVE_EVERY", 2)
-        patched.setattr(Training, "_step", die_at_the_fourth)
-        with pytest.raises(Killed):
-            train_experiment(broken)
+    killed_at(3, broken, broken.folder / "fine", monkeypatch)
     assert torch.load(broken.folder / "fine" / "last.pt", weights_only=True)["step"] == 2
     assert not (broken.folder / "last.pt").exists()
     train_experiment(broken)
@@ -162,6 +156,17 @@ def test_half_of_what_a_fine_path_learns_from_is_broken_and_it_learns_which() ->
         last = fine_loss(path, batch, numbers)
     assert float(last["cells"]) < 0.6 * float(first["cells"])
     assert float(last["slices"]) < 0.3 * float(first["slices"])
+
+
+def test_what_only_the_coronal_path_sees_is_shown_in_the_axial_map() -> None:
+    model = build(read_experiment("vertebra-crop", tiny=True))
+    model.network.eval()
+    study = study_of(neck())
+    for bias, most in ((-20.0, 0.01), (20.0, 1.01)):
+        with torch.no_grad():
+            model.network.fine.head.bias.fill_(-20.0)
+            model.network.coronal.head.bias.fill_(bias)
+        assert most - 0.1 < float(model.predict(study).maps[3].values.max()) < most
 
 
 def test_no_improvement_ends_a_training_and_it_stays_ended(
