@@ -36,8 +36,8 @@ _CELL: Final = 8  # pixels of a map's cell
 class NetworkSettings:
     """The encoder's channels; width and layers of the LSTM; how many of the slices make a level's score.
 
-    `fine` are the channels of the fine path at two, four and eight pixels, `coronal` those of the coronal path; none:
-    there is no such path.
+    `fine` are the channels of the fine path at one, two, four and eight pixels, `coronal` those of the coronal path
+    (three numbers: nothing at one pixel); none: there is no such path.
     """
 
     channels: tuple[int, ...]

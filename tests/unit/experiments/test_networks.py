@@ -93,9 +93,10 @@ def lined(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, cells
 
 
-def test_a_fine_path_learns_where_a_line_of_one_pixel_lies() -> None:
+@pytest.mark.parametrize("channels", [(8, 8, 8), (8, 8, 8, 8)])
+def test_a_fine_path_learns_where_a_line_of_one_pixel_lies(channels: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    path = FinePath(1, (8, 8, 8))
+    path = FinePath(1, channels)
     optimizer = torch.optim.Adam(path.parameters(), lr=1e-2)
     for _ in range(40):
         images, cells = lined(16)
@@ -110,9 +111,26 @@ def test_a_fine_path_learns_where_a_line_of_one_pixel_lies() -> None:
     assert float(found[cells.bool()].float().mean()) > 0.9
 
 
-def test_a_fine_path_has_three_widths() -> None:
-    with pytest.raises(ValueError, match="expected three numbers"):
-        FinePath(2, (8, 8))
+@pytest.mark.parametrize("channels", [(8, 8), (8, 8, 8, 8, 8)])
+def test_a_fine_path_has_three_widths_or_four(channels: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected those at"):
+        FinePath(2, channels)
+
+
+def test_what_sees_single_pixels_adds_nothing_at_first_and_then_what_two_pixels_hide() -> None:
+    torch.manual_seed(0)
+    plain, sharp = FinePath(1, (8, 8, 8)), FinePath(1, (8, 8, 8, 8))
+    missing = sharp.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing
+    assert all(name.startswith("sharp.") for name in missing)
+    images = torch.randn(2, 1, 16, 24)
+    with torch.inference_mode():
+        before, after = plain(images), sharp(images)
+        assert sharp.sharp is not None
+        sharp.sharp.fold.weight.fill_(0.1)
+        taught = sharp(images)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert not torch.allclose(before[0], taught[0])
 
 
 def test_a_fine_path_that_has_learnt_nothing_leaves_the_answers_as_they_were() -> None:

@@ -102,7 +102,7 @@ def test_an_ensemble_trains_nothing_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("fine = [32, 48, 80]\ncoronal = [32, 48, 80]", "", r"\[fine_training\]: the network has no fine path"),
+        ("fine = [16, 32, 48, 80]\ncoronal = [16, 32, 48, 80]", "", r"\[fine_training\]: the network has no fine path"),
         ("slices = 32", "slices = 1", r"\[fine_training\]: slices is 1, expected at least 2"),
         ("studies = 4", "studies = 0", r"\[fine_training\]: studies is 0, expected at least 1"),
         ("slice_weight = 0.5\n\n[tiny", "\n[tiny", r"\[fine_training\]: key 'slice_weight' is missing"),
@@ -118,11 +118,11 @@ def test_a_fine_path_is_trained_first_where_there_is_one(tmp_path: Path, before:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("coronal = [32, 48, 80]\n", "", r"coronal channels \(\) and 24 coronal slices; both or none"),
-        ("coronal_slices = 24\n", "", r"coronal channels \(32, 48, 80\) and 0 coronal slices"),
+        ("coronal = [16, 32, 48, 80]\n", "", r"coronal channels \(\) and 24 coronal slices; both or none"),
+        ("coronal_slices = 24\n", "", r"coronal channels \(16, 32, 48, 80\) and 0 coronal slices"),
         ("coronal_rows = 40", "coronal_rows = 36", "expected rows in eights"),
         ("coronal_every = 4", "coronal_every = 3", "an even number of pixels"),
-        ("fine = [32, 48, 80]\n", "", "without a fine one"),
+        ("fine = [16, 32, 48, 80]\n", "", "without a fine one"),
         ("coronal_slices = 24", "coronal_slices = 28", "slices that lie within 112"),
     ],
 )

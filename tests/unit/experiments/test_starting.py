@@ -110,6 +110,22 @@ def test_a_network_without_fine_paths_can_start_one_that_has_them_and_not_the_ot
         load_start(build(plain).network, start_from(str(tmp_path / "fine"), plain))
 
 
+def test_paths_that_do_not_see_single_pixels_can_start_some_that_do(tmp_path: Path) -> None:
+    sharp = read_experiment("vertebra-crop", tiny=True)
+    blunt = dataclasses.replace(
+        sharp,
+        network=dataclasses.replace(sharp.network, fine=sharp.network.fine[1:], coronal=sharp.network.coronal[1:]),
+    )
+    save_bundle(tmp_path / "blunt", [Member(model=build(blunt))], POINTS, {"name": "blunt", "version": "1"})
+    start = start_from(str(tmp_path / "blunt"), sharp)
+    network = build(sharp).network
+    new = {key for key in network.state_dict() if key not in start.weights}
+    load_start(network, start)
+    own = network.state_dict()
+    assert {key.split(".")[1] for key in new} == {"sharp"}
+    assert all(torch.equal(own[key], value) for key, value in start.weights.items())
+
+
 def test_what_is_no_bundle_is_refused(tmp_path: Path, sagittal: Experiment) -> None:
     with pytest.raises(BundleError):
         start_from(str(tmp_path / "nothing"), sagittal)
